@@ -1,0 +1,86 @@
+"""Every error that datainf raises on purpose.
+
+    DatainfError
+    ├── InputError            what was given cannot be used
+    │   ├── DataError         a data file, a row or a column
+    │   ├── ModelError        a base model, an adapter, or the two together
+    │   └── OptionError       an option's value
+    ├── CoverageError         a trainable parameter has no per-example gradient rule
+    ├── VerificationError     batched gradients differ from one-at-a-time autograd
+    ├── NonFiniteError        a loss or a gradient is not finite
+    ├── StoreError            a gradient store or a scores file cannot be used
+    │   ├── StoreMismatchError    it was made of other weights, data or settings
+    │   ├── StoreCorruptError     its bytes are not the ones that were written
+    │   ├── StoreIncompleteError  its collection has not finished
+    │   └── StoreBusyError        another process is writing to it
+    └── WriteError            the disk refused (full, read-only, no permission)
+
+Each message says what happened, the likely cause and what to try; where data is concerned, it
+names the file and the row.
+"""
+
+from __future__ import annotations
+
+
+class DatainfError(Exception):
+    """Base of all errors raised on purpose.
+
+    `remedy`, where there is one, says what to try; it ends the message.
+    """
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        self.message = message
+        self.remedy = remedy
+        super().__init__(message if remedy is None else f"{message}\nTry: {remedy}")
+
+
+class InputError(DatainfError):
+    """What was given cannot be used."""
+
+
+class DataError(InputError):
+    """A data file, a row or a column cannot be used."""
+
+
+class ModelError(InputError):
+    """A base model or an adapter cannot be used, or the two do not fit together."""
+
+
+class OptionError(InputError, ValueError):
+    """An option has a value outside what it takes."""
+
+
+class CoverageError(DatainfError):
+    """A trainable parameter has no per-example gradient rule; nothing is skipped in silence."""
+
+
+class VerificationError(DatainfError):
+    """Batched per-example gradients differ from one-at-a-time autograd."""
+
+
+class NonFiniteError(DatainfError):
+    """A loss or a gradient is NaN or infinite; the message names the examples."""
+
+
+class StoreError(DatainfError):
+    """A gradient store or a scores file cannot be used."""
+
+
+class StoreMismatchError(StoreError):
+    """A store was made of other weights, other data or other settings than those asked for."""
+
+
+class StoreCorruptError(StoreError):
+    """A file's bytes are not the ones that were written."""
+
+
+class StoreIncompleteError(StoreError):
+    """The collection of a store has not finished."""
+
+
+class StoreBusyError(StoreError):
+    """Another process is writing to the store."""
+
+
+class WriteError(DatainfError):
+    """The disk refused a write: it is full, read-only or not ours."""
