@@ -1,0 +1,98 @@
+"""What every estimator of the inverse-curvature product keeps.
+
+For a block with gradients G [n, d] and damping λ the curvature is F = GᵀG/n + λI, and
+
+    score(q, k) = v_qᵀ F⁻¹ g_k.
+
+A method differs from the others only in what it puts for R = V F⁻¹ (row q is the solved vector
+of query q); scores are then R Gᵀ. This is where the sign is set: positive = helpful, training
+more on k lowers the loss of q. The paper's I(x_k) is the negative.
+
+`fit` does what depends on G alone, so that one fit serves every damping and every query batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from datainf.linalg import GradientMatrix
+
+SELF_INFLUENCE_BYTES = 64 * 2**20
+"""Upper bound on the bytes of the right-hand sides that self-influence solves at one time."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """R ≈ V F⁻¹, [m, d], and how far an iterative method was from done.
+
+    `residual` is max_q ‖v_q − F r_q‖ / ‖v_q‖ in units of the right-hand side; None where a
+    method has a closed form.
+    """
+
+    R: Tensor
+    residual: float | None = None
+
+
+@dataclass(frozen=True)
+class BlockScores:
+    """One block's scores, [m, n], positive = helpful, with the residual of their solve."""
+
+    values: Tensor
+    residual: float | None = None
+
+
+class Fitted(ABC):
+    """An estimator with a block's gradients: ready for any damping and any queries."""
+
+    def __init__(self, G: GradientMatrix) -> None:
+        self.G = G
+
+    @abstractmethod
+    def solve(self, V: Tensor, lam: float) -> Solution:
+        """R ≈ V F⁻¹ for query gradients V [m, d] and damping lam > 0."""
+
+    def scores(self, V: Tensor, lam: float) -> BlockScores:
+        """R Gᵀ, [m, n], for query gradients V [m, d] and damping lam > 0."""
+        solution = self.solve(V.to(self.G.dtype), lam)
+        return BlockScores((self.G @ solution.R.T).T, solution.residual)
+
+    def self_influence(self, lam: float) -> BlockScores:
+        """score(k, k) for every training example, [n], in O(n d) memory."""
+        n, d = self.G.shape
+        step = max(1, SELF_INFLUENCE_BYTES // max(1, d * self.G.dtype.itemsize))
+        values = torch.empty(n, dtype=self.G.dtype)
+        residuals = []
+        for start in range(0, n, step):
+            V = self.G.rows(start, min(n, start + step))
+            solution = self.solve(V, lam)
+            values[start : start + step] = (solution.R * V).sum(dim=1)
+            residuals.append(solution.residual)
+        known = [residual for residual in residuals if residual is not None]
+        return BlockScores(values, max(known) if known else None)
+
+
+class Estimator(ABC):
+    """A method with its hyperparameters (dataclass fields of each subclass)."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, G: GradientMatrix) -> Fitted:
+        """Do what depends on the training gradients G [n, d] alone."""
+
+
+def curvature_product(G: GradientMatrix, lam: float, X: Tensor) -> Tensor:
+    """F X = Gᵀ(G X)/n + λX for columns X [d, m]."""
+    return (G.T @ (G @ X)) / G.shape[0] + lam * X
+
+
+def relative_residual(G: GradientMatrix, lam: float, V: Tensor, R: Tensor) -> Tensor:
+    """‖v_q − F r_q‖ / ‖v_q‖ for every query, [m]; 0 where v_q = 0."""
+    error = (V.T - curvature_product(G, lam, R.T)).norm(dim=0)
+    size = V.norm(dim=1)
+    return torch.where(size > 0, error / size, error)

@@ -1,0 +1,72 @@
+"""Files that are either there in full or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from datainf.errors import WriteError
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space or name another folder; the same command then goes on from here",
+    errno.EDQUOT: "raise the quota or name another folder; the same command then goes on from here",
+    errno.EROFS: "a folder on a file system that can be written to",
+    errno.EACCES: "a folder that you may write to",
+    errno.EPERM: "a folder that you may write to",
+    errno.ENOTDIR: "a folder's path; a file stands in its place",
+    errno.EEXIST: "a folder's path; a file stands in its place",
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusals to write at `path` into a `WriteError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"cannot write {path}: {error.strerror or error}. What was finished before is kept",
+            remedy=_REMEDIES.get(error.errno or 0),
+        ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents; it may be there already."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write aside, sync, rename: after a crash `path` is the old file or the new one, whole.
+
+    Raises `WriteError`; the file aside is removed then.
+    """
+    aside = path.with_name(path.name + ".tmp")
+    with writing(path):
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; not every file system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)

@@ -1,0 +1,96 @@
+"""Fingerprints: short digests by which a store knows what it was made of.
+
+They guard against mistakes, not against an adversary, so the hash is xxh3-128, which runs at
+memory speed: hashing all weights of a 7B model takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+from torch import Tensor
+
+READ_BYTES = 4 * 2**20
+
+
+def digest(value: Any) -> str:
+    """Of plain data: None, numbers, strings, bytes, tensors, arrays, and sequences and mappings
+    of them. Order in a mapping does not matter.
+
+    Raises `TypeError` for anything else: an object's memory address is not a fingerprint.
+    """
+    state = xxhash.xxh3_128()
+    _update(state, value)
+    return state.hexdigest()
+
+
+def tensors_digest(named: Iterable[tuple[str, Tensor]]) -> str:
+    """Of tensors with their names, shapes and dtypes."""
+    state = xxhash.xxh3_128()
+    for name, tensor in named:
+        state.update(name.encode())
+        _update(state, tensor)
+    return state.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Of a file's bytes."""
+    state = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while piece := file.read(READ_BYTES):
+            state.update(piece)
+    return state.hexdigest()
+
+
+def bytes_digest(data: bytes | memoryview) -> str:
+    """Of bytes in memory; equal to `file_digest` of a file that holds them."""
+    return xxhash.xxh3_128(data).hexdigest()
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Of what a tokenizer does to a text: its vocabulary, rules, special tokens, chat template."""
+    fast: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is None:
+        rules: Any = sorted(tokenizer.get_vocab().items())
+    else:
+        rules = json.loads(fast.to_str())
+        # The state of the last call, not a property of the tokenizer.
+        rules.pop("truncation", None)
+        rules.pop("padding", None)
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    return digest([rules, special, getattr(tokenizer, "chat_template", None)])
+
+
+def _update(state: xxhash.xxh3_128, value: Any) -> None:
+    # Each kind starts with a tag and its length, so that no two values share their bytes.
+    if isinstance(value, Tensor):
+        state.update(f"t{value.dtype}{tuple(value.shape)}".encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        if flat.numel():
+            state.update(memoryview(flat.view(torch.uint8).numpy()))
+    elif isinstance(value, bytes):
+        state.update(f"b{len(value)}:".encode())
+        state.update(value)
+    elif value is None or isinstance(value, str | int | float | bool):
+        text = json.dumps(value).encode()
+        state.update(f"j{len(text)}:".encode())
+        state.update(text)
+    elif isinstance(value, Mapping):
+        state.update(f"m{len(value)}:".encode())
+        for key in sorted(value, key=str):
+            _update(state, str(key))
+            _update(state, value[key])
+    elif isinstance(value, list | tuple):
+        state.update(f"l{len(value)}:".encode())
+        for item in value:
+            _update(state, item)
+    elif hasattr(value, "__array__") or hasattr(value, "tobytes"):  # numpy, PIL
+        state.update(f"a{getattr(value, 'shape', getattr(value, 'size', ''))}".encode())
+        state.update(value.tobytes())
+    else:
+        raise TypeError(f"no fingerprint for an object of type {type(value).__qualname__}")

@@ -1,0 +1,281 @@
+"""collect: model + data set → GradientStore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+from accelerate.utils import send_to_device
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import Tensor, nn
+
+from datainf.errors import DataError, NonFiniteError, OptionError
+from datainf.fingerprint import digest, tensors_digest
+from datainf.gradients.batches import batches
+from datainf.gradients.capture import GradientCapture, evaluating
+from datainf.gradients.parameters import blocks_of, select
+from datainf.gradients.verify import verify
+from datainf.linalg import accumulate_dtype
+from datainf.progress import Progress, Silent
+from datainf.store import GradientStore, Index
+from datainf.store_writer import StoreWriter, writer
+from datainf.tasks import Task
+from datainf.tasks.base import TRUNCATED
+
+SHARD_BYTES = 256 * 2**20
+BATCH_GRADIENT_BYTES = 512 * 2**20
+"""Upper bounds on a shard's gradients and on those that one batch holds."""
+BATCH_TOKENS = 4096
+CHECKED_EXAMPLES = 3
+
+
+def collect(
+    model: nn.Module,
+    dataset: Sequence[Any],
+    task: Task,
+    *,
+    out: str | Path,
+    trainable: str | None = None,
+    dtype: torch.dtype | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+    shard_rows: int | None = None,
+    notes: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> GradientStore:
+    """Per-example gradients of `dataset` under `model`, on disk.
+
+    A store that an earlier, interrupted call left at `out` is continued from its last shard, to
+    the same bytes; a finished one is opened as it is.
+
+    Args:
+        model: In memory, with its adapter; left as it was found. Dropout is off meanwhile.
+        dataset: Examples that `task` understands; anything with a length and integer indices.
+            Its `ids` are used if it has them, else an `id` in each example, else row numbers.
+        task: What the model loses on a batch; see `datainf.tasks`.
+        out: The store's folder.
+        trainable: Shell patterns of parameter names with commas between, "!" leaving out; by
+            default every parameter that requires gradients, or the active adapter's.
+        dtype: Of the stored gradients; float32 by default, float64 for a float64 model.
+        batch_tokens: Most tokens of a batch, padding counted; halved when memory runs out.
+        shard_rows: Examples a shard; by default as many as make 256 MiB.
+        notes: Plain JSON values to keep in the index.
+        progress: Where to show how far it is.
+
+    Raises:
+        DataError: an example that the task cannot use, named, before any work is done.
+        CoverageError: a trainable parameter has no per-example gradient rule.
+        VerificationError: the batched gradients of the first examples are not autograd's.
+        NonFiniteError: a loss or gradient is NaN or infinite; the examples are named.
+        StoreMismatchError: `out` holds a store of something else.
+        StoreBusyError, WriteError: see `datainf.errors`.
+    """
+    if batch_tokens < 1:
+        raise OptionError(f"batch_tokens must be at least 1, got {batch_tokens}")
+    if shard_rows is not None and shard_rows < 1:
+        raise OptionError(f"shard_rows must be at least 1, got {shard_rows}")
+    progress = progress or Silent()
+    task = task.for_model(model)
+    chosen = select(model, trainable)
+    capture = GradientCapture(model, chosen)
+    survey = _survey(dataset, task, progress)
+    index = _index(model, chosen, task, survey, dtype, shard_rows)
+    index.notes = {**(notes or {}), "truncated": survey.truncated, "tokens": sum(survey.lengths)}
+    run = _Run(capture, task, dataset, survey, batch_tokens)
+    out = Path(out)
+    with evaluating(model), writer(out, index) as store:
+        if store.index.rows_done < store.index.n:
+            run.check()
+            advance = progress.stage("gradients", store.index.n, store.index.rows_done)
+            for rows in store.missing():
+                run.shard(store, rows, advance)
+    return GradientStore.open(out)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """One pass over the examples before any gradient: ids, lengths in tokens, a digest of what
+    the model will see, and how many examples were cut to its limit."""
+
+    ids: list[int | str]
+    lengths: list[int]
+    digest: str
+    truncated: int
+
+
+def _survey(dataset: Sequence[Any], task: Task, progress: Progress) -> _Survey:
+    n = len(dataset)
+    if n == 0:
+        raise DataError("the data set is empty", remedy="at least one example")
+    advance = progress.stage("reading", n)
+    ids = getattr(dataset, "ids", None)
+    found: list[int | str] = []
+    lengths, truncated, state = [], 0, xxhash.xxh3_128()
+    for row in range(n):
+        example = dataset[row]
+        encoded = _encode(task, example, dataset, row)
+        found.append(_identifier(example, row) if ids is None else ids[row])
+        lengths.append(task.length(encoded))
+        truncated += isinstance(encoded, dict) and encoded.get(TRUNCATED, 0) > 0
+        state.update(_example_digest(task, encoded).encode())
+        advance(1)
+    _require_unique(found, dataset)
+    state.update(digest(found).encode())
+    return _Survey(found, lengths, state.hexdigest(), truncated)
+
+
+def _identifier(example: Any, row: int) -> int | str:
+    identifier = example.get("id", row) if hasattr(example, "get") else row
+    return identifier if isinstance(identifier, int | str) else row
+
+
+def _require_unique(ids: list[int | str], dataset: Sequence[Any]) -> None:
+    if len(set(ids)) == len(ids):
+        return
+    seen: dict[int | str, int] = {}
+    for row, identifier in enumerate(ids):
+        if identifier in seen:
+            raise DataError(
+                f"{where(dataset, row)}: the id {identifier!r} stands at "
+                f"{where(dataset, seen[identifier])} too",
+                remedy="ids that are unique, or no id column: rows are then counted",
+            )
+        seen[identifier] = row
+
+
+def where(dataset: Sequence[Any], row: int) -> str:
+    """A row in words: its file and line where the data set knows them."""
+    tell = getattr(dataset, "where", None)
+    return str(tell(row)) if callable(tell) else f"example {row}"
+
+
+def _encode(task: Task, example: Any, dataset: Sequence[Any], row: int) -> Any:
+    try:
+        return task.encode(example)
+    except DataError as error:
+        raise DataError(f"{where(dataset, row)}: {error.message}", remedy=error.remedy) from None
+
+
+def _example_digest(task: Task, encoded: Any) -> str:
+    try:
+        return digest(encoded)
+    except TypeError:  # an object of the user's own: what the model sees of it
+        return digest(task.collate([encoded]))
+
+
+def _index(
+    model: nn.Module,
+    chosen: dict[str, nn.Parameter],
+    task: Task,
+    survey: _Survey,
+    dtype: torch.dtype | None,
+    shard_rows: int | None,
+) -> Index:
+    dtype = dtype or accumulate_dtype(next(iter(chosen.values())).dtype)
+    blocks = blocks_of(model, chosen)
+    row_bytes = sum(block.width for block in blocks) * dtype.itemsize
+    frozen = [(name, t) for name, t in model.state_dict().items() if name not in chosen]
+    settings = task.settings()
+    return Index(
+        n=len(survey.ids),
+        dtype=str(dtype).removeprefix("torch."),
+        blocks=blocks,
+        fingerprints={
+            "base": tensors_digest((n, t) for n, t in frozen if isinstance(t, Tensor)),
+            "adapter": tensors_digest(chosen.items()),
+            "data": survey.digest,
+            "task": digest(settings),
+        },
+        shard_rows=shard_rows or max(1, min(16384, SHARD_BYTES // max(1, row_bytes))),
+        task=settings,
+    )
+
+
+class _Run:
+    """The examples' gradients, a shard at a time."""
+
+    def __init__(
+        self,
+        capture: GradientCapture,
+        task: Task,
+        dataset: Sequence[Any],
+        survey: _Survey,
+        batch_tokens: int,
+    ) -> None:
+        self.capture, self.task, self.dataset, self.survey = capture, task, dataset, survey
+        self.batch_tokens = batch_tokens
+        self.device = next(iter(capture.chosen.values())).device
+        row_bytes = 4 * sum(parameter.numel() for parameter in capture.chosen.values())
+        self.max_rows = max(1, BATCH_GRADIENT_BYTES // row_bytes)
+
+    def check(self) -> None:
+        """Compare the first examples with one-at-a-time autograd."""
+        rows = min(len(self.dataset), CHECKED_EXAMPLES)
+        if self.batch_tokens == 1:
+            rows = 1
+        verify(self.capture, self.task, self._examples(range(rows)), self.device)
+
+    def shard(self, store: StoreWriter, rows: range, advance: Callable[[int], None]) -> None:
+        """Collect one shard, its rows in the order of the data set, and append it."""
+        examples = self._examples(rows)
+        buffers = {
+            block.name: torch.empty((len(rows), block.width), dtype=store.index.torch_dtype)
+            for block in store.index.blocks
+        }
+        losses = torch.empty(len(rows))
+        lengths = self.survey.lengths[rows.start : rows.stop]
+        # Longest first, so that a budget that does not fit is found out at once.
+        todo = batches(lengths, self.batch_tokens, self.max_rows)[::-1]
+        while todo:
+            positions = todo.pop()
+            try:
+                found, gradients = self._batch([examples[p] for p in positions])
+            except Exception as error:
+                if len(positions) == 1 or not should_reduce_batch_size(error):
+                    raise
+                self.batch_tokens = max(1, self.batch_tokens // 2)
+                half = len(positions) // 2
+                todo += [positions[half:], positions[:half]]
+                continue
+            _require_finite(found, gradients, [self._name(rows[p]) for p in positions])
+            losses[positions] = found.float()
+            for name, gradient in gradients.items():
+                buffers[name][positions] = gradient.to(buffers[name].dtype)
+            advance(len(positions))
+        store.append(buffers, self.survey.ids[rows.start : rows.stop], losses)
+
+    def _batch(self, examples: list[Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        batch = send_to_device(self.task.collate(examples), self.device)
+        result = self.capture(self.task, batch, len(examples))
+        return result.losses.cpu(), {name: g.cpu() for name, g in result.gradients.items()}
+
+    def _examples(self, rows: range) -> list[Any]:
+        return [_encode(self.task, self.dataset[row], self.dataset, row) for row in rows]
+
+    def _name(self, row: int) -> str:
+        identifier = self.survey.ids[row]
+        place = where(self.dataset, row)
+        return place if identifier == row else f"{place} (id {identifier!r})"
+
+
+def _require_finite(losses: Tensor, gradients: dict[str, Tensor], names: list[str]) -> None:
+    finite = torch.isfinite(losses)
+    blamed = ""
+    for name, gradient in gradients.items():
+        fine = torch.isfinite(gradient).all(dim=1)
+        if not blamed and not fine.all():
+            blamed = name
+        finite &= fine
+    if finite.all():
+        return
+    culprits = [name for name, fine in zip(names, finite.tolist(), strict=True) if not fine]
+    shown = ", ".join(culprits[:5]) + (f" and {len(culprits) - 5} more" if culprits[5:] else "")
+    what = f"the gradient of {blamed}" if torch.isfinite(losses).all() else "the loss"
+    raise NonFiniteError(
+        f"{shown}: {what} is NaN or infinite",
+        remedy="look at the row; check the adapter's weights for NaN; --dtype float32 if the model "
+        "runs in half precision. Finished shards are kept",
+    )

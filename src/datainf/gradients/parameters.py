@@ -1,0 +1,147 @@
+"""Which parameters are attributed, and which modules hold them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
+from torch import nn
+
+from datainf.errors import CoverageError, ModelError, OptionError
+from datainf.gradients.rules import kinds, rule_of
+from datainf.store import Block
+
+
+@dataclass(frozen=True)
+class Site:
+    """A module that holds selected parameters: local parameter name → block name."""
+
+    name: str
+    module: nn.Module
+    blocks: dict[str, str]
+
+
+def select(model: nn.Module, trainable: str | None = None) -> dict[str, nn.Parameter]:
+    """The parameters to attribute, by name.
+
+    `trainable` is one shell pattern or several with commas between; a pattern that starts with
+    "!" leaves out. Without it: the parameters that require gradients; if none does, as in an
+    adapter loaded for inference, those of the active adapter.
+
+    Raises `OptionError` for a pattern that matches nothing, `ModelError` if nothing is left.
+    """
+    named = dict(model.named_parameters())
+    if trainable is not None:
+        return _matching(named, trainable)
+    chosen = {name: p for name, p in named.items() if p.requires_grad}
+    if not chosen:
+        chosen = {name: p for name, p in named.items() if _is_active_adapter(model, name)}
+    if not chosen:
+        raise ModelError(
+            "the model has no trainable parameter and no adapter",
+            remedy="a model with a peft adapter, or --trainable PATTERN (say '*.classifier.*')",
+        )
+    return chosen
+
+
+def sites(model: nn.Module, chosen: dict[str, nn.Parameter]) -> list[Site]:
+    """Every module that holds a chosen parameter; a tied parameter has several.
+
+    Raises `CoverageError` naming the parameters whose module has no rule.
+    """
+    names = {id(parameter): name for name, parameter in chosen.items()}
+    found, without_rule = [], []
+    for module_name, module in model.named_modules():
+        blocks = {
+            local: names[id(parameter)]
+            for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+            if id(parameter) in names
+        }
+        if not blocks:
+            continue
+        if rule_of(module) is None:
+            without_rule.append(f"{', '.join(blocks.values())} ({type(module).__name__})")
+        found.append(Site(module_name, module, blocks))
+    if without_rule:
+        shown = "\n  ".join(without_rule[:8])
+        more = f"\n  and {len(without_rule) - 8} more" if len(without_rule) > 8 else ""
+        raise CoverageError(
+            f"no per-example gradient rule for these trainable parameters:\n  {shown}{more}\n"
+            f"Rules exist for {', '.join(kinds())}.",
+            remedy="leave them out by name, e.g. --trainable '*lora_*', knowing that their part of "
+            "the influence is then not counted",
+        )
+    return found
+
+
+def blocks_of(model: nn.Module, chosen: dict[str, nn.Parameter]) -> list[Block]:
+    """The block table: name, shape and owning adapter module of every chosen parameter."""
+    owners = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)
+    ]
+    owner_set = set(owners)
+    return [
+        Block(name, tuple(parameter.shape), _owner(name, owner_set))
+        for name, parameter in chosen.items()
+    ]
+
+
+def _owner(parameter: str, owners: set[str]) -> str:
+    """The outermost adapter module around a parameter, or the module that holds it."""
+    parts = parameter.split(".")
+    for stop in range(1, len(parts)):
+        if (prefix := ".".join(parts[:stop])) in owners:
+            return prefix
+    return ".".join(parts[:-1])
+
+
+def _matching(named: dict[str, nn.Parameter], trainable: str) -> dict[str, nn.Parameter]:
+    patterns = [pattern.strip() for pattern in trainable.split(",") if pattern.strip()]
+    wanted = [pattern for pattern in patterns if not pattern.startswith("!")] or ["*"]
+    unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    hits: dict[str, int] = defaultdict(int)
+    chosen = {}
+    for name, parameter in named.items():
+        matched = [pattern for pattern in wanted if fnmatchcase(name, pattern)]
+        for pattern in matched:
+            hits[pattern] += 1
+        if matched and not any(fnmatchcase(name, pattern) for pattern in unwanted):
+            chosen[name] = parameter
+    for pattern in wanted:
+        if not hits[pattern]:
+            raise OptionError(
+                f"no parameter matches {pattern!r}; they are named like {_examples(named)}",
+                remedy="a shell pattern over whole names, such as '*lora_*' or '*.classifier.*'",
+            )
+    if not chosen:
+        raise OptionError(f"{trainable!r} leaves no parameter")
+    integer = [name for name, p in chosen.items() if not p.is_floating_point()]
+    if integer:
+        raise OptionError(
+            f"{integer[0]} is stored as {chosen[integer[0]].dtype} and has no gradient",
+            remedy="a pattern that leaves out quantised weights",
+        )
+    return chosen
+
+
+def _examples(named: dict[str, nn.Parameter]) -> str:
+    """Two names that are unlike, numbers aside."""
+    kinds_of_names = {re.sub(r"\d+", "0", name): name for name in named}
+    return " or ".join(list(kinds_of_names.values())[-2:])
+
+
+def _is_active_adapter(model: nn.Module, parameter: str) -> bool:
+    active = getattr(model, "active_adapters", None)
+    if active is None or not hasattr(model, "peft_config"):
+        return False
+    active = active() if callable(active) else active
+    names = [active] if isinstance(active, str) else list(active)
+    # peft keys every adapter's tensors by its name: lora_A.default.weight,
+    # classifier.modules_to_save.default.bias
+    return any(f".{name}." in parameter or parameter.endswith(f".{name}") for name in names)

@@ -1,0 +1,8 @@
+"""Tasks: a batch → one loss an example."""
+
+from datainf.tasks.base import Task
+from datainf.tasks.causal_lm import CausalLM
+from datainf.tasks.classification import SequenceClassification
+from datainf.tasks.custom import Custom
+
+__all__ = ["CausalLM", "Custom", "SequenceClassification", "Task"]

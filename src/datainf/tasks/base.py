@@ -1,0 +1,93 @@
+"""A task turns examples into batches and batches into one loss an example."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+IGNORE = -100
+"""The label of a token that is not supervised, as in torch and transformers."""
+
+TRUNCATED = "truncated_tokens"
+"""Key under which `encode` says how many tokens of an example it cut off."""
+
+
+class Task(ABC):
+    """What a model is asked of an example, and what it loses.
+
+    One loss an example: the mean over its supervised tokens, which is what a Hugging Face model
+    returns for a batch of one. Padding never counts.
+    """
+
+    name: ClassVar[str]
+
+    def for_model(self, model: nn.Module) -> Self:  # noqa: ARG002 - a hook for subclasses
+        """The same task, fitted to a model's limits (its maximal length, its labels).
+
+        Raises `ModelError` where the model cannot do the task.
+        """
+        return self
+
+    def encode(self, example: Any) -> Any:
+        """An example as the model sees it; encoding twice changes nothing.
+
+        Raises `DataError` for an example that the task cannot use.
+        """
+        return example
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Any]) -> Any:
+        """A batch from examples, encoded or not; padded on the right."""
+
+    @abstractmethod
+    def losses(self, model: nn.Module, batch: Any) -> Tensor:
+        """One loss an example, [batch], float32 or better, in nats where it is a likelihood."""
+
+    @abstractmethod
+    def describe(self, example: Any) -> str:
+        """The example in words, for people."""
+
+    def length(self, example: Any) -> int:
+        """The example's length in tokens, for batching; 1 where lengths do not matter."""
+        ids = example.get("input_ids") if isinstance(example, Mapping) else None
+        return 1 if ids is None else len(ids)
+
+    def settings(self) -> dict[str, Any]:
+        """What a gradient depends on besides model and data, as plain JSON values."""
+        return {"name": self.name}
+
+
+def pad(sequences: Sequence[Sequence[int]], value: int) -> Tensor:
+    """Sequences padded on the right, int64 [batch, longest]."""
+    width = max(len(sequence) for sequence in sequences)
+    out = torch.full((len(sequences), width), value, dtype=torch.long)
+    for row, sequence in zip(out, sequences, strict=True):
+        row[: len(sequence)] = torch.as_tensor(sequence, dtype=torch.long)
+    return out
+
+
+def token_limit(model: nn.Module, tokenizer: Any) -> int | None:
+    """The most tokens that model and tokenizer take, None if neither says."""
+    limits = []
+    config = getattr(model, "config", None)
+    if config is not None:
+        config = config.get_text_config() if hasattr(config, "get_text_config") else config
+        positions = getattr(config, "max_position_embeddings", None)
+        if isinstance(positions, int) and positions > 0:
+            limits.append(positions - _position_offset(model))
+    stated = getattr(tokenizer, "model_max_length", None)
+    if isinstance(stated, int) and stated < 10**9:  # transformers says 10^30 for "unknown"
+        limits.append(stated)
+    return min(limits) if limits else None
+
+
+def _position_offset(model: nn.Module) -> int:
+    """RoBERTa counts positions from its padding index + 1, so its table is that much too long."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0

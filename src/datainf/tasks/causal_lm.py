@@ -1,0 +1,185 @@
+"""Next-token prediction.
+
+    loss = −(1/|S|) Σ_{t ∈ S} log p(token_t | tokens before t),
+
+S being the example's supervised tokens: all of a `text` (but its first token, which nothing
+predicts), the completion of a `prompt` + `completion`, the assistant's turns of `messages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datainf.errors import DataError
+from datainf.fingerprint import tokenizer_digest
+from datainf.tasks.base import IGNORE, TRUNCATED, Task, pad, token_limit
+
+
+@dataclass(frozen=True)
+class CausalLM(Task):
+    """A decoder's language-modelling loss.
+
+    Examples are mappings with `input_ids` (used as they are, with `labels` and
+    `attention_mask` if given), `messages` (through the tokenizer's chat template),
+    `prompt` + `completion`, or `text`. The end-of-sequence token is appended to texts and
+    completions that do not end in it, unless `append_eos` is false. Sequences longer than
+    `max_length` (None: the model's limit) lose their end.
+    """
+
+    tokenizer: Any
+    max_length: int | None = None
+    append_eos: bool = True
+    name: ClassVar[str] = "causal-lm"
+
+    def for_model(self, model: nn.Module) -> Self:
+        limit = token_limit(model, self.tokenizer)
+        if limit is None or (self.max_length is not None and self.max_length <= limit):
+            return self
+        return replace(self, max_length=limit)
+
+    def encode(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        if TRUNCATED in example:
+            return dict(example)
+        if "input_ids" in example:
+            ids, labels = _given(example)
+        elif "messages" in example:
+            ids, labels = self._conversation(example["messages"])
+        elif "completion" in example:
+            ids, labels = self._completion(example.get("prompt", ""), example["completion"])
+        elif "text" in example:
+            ids = self._tokens(self._with_eos(example["text"]))
+            labels = list(ids)
+        else:
+            raise DataError(
+                f"no text in the example: its columns are {', '.join(map(str, example))}",
+                remedy="columns text; prompt and completion; messages; or input_ids",
+            )
+        return self._cut(ids, labels)
+
+    def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
+        encoded = [self.encode(example) for example in examples]
+        pad_id = self.tokenizer.pad_token_id
+        return {
+            # Which id pads is of no consequence under the mask; 0 exists in every vocabulary.
+            "input_ids": pad(
+                [row["input_ids"] for row in encoded], 0 if pad_id is None else pad_id
+            ),
+            "attention_mask": pad([row["attention_mask"] for row in encoded], 0),
+            "labels": pad([row["labels"] for row in encoded], IGNORE),
+        }
+
+    def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        targets = batch["labels"][:, 1:].to(logits.device)
+        # Only supervised positions are turned into float32: prompts and padding cost nothing.
+        supervised = targets != IGNORE
+        token_losses = F.cross_entropy(
+            _at_least_float32(logits[:, :-1][supervised]), targets[supervised], reduction="none"
+        )
+        rows = supervised.nonzero()[:, 0]
+        sums = token_losses.new_zeros(len(targets)).index_add(0, rows, token_losses)
+        return sums / supervised.sum(dim=1)
+
+    def describe(self, example: Mapping[str, Any]) -> str:
+        if "messages" in example:
+            return "\n".join(f"{turn['role']}: {turn['content']}" for turn in example["messages"])
+        if "completion" in example:
+            return f"{example.get('prompt', '')}{example['completion']}"
+        if "text" in example:
+            return str(example["text"])
+        return str(self.tokenizer.decode(example["input_ids"], skip_special_tokens=True))
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "max_length": self.max_length,
+            "append_eos": self.append_eos,
+            "tokenizer": tokenizer_digest(self.tokenizer),
+        }
+
+    def _tokens(self, text: str, *, special: bool = True) -> list[int]:
+        encoded = self.tokenizer(text, add_special_tokens=special, truncation=False, verbose=False)
+        return list(encoded["input_ids"])
+
+    def _with_eos(self, text: str) -> str:
+        eos = self.tokenizer.eos_token
+        return text if not self.append_eos or eos is None or text.endswith(eos) else text + eos
+
+    def _completion(self, prompt: str, completion: str) -> tuple[list[int], list[int]]:
+        # Tokenised together, as the model would read them; the prompt ends where the two
+        # tokenisations part, so that a token across the seam counts as completion.
+        ids = self._tokens(self._with_eos(prompt + completion))
+        start = _common_prefix(self._tokens(prompt), ids) if prompt else 0
+        return ids, [IGNORE] * start + ids[start:]
+
+    def _conversation(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[int]]:
+        ids = self._template(messages)
+        labels = [IGNORE] * len(ids)
+        for turn, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            asked = self._template(messages[:turn], generation=True) if turn else []
+            start = _common_prefix(asked, ids)
+            stop = _common_prefix(self._template(messages[: turn + 1]), ids)
+            labels[start:stop] = ids[start:stop]
+        return ids, labels
+
+    def _template(self, messages: Sequence[Any], *, generation: bool = False) -> list[int]:
+        if getattr(self.tokenizer, "chat_template", None) is None:
+            raise DataError(
+                "the rows hold messages, and the tokenizer has no chat template to write them with",
+                remedy="a tokenizer with a chat_template, or columns prompt and completion",
+            )
+        text = self.tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=generation
+        )
+        return self._tokens(text, special=False)
+
+    def _cut(self, ids: list[int], labels: list[int]) -> dict[str, Any]:
+        keep = len(ids) if self.max_length is None else min(len(ids), self.max_length)
+        if all(label == IGNORE for label in labels[1:keep]):
+            where = f" within the first {keep} tokens" if keep < len(ids) else ""
+            raise DataError(
+                f"no token to learn from{where}: nothing but prompt, or a single token",
+                remedy="a larger --max-length, or leave the row out",
+            )
+        return {
+            "input_ids": ids[:keep],
+            "attention_mask": [1] * keep,
+            "labels": labels[:keep],
+            TRUNCATED: len(ids) - keep,
+        }
+
+
+def _given(example: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+    """Ids and labels of a row that was tokenised before, without the padding it came with."""
+    ids = [int(token) for token in example["input_ids"]]
+    mask = example.get("attention_mask")
+    mask = [1] * len(ids) if mask is None else [int(kept) for kept in mask]
+    labels = example.get("labels")
+    labels = list(ids) if labels is None else [int(label) for label in labels]
+    if not len(ids) == len(mask) == len(labels):
+        raise DataError(
+            f"input_ids, attention_mask and labels differ in length: {len(ids)}, {len(mask)}, "
+            f"{len(labels)}"
+        )
+    kept = [position for position, keep in enumerate(mask) if keep]
+    return [ids[position] for position in kept], [labels[position] for position in kept]
+
+
+def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    length = 0
+    for a, b in zip(left, right, strict=False):
+        if a != b:
+            break
+        length += 1
+    return length
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits if logits.itemsize >= 4 else logits.float()

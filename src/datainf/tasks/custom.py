@@ -1,0 +1,69 @@
+"""A person's own loss, as one function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from datainf.fingerprint import digest
+from datainf.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Custom(Task):
+    """Any loss: `losses_fn(model, batch) → [batch]`, one loss an example.
+
+    `collate` makes a batch of examples (torch's `default_collate` if not given); `length` gives
+    an example's length for batching; `describe` its words for people.
+    """
+
+    losses_fn: Callable[[nn.Module, Any], Tensor]
+    collate_fn: Callable[[list[Any]], Any] = default_collate
+    length_fn: Callable[[Any], int] | None = None
+    describe_fn: Callable[[Any], str] = str
+    name: ClassVar[str] = "custom"
+
+    def __init__(
+        self,
+        losses: Callable[[nn.Module, Any], Tensor],
+        collate: Callable[[list[Any]], Any] = default_collate,
+        *,
+        length: Callable[[Any], int] | None = None,
+        describe: Callable[[Any], str] = str,
+    ) -> None:
+        object.__setattr__(self, "losses_fn", losses)
+        object.__setattr__(self, "collate_fn", collate)
+        object.__setattr__(self, "length_fn", length)
+        object.__setattr__(self, "describe_fn", describe)
+
+    def collate(self, examples: Sequence[Any]) -> Any:
+        return self.collate_fn(list(examples))
+
+    def losses(self, model: nn.Module, batch: Any) -> Tensor:
+        return self.losses_fn(model, batch)
+
+    def length(self, example: Any) -> int:
+        return super().length(example) if self.length_fn is None else self.length_fn(example)
+
+    def describe(self, example: Any) -> str:
+        return self.describe_fn(example)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "losses": _code_digest(self.losses_fn),
+            "collate": _code_digest(self.collate_fn),
+        }
+
+
+def _code_digest(function: Callable[..., Any]) -> str:
+    """A fingerprint of a function's source, or of its name where the source is not to be had."""
+    try:
+        return digest(inspect.getsource(function))
+    except (OSError, TypeError):
+        return digest(getattr(function, "__qualname__", type(function).__qualname__))
