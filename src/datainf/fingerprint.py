@@ -52,6 +52,12 @@ def bytes_digest(data: bytes | memoryview) -> str:
     return xxhash.xxh3_128(data).hexdigest()
 
 
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a contiguous CPU tensor, not copied."""
+    array: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+    return memoryview(array)
+
+
 def tokenizer_digest(tokenizer: Any) -> str:
     """Of what a tokenizer does to a text: its vocabulary, rules, special tokens, chat template."""
     fast: Any = getattr(tokenizer, "backend_tokenizer", None)
@@ -71,8 +77,7 @@ def _update(state: xxhash.xxh3_128, value: Any) -> None:
     if isinstance(value, Tensor):
         state.update(f"t{value.dtype}{tuple(value.shape)}".encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
-        if flat.numel():
-            state.update(memoryview(flat.view(torch.uint8).numpy()))
+        state.update(tensor_bytes(flat))
     elif isinstance(value, bytes):
         state.update(f"b{len(value)}:".encode())
         state.update(value)

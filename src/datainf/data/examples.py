@@ -1,0 +1,135 @@
+"""Examples: the rows of a data set under canonical column names, each knowing where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+from datainf.data.columns import Columns, TaskName, check_row, detect_task, resolve
+from datainf.data.read import Table, read
+from datainf.errors import DataError, OptionError
+from datainf.fingerprint import digest, file_digest
+
+
+class Examples(Sequence[dict[str, Any]]):
+    """Rows of one source, checked. Get one from `load`.
+
+    `task` is the task that the rows are for, `columns` says which column plays which part,
+    `ids` are the id column's values or the row numbers.
+    """
+
+    def __init__(
+        self, source: str, table: Table, task: TaskName, columns: dict[str, str], limit: int | None
+    ) -> None:
+        self.source = source
+        self.task = task
+        self.columns = columns
+        self._table = table
+        self._length = len(table.rows) if limit is None else min(limit, len(table.rows))
+        self.ids = self._check()
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(self._length))]
+        if not -self._length <= index < self._length:
+            raise IndexError(f"row {index} of {self._length}")
+        raw = self._table.rows[index % self._length]
+        return {part: raw.get(column) for part, column in self.columns.items() if part != "id"}
+
+    def raw(self, row: int) -> dict[str, Any]:
+        """A row as it came, all columns."""
+        return dict(self._table.rows[row])
+
+    def where(self, row: int) -> str:
+        """A row in words, such as "train.jsonl, row 17 (line 18)"; rows count from 0."""
+        name = Path(self.source).name or self.source
+        line = "" if self._table.lines is None else f" (line {self._table.lines[row]})"
+        return f"{name}, row {row}{line}"
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of the source's bytes."""
+        path = Path(self.source)
+        return file_digest(path) if path.is_file() else digest(self._table.fingerprint)
+
+    def _check(self) -> list[int | str]:
+        if not self._length:
+            raise DataError(f"{self.source} holds no row", remedy="at least one example")
+        seen: dict[int | str, int] = {}
+        for row in range(self._length):
+            try:
+                check_row(self[row], self.task)
+                identifier = self._identifier(row)
+            except DataError as error:
+                raise DataError(
+                    f"{self.where(row)}: {error.message}", remedy=error.remedy
+                ) from None
+            if identifier in seen:
+                raise DataError(
+                    f"{self.where(row)}: the id {identifier!r} stands at "
+                    f"{self.where(seen[identifier])} too",
+                    remedy="--id-column with unique values, or no id column: rows are then counted",
+                )
+            seen[identifier] = row
+        return list(seen)
+
+    def _identifier(self, row: int) -> int | str:
+        if "id" not in self.columns:
+            return row
+        value = self._table.rows[row].get(self.columns["id"])
+        if not isinstance(value, int | str) or value == "":
+            raise DataError(f"the id is {value!r}", remedy="a number or a text in every row")
+        return value
+
+
+def load(
+    source: str | Path,
+    task: TaskName | None = None,
+    *,
+    columns: Columns = Columns(),  # noqa: B008 - frozen
+    split: str | None = None,
+    limit: int | None = None,
+) -> Examples:
+    """Read a `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet` file, a folder saved by `datasets`,
+    or a hub data set (`org/name` or `org/name:split`).
+
+    Args:
+        source: Path or hub id.
+        task: What the rows are for; found from the columns if None.
+        columns: A person's own column names.
+        split: Of a folder or hub data set with several.
+        limit: Take the first rows only.
+
+    Raises:
+        DataError: no such source, a malformed line, a missing column, an unusable row; the
+            message names file, row and line.
+    """
+    if limit is not None and limit < 1:
+        raise OptionError(f"the limit must be at least 1, got {limit}")
+    source = str(source)
+    table = read(source, split)
+    if not len(table.rows):
+        raise DataError(f"{source} holds no row", remedy="at least one example")
+    names = _names(table, limit)
+    found_task = task or detect_task(names, columns)
+    return Examples(source, table, found_task, resolve(names, found_task, columns, source), limit)
+
+
+def _names(table: Table, limit: int | None) -> list[str]:
+    """All column names in order; a JSON row may lack a column that others have."""
+    known = getattr(table.rows, "column_names", None)
+    if known is not None:
+        return list(known)
+    names: dict[str, None] = {}
+    for row in table.rows[:limit]:
+        names.update(dict.fromkeys(row))
+    return list(names)

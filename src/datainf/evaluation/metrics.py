@@ -1,0 +1,68 @@
+"""How well scores agree with labels, and with other scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from datainf.errors import OptionError
+
+
+@dataclass(frozen=True)
+class ClassDetection:
+    """For every query [m]: `auc` of the scores, and `recall`, the share of the query's class
+    among the s top-scored training examples, s being that class's size in the training data.
+    Relevant are the training examples of the query's own class (the paper, section 4.3)."""
+
+    auc: np.ndarray
+    recall: np.ndarray
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """Means and (population) standard deviations over the queries."""
+        return {
+            "auc_mean": float(self.auc.mean()),
+            "auc_std": float(self.auc.std()),
+            "recall_mean": float(self.recall.mean()),
+            "recall_std": float(self.recall.std()),
+        }
+
+
+def class_detection(
+    scores: Tensor, query_classes: Sequence[object], train_classes: Sequence[object]
+) -> ClassDetection:
+    """Do the scores [m, n] find the training examples of each query's class?
+
+    Raises `OptionError` if a query's class is absent from the training data, or is all of it:
+    an AUC is not defined then.
+    """
+    values = scores.double().numpy()
+    labels = np.asarray([str(label) for label in train_classes])
+    aucs, recalls = [], []
+    for row, label in zip(values, query_classes, strict=True):
+        relevant = labels == str(label)
+        if not relevant.any() or relevant.all():
+            raise OptionError(f"class {label!r} is none or all of the training examples")
+        aucs.append(roc_auc_score(relevant, row))
+        top = np.argsort(-row, kind="stable")[: relevant.sum()]
+        recalls.append(relevant[top].mean())
+    return ClassDetection(np.asarray(aucs), np.asarray(recalls))
+
+
+def detection_auc(suspicion: Tensor, flagged: Sequence[bool]) -> float:
+    """AUC of a score that should be high where `flagged` is true (a mislabelled example)."""
+    truth = np.asarray(flagged, dtype=bool)
+    if truth.all() or not truth.any():
+        raise OptionError("all or none of the examples are flagged; an AUC is not defined")
+    return float(roc_auc_score(truth, suspicion.double().numpy()))
+
+
+def agreement(left: Tensor, right: Tensor) -> dict[str, float]:
+    """Pearson and Spearman correlation of two score tensors of one shape, over all entries."""
+    a, b = left.double().numpy().ravel(), right.double().numpy().ravel()
+    return {"pearson": float(pearsonr(a, b)[0]), "spearman": float(spearmanr(a, b)[0])}

@@ -1,0 +1,195 @@
+"""Scores: who influenced what, and by how much.
+
+A score is Σ_l v_qᵀ F_l⁻¹ g_k. Positive = helpful: training more on example k lowers the loss of
+query q; negative = harmful. To first order, giving example k the weight 1 + ε in the mean
+training loss changes query q's loss by −ε/n times the score.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from datainf.errors import OptionError, StoreCorruptError, StoreError
+from datainf.files import make_folder, write_atomically, writing
+from datainf.fingerprint import bytes_digest, tensor_bytes
+
+SIGN = "positive = helpful"
+VALUES, QUERY_IDS, TRAIN_IDS = "values", "query_ids", "train_ids"
+
+
+class Influence(NamedTuple):
+    """One training example's score for one query."""
+
+    train_id: int | str
+    score: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """values [m, n], float32: a row a query, a column a training example; positive = helpful.
+
+    `method` names the estimator, `settings` what else the values depend on (damping, blocks,
+    normalize, steps), `diagnostics` what was found on the way (λ and residual of every block).
+    """
+
+    values: Tensor
+    query_ids: list[int | str]
+    train_ids: list[int | str]
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = (len(self.query_ids), len(self.train_ids))
+        if tuple(self.values.shape) != expected:
+            raise OptionError(f"scores of shape {tuple(self.values.shape)} for ids of {expected}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n): queries, training examples."""
+        return len(self.query_ids), len(self.train_ids)
+
+    def top(self, query: int = 0, k: int = 10, *, largest: bool = True) -> list[Influence]:
+        """The k most helpful training examples of a query's row, best first; with
+        `largest=False` the k most harmful, worst first. Ties go by position.
+
+        Raises `OptionError` if there is no such row.
+        """
+        return [
+            Influence(self.train_ids[position], float(self.values[query, position]))
+            for position in self.top_positions(query, k, largest=largest)
+        ]
+
+    def top_positions(self, query: int, k: int, *, largest: bool = True) -> list[int]:
+        """Columns of the k largest (or smallest) scores of a row, in order."""
+        m, n = self.shape
+        if not -m <= query < m:
+            raise OptionError(f"there is no query {query}", remedy=f"a row from 0 to {m - 1}")
+        if k < 1:
+            raise OptionError(f"k must be at least 1, got {k}")
+        order = torch.sort(self.values[query], descending=largest, stable=True).indices
+        return [int(position) for position in order[: min(k, n)]]
+
+    def query_row(self, identifier: int | str) -> int:
+        """The row of a query id, given as itself or as the text of a number.
+
+        Raises `OptionError` naming some ids if there is none.
+        """
+        for row, known in enumerate(self.query_ids):
+            if known == identifier or str(known) == str(identifier):
+                return row
+        shown = ", ".join(str(known) for known in self.query_ids[:5])
+        raise OptionError(f"there is no query {identifier!r}", remedy=f"one of {shown}, …")
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file: values, ids, and all else as metadata. No pickle."""
+        path = Path(path)
+        make_folder(path.parent)
+        values = self.values.to(torch.float32).contiguous()
+        metadata = {
+            "format": "datainf-scores-1",
+            "sign": SIGN,
+            "method": self.method,
+            "settings": json.dumps(dict(self.settings)),
+            "diagnostics": json.dumps(dict(self.diagnostics)),
+            "checksum": bytes_digest(
+                memoryview(values.numpy()).cast("B") if values.numel() else b""
+            ),
+        }
+        tensors = {
+            VALUES: values,
+            QUERY_IDS: _as_bytes(self.query_ids),
+            TRAIN_IDS: _as_bytes(self.train_ids),
+        }
+        write_atomically(path, save(tensors, metadata=metadata))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a scores file; values are mapped into memory, not read.
+
+        Raises `StoreError` if it is no scores file, `StoreCorruptError` if its bytes are not the
+        ones that were written.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise StoreError(f"there is no scores file {path}", remedy="datainf score makes one")
+        try:
+            file: Any = safetensors.safe_open(path, framework="pt")
+            metadata = file.metadata() or {}
+        except safetensors.SafetensorError as error:
+            raise StoreCorruptError(f"{path} is not a whole safetensors file: {error}") from None
+        if metadata.get("format") != "datainf-scores-1":
+            raise StoreError(f"{path} is a safetensors file, but not one of datainf's scores")
+        values = file.get_tensor(VALUES)
+        if bytes_digest(tensor_bytes(values)) != metadata["checksum"]:
+            raise StoreCorruptError(f"{path}: the scores are not the ones that were written")
+        return cls(
+            values,
+            json.loads(bytes(file.get_tensor(QUERY_IDS).tolist())),
+            json.loads(bytes(file.get_tensor(TRAIN_IDS).tolist())),
+            metadata["method"],
+            json.loads(metadata["settings"]),
+            json.loads(metadata["diagnostics"]),
+        )
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write a long table, a row a (query, training example) pair: `query_id`, `train_id`
+        (text), `query_row`, `train_row` (int32), `score` (float32), `rank` (int32, 0 = most
+        helpful of its query). One row group a query, so that a reader can take one query alone.
+        """
+        path = Path(path)
+        make_folder(path.parent)
+        train_ids = pa.array([str(identifier) for identifier in self.train_ids])
+        train_rows = pa.array(range(len(self.train_ids)), type=pa.int32())
+        aside = path.with_name(path.name + ".tmp")
+        with writing(path):
+            with pq.ParquetWriter(aside, _LONG) as writer:
+                for row in range(len(self.query_ids)):
+                    writer.write_table(self._long(row, train_ids, train_rows))
+            aside.replace(path)
+
+    def _long(self, row: int, train_ids: pa.Array, train_rows: pa.Array) -> pa.Table:
+        n = len(self.train_ids)
+        ranks = torch.empty(n, dtype=torch.int32)
+        order = torch.sort(self.values[row], descending=True, stable=True).indices
+        ranks[order] = torch.arange(n, dtype=torch.int32)
+        columns = [
+            pa.array([str(self.query_ids[row])] * n),
+            train_ids,
+            pa.array([row] * n, type=pa.int32()),
+            train_rows,
+            pa.array(self.values[row].float().numpy()),
+            pa.array(ranks.numpy()),
+        ]
+        return pa.Table.from_arrays(columns, schema=_LONG)
+
+    def __repr__(self) -> str:
+        m, n = self.shape
+        return f"Scores({self.method}, queries={m}, train={n}, {SIGN})"
+
+
+_LONG = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("train_id", pa.string()),
+        ("query_row", pa.int32()),
+        ("train_row", pa.int32()),
+        ("score", pa.float32()),
+        ("rank", pa.int32()),
+    ]
+)
+
+
+def _as_bytes(ids: list[int | str]) -> Tensor:
+    return torch.frombuffer(bytearray(json.dumps(ids).encode()), dtype=torch.uint8)
