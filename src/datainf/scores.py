@@ -103,9 +103,7 @@ class Scores:
             "method": self.method,
             "settings": json.dumps(dict(self.settings)),
             "diagnostics": json.dumps(dict(self.diagnostics)),
-            "checksum": bytes_digest(
-                memoryview(values.numpy()).cast("B") if values.numel() else b""
-            ),
+            "checksum": bytes_digest(tensor_bytes(values)),
         }
         tensors = {
             VALUES: values,

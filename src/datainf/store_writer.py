@@ -142,7 +142,7 @@ def _sound_prefix(path: Path, index: Index) -> list[Shard]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time. The lock is the system's and goes with the process, even a killed one."""
+    """One writer at a time. The system holds the lock, and lets it go with the process."""
     with writing(path):
         handle = (path / ".lock").open("w")
     with handle:

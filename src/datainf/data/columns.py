@@ -16,6 +16,7 @@ from datainf.errors import DataError
 
 TaskName = Literal["causal-lm", "classification"]
 
+CAUSAL_LM: tuple[tuple[str, ...], ...] = (("messages",), ("prompt", "completion"), ("text",))
 TEXTS = ("text", "sentence")
 PAIRS = (
     ("sentence1", "sentence2"),
@@ -51,7 +52,7 @@ class Columns:
         return {part: column for part, column in asdict(self).items() if column is not None}
 
 
-def detect_task(names: Sequence[str], columns: Columns = Columns()) -> TaskName:  # noqa: B008
+def detect_task(names: Sequence[str], columns: Columns = Columns()) -> TaskName:
     """Rows with a text and a label are for classification; with a text alone, for a causal LM.
 
     Raises `DataError` if the columns fit neither.
@@ -98,9 +99,9 @@ def _causal_lm(names: Sequence[str], columns: Columns) -> dict[str, str] | None:
         return {"text": given["text"]}
     if "input_ids" in names:
         return {key: key for key in TOKENS if key in names and key != "token_type_ids"}
-    for parts in (("messages",), ("prompt", "completion"), ("text",)):
-        if all(part in names for part in parts):
-            return {part: part for part in parts}
+    for convention in CAUSAL_LM:
+        if all(part in names for part in convention):
+            return {part: part for part in convention}
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def _tsv(path: Path) -> Table:
 
 
 def _delimited(path: Path, *, delimiter: str, quoting: Any) -> Table:
-    content = _text(path).splitlines(keepends=True)
+    content = io.StringIO(_text(path), newline="")  # line breaks as the file has them
     reader = csv.reader(content, delimiter=delimiter, quoting=quoting, strict=True)
     rows: list[Mapping[str, Any]] = []
     lines: list[int] = []
@@ -198,7 +199,8 @@ def _decode(path: Path, data: bytes, place: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        place = place or f", line {data[: error.start].count(b'\n') + 1}"
+        line = data[: error.start].count(b"\n") + 1
+        place = place or f", line {line}"
         raise DataError(
             f"{path.name}{place}: not UTF-8 (byte 0x{data[error.start]:02x})",
             remedy="save the file as UTF-8",
