@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from datainf.errors import OptionError
-from datainf.estimators.base import Estimator, Fitted, Solution, curvature_product
+from datainf.estimators.base import Estimator, Fitted, Solution
 from datainf.linalg import GradientMatrix
 
 
@@ -49,19 +49,21 @@ class _Fitted(Fitted):
         # overflow float32 for gradients of extreme scale.
         B = (V / torch.where(size > 0, size, 1)[:, None]).T
         X, residual = self._unit_solve(B, lam)
-        return Solution((X * size).T, float(residual.max()) if len(residual) else 0.0)
+        return Solution((X * size).T.to(V.dtype), float(residual.max()) if len(residual) else 0.0)
 
     def _unit_solve(self, B: Tensor, lam: float) -> tuple[Tensor, Tensor]:
         """X ≈ F⁻¹B for unit columns B [d, m], with the norm of each column's residual."""
         # A column at rounding level is done: dividing noise by noise would only add more.
-        done = max(self.tolerance, torch.finfo(B.dtype).eps)
+        done = max(self.tolerance, torch.finfo(self.G.dtype).eps)
+        # The recurrence cancels: its vectors are float64, the products with G in G's own dtype.
+        B = B.double()
         X, residual, P = torch.zeros_like(B), B.clone(), B.clone()
-        rho = residual.square().sum(dim=0)
+        rho, n = residual.square().sum(dim=0), self.G.shape[0]
         for _ in range(self.steps):
             active = rho > done**2
             if not active.any():
                 break
-            FP = curvature_product(self.G, lam, P)
+            FP = (self.G.T @ (self.G @ P)).double() / n + lam * P
             step = torch.where(active, rho / torch.where(active, (P * FP).sum(dim=0), 1), 0)
             X += step * P
             residual -= step * FP

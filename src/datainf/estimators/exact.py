@@ -22,13 +22,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from datainf.errors import OptionError
 from datainf.estimators.base import BlockScores, Estimator, Fitted, Solution
 from datainf.linalg import GradientMatrix
 
 
 @dataclass(frozen=True)
 class Exact(Estimator):
-    """No approximation but the block-diagonal one; O(n d min(n, d)) a block, once."""
+    """No approximation but the block-diagonal one; O(n d min(n, d)) a block, once.
+
+    Solving raises `OptionError` for a damping that float64 cannot tell from none.
+    """
 
     name: ClassVar[str] = "exact"
 
@@ -52,6 +56,7 @@ class _ShiftedInverse:
 
     def _factor(self, c: float) -> Tensor | None:
         """The Cholesky factor of S + cI; None once another damping was asked for."""
+        self._require_resolvable(c)
         if "_eigen" in self.__dict__:
             return None
         if self._cholesky is None:
@@ -64,6 +69,15 @@ class _ShiftedInverse:
             self._cholesky = (c, factor)
         known, factor = self._cholesky
         return factor if known == c else None
+
+    def _require_resolvable(self, c: float) -> None:
+        floor = len(self.S) * torch.finfo(self.S.dtype).eps * float(self.S.trace())
+        if c < floor:
+            raise OptionError(
+                f"the damping is lost in rounding: {c:.1e} beside a trace of "
+                f"{float(self.S.trace()):.1e}; the inverse would be noise",
+                remedy="a larger --damping",
+            )
 
     def right_divide(self, X: Tensor, c: float) -> Tensor:
         """X (S + cI)⁻¹ for X [m, size]."""

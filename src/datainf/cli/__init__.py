@@ -1,0 +1,75 @@
+"""The command line, thin over the library."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from datainf import __version__
+from datainf.cli import attribute, collect, demo, inspect, score, top
+from datainf.cli.console import error_console
+from datainf.errors import DatainfError
+
+app = typer.Typer(
+    name="datainf",
+    help="Which training examples made my fine-tuned model say this?\n\n"
+    "Scores every (query, training example) pair: positive = helpful, training more on the "
+    "example lowers the loss of the query; negative = harmful.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("attribute")(attribute.attribute)
+app.command("collect")(collect.collect)
+app.command("score")(score.score)
+app.command("top")(top.top)
+app.command("inspect")(inspect.inspect)
+app.command("demo")(demo.demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"datainf {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the program as a whole; the help text stands with `app`."""
+
+
+def main() -> None:
+    """The entry point: errors of ours become one message on stderr and exit code 1."""
+    _quiet_libraries()
+    try:
+        app()
+    except DatainfError as error:
+        error_console().print_error(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        error_console().print(
+            "Stopped. Finished work is kept; the same command goes on from there."
+        )
+        sys.exit(130)
+
+
+def _quiet_libraries() -> None:
+    """Progress bars and warnings of the libraries below would tear ours apart."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""datainf attribute: the whole job in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datainf.cli import options as o
+from datainf.cli.console import console, progress, say
+from datainf.cli.tables import print_query
+from datainf.runs import RunConfig, read_config, run
+
+SHOWN_QUERIES = 10
+
+
+def attribute(
+    model: o.Model = None,
+    adapter: o.Adapter = None,
+    train: Annotated[
+        str | None, typer.Option(help=f"Training data: {o.DATA}.", rich_help_panel=o.DATA_PANEL)
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            help="The outputs to explain, or a validation set; same forms as --train.",
+            rich_help_panel=o.DATA_PANEL,
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Folder of the run; made if it is not there.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A run.yaml to replay; options given beside it come first."),
+    ] = None,
+    task: o.TaskOption = None,
+    method: o.Method = None,
+    steps: o.Steps = None,
+    damping: o.DampingOption = None,
+    normalize: o.NormalizeOption = None,
+    blocks: o.BlocksOption = None,
+    top: Annotated[
+        int | None, typer.Option(help="Examples to show of each end, a query. [default: 5]")
+    ] = None,
+    trainable: o.Trainable = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    batch_tokens: o.BatchTokens = None,
+    max_length: o.MaxLength = None,
+    seed: o.Seed = None,
+    train_split: Annotated[
+        str | None, typer.Option(help="Split of --train.", rich_help_panel=o.DATA_PANEL)
+    ] = None,
+    query_split: Annotated[
+        str | None, typer.Option(help="Split of --query.", rich_help_panel=o.DATA_PANEL)
+    ] = None,
+    train_limit: Annotated[
+        int | None,
+        typer.Option(help="Take the first training rows only.", rich_help_panel=o.DATA_PANEL),
+    ] = None,
+    query_limit: Annotated[
+        int | None, typer.Option(help="Take the first queries only.", rich_help_panel=o.DATA_PANEL)
+    ] = None,
+    text_column: o.TextColumn = None,
+    text_pair_column: o.TextPairColumn = None,
+    prompt_column: o.PromptColumn = None,
+    completion_column: o.CompletionColumn = None,
+    messages_column: o.MessagesColumn = None,
+    label_column: o.LabelColumn = None,
+    id_column: o.IdColumn = None,
+) -> None:
+    """Which training examples made the model say this? Data and adapter in, ranked examples out.
+
+    Leaves in --out: the gradient stores train/ and query/, scores.safetensors, scores.parquet
+    (long: query_id, train_id, query_row, train_row, score, rank), top.jsonl and run.yaml.
+    Positive scores are helpful, negative ones harmful. Killed, the same command goes on from
+    where it was.
+    """
+    values = o.given({name: value for name, value in locals().items() if name != "config"})
+    known = {} if config is None else read_config(config)
+    settings = RunConfig.from_values(
+        {**known, **values}, "attribute" if config is None else str(config)
+    )
+    with progress() as bars:
+        finished = run(settings, progress=bars, say=say)
+    shown = console()
+    m = finished.scores.shape[0]
+    for row in range(min(m, SHOWN_QUERIES)):
+        print_query(shown, finished, row, settings.top)
+    folder = settings.out
+    if m > SHOWN_QUERIES:
+        shown.print(
+            f"\n{m - SHOWN_QUERIES} more queries: datainf top {folder} --query ID", markup=False
+        )
+    say(f"scores, top examples and settings are in {folder}")

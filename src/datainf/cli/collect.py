@@ -1,0 +1,58 @@
+"""datainf collect: gradients only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datainf.cli import options as o
+from datainf.cli.console import progress, say
+from datainf.data import load
+from datainf.models import find_task
+from datainf.runs import RunConfig, collect_stores
+
+
+def collect(
+    data: Annotated[str, typer.Option(help=f"Data: {o.DATA}.", show_default=False)],
+    out: Annotated[str, typer.Option(help="Folder of the store.", show_default=False)],
+    model: o.Model = None,
+    adapter: o.Adapter = None,
+    task: o.TaskOption = None,
+    trainable: o.Trainable = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    batch_tokens: o.BatchTokens = None,
+    max_length: o.MaxLength = None,
+    seed: o.Seed = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of --data.", rich_help_panel=o.DATA_PANEL)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Take the first rows only.", rich_help_panel=o.DATA_PANEL)
+    ] = None,
+    text_column: o.TextColumn = None,
+    text_pair_column: o.TextPairColumn = None,
+    prompt_column: o.PromptColumn = None,
+    completion_column: o.CompletionColumn = None,
+    messages_column: o.MessagesColumn = None,
+    label_column: o.LabelColumn = None,
+    id_column: o.IdColumn = None,
+) -> None:
+    """Collect the per-example gradients of a data set into a store, for `datainf score`.
+
+    Killed, the same command goes on from its last finished shard.
+    """
+    values = o.given(dict(locals()))
+    source, rows, part = values.pop("data"), values.pop("limit", None), values.pop("split", None)
+    settings = RunConfig.from_values({**values, "train": source, "query": source}, "collect")
+    examples = load(
+        source,
+        settings.task or find_task(settings.model, settings.adapter),
+        columns=settings.columns,
+        split=part,
+        limit=rows,
+    )
+    with progress() as bars:
+        collect_stores(settings, {Path(out): examples}, progress=bars, say=say)

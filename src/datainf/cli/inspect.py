@@ -1,0 +1,54 @@
+"""datainf inspect: a store's blocks, norms and damping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from datainf.applications.inspect import BlockReport
+from datainf.applications.inspect import inspect as inspect_store
+from datainf.cli import options as o
+from datainf.cli.console import console, plain
+from datainf.linalg import Damping
+from datainf.store import GradientStore
+
+
+def inspect(
+    store: Annotated[Path, typer.Argument(help="A gradient store.", show_default=False)],
+    damping: o.DampingOption = None,
+) -> None:
+    """Show a store's blocks: norms with quantiles and outliers, λ, effective rank.
+
+    Warns where a method is outside what it assumes.
+    """
+    opened = GradientStore.open(store)
+    report = inspect_store(opened, Damping.parse(damping or "0.1"))
+    shown = console()
+    shown.print(f"{opened}", markup=False)
+    _print_blocks(shown, report.blocks)
+    largest = ", ".join(f"{plain(str(name))} ({norm:.3g})" for name, norm in report.largest)
+    shown.print(f"largest gradients, by id: {escape(largest)}")
+    for warning in report.warnings:
+        shown.print(f"[yellow]warning:[/] {escape(plain(warning))}")
+
+
+def _print_blocks(shown: Console, blocks: list[BlockReport]) -> None:
+    table = Table(title="blocks (norms ‖g‖ over the examples)", title_justify="left")
+    table.add_column("block", overflow="fold", min_width=24)
+    for column in ("d", "λ", "5 %", "median", "95 %", "largest", "outliers", "eff. rank"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for block in blocks:
+        table.add_row(
+            escape(block.name),
+            f"{block.width:,}",
+            f"{block.damping_lambda:.2g}",
+            *(f"{value:.3g}" for value in block.quantiles),
+            str(block.outliers),
+            f"{block.effective_rank:.1f}",
+        )
+    shown.print(table)

@@ -1,0 +1,75 @@
+"""datainf score: two stores in, scores out; no model and no backward pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datainf.attribute import sweep
+from datainf.cli import options as o
+from datainf.cli.console import progress, say
+from datainf.errors import OptionError
+from datainf.estimators import from_name
+from datainf.runs import write_scores
+from datainf.store import GradientStore
+
+
+def score(
+    train: Annotated[Path, typer.Option(help="Training store.", show_default=False)],
+    query: Annotated[Path, typer.Option(help="Query store.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for scores.safetensors and scores.parquet; with several --damping, one "
+            "folder each below it.",
+            show_default=False,
+        ),
+    ],
+    method: o.Method = None,
+    steps: o.Steps = None,
+    damping: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="As for attribute; give it several times to score by each (exact then factors "
+            "once). [default: 0.1]",
+            rich_help_panel=o.METHOD_PANEL,
+        ),
+    ] = None,
+    normalize: o.NormalizeOption = None,
+    blocks: o.BlocksOption = None,
+) -> None:
+    """Score a training store against a query store: new methods and dampings at no new gradients.
+
+    The stores in a run's folder, RUN/train and RUN/query, can be used here too.
+    """
+    dampings = damping or ["0.1"]
+    if len(set(dampings)) < len(dampings):
+        raise OptionError("the same --damping was given twice")
+    with progress() as bars:
+        found = sweep(
+            GradientStore.open(train),
+            GradientStore.open(query),
+            from_name(method or "datainf", steps=steps),
+            dampings=dampings,
+            progress=bars,
+            **o.given({"normalize": normalize, "blocks": blocks}),
+        )
+    for name, scores in zip(dampings, found, strict=True):
+        folder = out if len(dampings) == 1 else out / f"damping-{name.replace(':', '-')}"
+        write_scores(scores, folder)
+        say(f"{folder}: {scores}")
+        for warning in _unconverged(scores.diagnostics):
+            say(warning)
+
+
+def _unconverged(diagnostics: object) -> list[str]:
+    blocks = diagnostics["blocks"] if isinstance(diagnostics, dict) else {}
+    residuals = {
+        name: trace["residual"] for name, trace in blocks.items() if trace["residual"] is not None
+    }
+    if not residuals:
+        return []
+    worst = max(residuals, key=lambda name: residuals[name])
+    return [f"largest relative residual of a block: {residuals[worst]:.2g} ({worst})"]

@@ -1,0 +1,51 @@
+"""Tables of scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from datainf.cli.console import plain
+from datainf.runs import Run, describe, entries
+
+TEXT = 300
+"""Characters of an example's text shown in a table."""
+
+
+def print_query(out: Console, run: Run, row: int, k: int) -> None:
+    """One query with its most helpful and most harmful training examples."""
+    identifier = plain(str(run.scores.query_ids[row]))
+    text = plain(_one_line(describe(run.task, run.query, row)), TEXT)
+    loss = float(run.query_losses[row])
+    out.print(f"\n[bold]query {escape(identifier)}[/] (loss {loss:.3f})  {escape(text)}")
+    for largest, title in ((True, "helpful"), (False, "harmful")):
+        found = entries(run, row, k, largest=largest)
+        # A row with k or fewer training examples has no other end to show.
+        shown = [entry for entry in found if (entry["score"] > 0) == largest]
+        if shown:
+            out.print(_table(shown, title))
+        else:
+            out.print(f"  no {title} example: no score is {'above' if largest else 'below'} 0")
+
+
+def _table(found: list[dict[str, Any]], title: str) -> Table:
+    table = Table(title=f"most {title}", title_justify="left", title_style="italic")
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("id", no_wrap=True, max_width=24)
+    table.add_column("loss", justify="right", no_wrap=True)
+    table.add_column("training example", overflow="fold")
+    for entry in found:
+        table.add_row(
+            f"{entry['score']:+.4g}",
+            escape(plain(str(entry["train_id"]))),
+            f"{entry['loss']:.3f}",
+            escape(plain(_one_line(entry["text"]), TEXT)),
+        )
+    return table
+
+
+def _one_line(text: str) -> str:
+    return " ⏎ ".join(part for part in text.splitlines() if part.strip())

@@ -1,0 +1,1 @@
+"""The embedded default: data, a tiny base and its fine-tuning, for `datainf demo`."""

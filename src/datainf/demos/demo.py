@@ -1,0 +1,143 @@
+"""The demo: fine-tune a small model on sentence transformations, then ask what taught it each.
+
+The task is the paper's (section 4.3): ten transformations, 90 training and 10 test phrases each.
+A method does well if, for a test example, it ranks the training examples of the same
+transformation first.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datainf.attribute import Normalize, attribute
+from datainf.data import Examples
+from datainf.demos.finetune import finetune
+from datainf.demos.transformations import write
+from datainf.errors import OptionError
+from datainf.evaluation import ClassDetection, class_detection
+from datainf.files import make_folder, write_atomically
+from datainf.progress import Progress, Silent
+from datainf.runs import Run, RunConfig, run
+from datainf.store import GradientStore
+
+BASE = Path(__file__).parent / "base"
+MARKER = "demo.json"
+METHODS: dict[str, tuple[str, Normalize]] = {
+    "datainf": ("datainf", "none"),
+    "gradient": ("gradient", "none"),
+    "cosine": ("gradient", "unit"),
+    "exact": ("exact", "none"),
+}
+"""Name in the demo → method and normalisation."""
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """How one method did, and how long its scoring took, in seconds."""
+
+    detection: ClassDetection
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """The run by `datainf`, each method's result, and the class of every query."""
+
+    run: Run
+    methods: dict[str, MethodResult]
+    query_classes: list[str]
+
+
+def run_demo(
+    out: Path,
+    *,
+    model: str | None = None,
+    hard: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> DemoResult:
+    """Generate the data, fine-tune, attribute, and judge four methods.
+
+    Args:
+        out: Folder for data, adapter and run. The same demo run again reuses what is there.
+        model: Base to fine-tune, folder or hub id; None takes the one that is shipped.
+        hard: Leave the transformation's name out of the prompt.
+        seed: Of data and fine-tuning.
+
+    Raises `OptionError` if the folder holds something else.
+    """
+    progress = progress or Silent()
+    base = model or str(BASE)
+    _claim(out, {"model": model, "hard": hard, "seed": seed})
+    train_file, test_file = write(out, seed=seed, hard=hard)
+    adapter = _adapter(base, train_file, out / "adapter", seed, progress, say)
+    config = RunConfig(
+        train=str(train_file), query=str(test_file), out=str(out / "run"), model=base,
+        adapter=str(adapter), seed=seed, top=3,
+    )  # fmt: skip
+    started = time.perf_counter()
+    finished = run(config, progress=progress, say=say)
+    say(f"gradients and datainf scores: {time.perf_counter() - started:.1f} s")
+    classes = [_classes(finished.query), _classes(finished.train)]
+    methods = {
+        name: _judge(out / "run", method, normalize, classes)
+        for name, (method, normalize) in METHODS.items()
+    }
+    return DemoResult(finished, methods, classes[0])
+
+
+def _claim(out: Path, settings: dict[str, object]) -> None:
+    """Mark the folder as this demo's, unless it is something else's."""
+    make_folder(out)
+    marker = out / MARKER
+    if marker.exists():
+        if json.loads(marker.read_text(encoding="utf-8")) != settings:
+            raise OptionError(f"{out} holds a demo with other settings", remedy="another --out")
+    elif any(out.iterdir()):
+        raise OptionError(f"{out} is not empty and not a demo's folder", remedy="another --out")
+    write_atomically(marker, json.dumps(settings).encode())
+
+
+def _adapter(
+    base: str,
+    train_file: Path,
+    out: Path,
+    seed: int,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Path:
+    if (out / "adapter_config.json").exists():
+        say(f"{out}: the adapter of an earlier demo is used again")
+        return out
+    advance: Callable[[int], None] | None = None
+    last = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal advance, last
+        advance = advance or progress.stage("fine-tuning", total)
+        advance(done - last)
+        last = done
+
+    started = time.perf_counter()
+    finetune(base, train_file, out, seed=seed, progress=report)
+    say(f"{out}: LoRA fine-tuned in {time.perf_counter() - started:.1f} s")
+    return out
+
+
+def _classes(examples: Examples) -> list[str]:
+    return [str(examples.raw(row)["class"]) for row in range(len(examples))]
+
+
+def _judge(
+    folder: Path, method: str, normalize: Normalize, classes: list[list[str]]
+) -> MethodResult:
+    train, query = GradientStore.open(folder / "train"), GradientStore.open(folder / "query")
+    started = time.perf_counter()
+    scores = attribute(train, query, method, normalize=normalize)
+    seconds = time.perf_counter() - started
+    return MethodResult(class_detection(scores.values, classes[0], classes[1]), seconds)

@@ -1,0 +1,267 @@
+"""A base model with its adapter, from folders or the hub, checked that the two fit together.
+
+transformers and peft warn and go on where weights are missing; a head that was made up at random
+would then be attributed as if it had been trained. Here that is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import transformers
+from torch import nn
+
+from datainf.data.columns import TaskName
+from datainf.errors import ModelError, OptionError
+from datainf.tasks import CausalLM, SequenceClassification, Task
+
+AUTO_CLASSES: dict[TaskName, Any] = {
+    "causal-lm": transformers.AutoModelForCausalLM,
+    "classification": transformers.AutoModelForSequenceClassification,
+}
+TASKS: dict[TaskName, type[CausalLM] | type[SequenceClassification]] = {
+    "causal-lm": CausalLM,
+    "classification": SequenceClassification,
+}
+PEFT_TASKS: dict[str, TaskName] = {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "classification"}
+ARCHITECTURES: dict[str, TaskName] = {
+    "ForCausalLM": "causal-lm",
+    "LMHeadModel": "causal-lm",
+    "ForSequenceClassification": "classification",
+}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+HEAD = re.compile(r"\.(classifier|score)(\.out_proj)?\.weight$")
+"""The weight of a sequence classifier's last layer, [classes, width], in an adapter's file."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready for attribution, with its tokenizer."""
+
+    model: nn.Module
+    tokenizer: Any
+    base: str
+
+
+def device_of(name: str | None) -> torch.device:
+    """A device by name; None takes a GPU if there is one.
+
+    Raises `OptionError` for a device that is not there.
+    """
+    if name is None or name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise OptionError(f"the device {name!r} cannot be used: {first}", remedy="cpu") from None
+    return device
+
+
+def dtype_of(name: str | None, device: torch.device) -> torch.dtype | str:
+    """A dtype by name; None is float32 on a CPU and the checkpoint's own elsewhere."""
+    if name is None or name == "auto":
+        return torch.float32 if device.type == "cpu" else "auto"
+    if name not in DTYPES:
+        raise OptionError(f"unknown dtype {name!r}", remedy=f"one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def find_task(base: str | None, adapter: str | None) -> TaskName | None:
+    """What the adapter, or else the base, was made for; None if neither says."""
+    if adapter is not None:
+        task_type = adapter_config(adapter).task_type
+        if task_type is not None:
+            name = str(getattr(task_type, "value", task_type))
+            if name not in PEFT_TASKS:
+                raise ModelError(
+                    f"the adapter {adapter} is for {name}, which is not supported yet",
+                    remedy=f"an adapter for {' or '.join(PEFT_TASKS)}, or --task",
+                )
+            return PEFT_TASKS[name]
+    base = base or base_of(adapter)
+    for architecture in base_config(base).architectures or []:
+        for ending, task in ARCHITECTURES.items():
+            if architecture.endswith(ending):
+                return task
+    return None
+
+
+def load_model(
+    base: str | None,
+    adapter: str | None,
+    task: TaskName,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Loaded:
+    """Load a base and its adapter.
+
+    Args:
+        base: Folder or hub id; None takes the one that the adapter names.
+        adapter: Folder or hub id of a peft adapter; None for a fully fine-tuned model.
+        task: What the model is asked for.
+        device, dtype: By name; see `device_of`, `dtype_of`.
+
+    Raises:
+        ModelError: either cannot be loaded, or the adapter does not fit the base.
+    """
+    target = device_of(device)
+    base = base or base_of(adapter)
+    weights = None if adapter is None else adapter_weights(adapter)
+    model, absent = _load_base(base, task, dtype_of(dtype, target), _num_labels(weights))
+    _require_head(absent, weights, base)
+    tokenizer = load_tokenizer(base, adapter)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    if adapter is not None and weights is not None:
+        model = _attach(model, adapter, weights, base)
+    return Loaded(model.to(target).eval(), tokenizer, base)
+
+
+def make_task(name: TaskName, tokenizer: Any, max_length: int | None) -> Task:
+    """The task of a name, with the tokenizer it reads text through."""
+    if max_length is not None and max_length < 2:
+        raise OptionError(f"the maximal length must be at least 2 tokens, got {max_length}")
+    return TASKS[name](tokenizer, max_length=max_length)
+
+
+def adapter_config(adapter: str) -> Any:
+    """The peft configuration of an adapter.
+
+    Raises `ModelError` if there is none.
+    """
+    try:
+        return peft.PeftConfig.from_pretrained(adapter)
+    except Exception as error:
+        raise ModelError(
+            f"{adapter} is not a peft adapter: {_first_line(error)}",
+            remedy="the folder that model.save_pretrained(…) wrote, with adapter_config.json in it",
+        ) from None
+
+
+def base_of(adapter: str | None) -> str:
+    """The base that an adapter names.
+
+    Raises `ModelError` if it names none.
+    """
+    name = None if adapter is None else adapter_config(adapter).base_model_name_or_path
+    if not name:
+        raise ModelError("no base model was named", remedy="--model BASE")
+    return str(name)
+
+
+def base_config(base: str) -> Any:
+    """The transformers configuration of a base model.
+
+    Raises `ModelError` if there is none.
+    """
+    try:
+        return transformers.AutoConfig.from_pretrained(base)
+    except Exception as error:
+        raise ModelError(
+            f"cannot load a model from {base}: {_first_line(error)}",
+            remedy="--model with a folder or hub id of a transformers model",
+        ) from None
+
+
+def adapter_weights(adapter: str) -> dict[str, torch.Tensor]:
+    """An adapter's tensors by their names in its file, on the CPU."""
+    adapter_config(adapter)
+    try:
+        return dict(peft.utils.load_peft_weights(adapter, device="cpu"))
+    except Exception as error:
+        raise ModelError(f"cannot read the weights of {adapter}: {_first_line(error)}") from None
+
+
+def load_tokenizer(base: str, adapter: str | None) -> Any:
+    """The adapter's own tokenizer if it was saved with one, else the base's."""
+    own = adapter is not None and (Path(adapter) / "tokenizer_config.json").is_file()
+    source = adapter if own else base
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    except Exception as error:
+        raise ModelError(f"cannot load a tokenizer from {source}: {_first_line(error)}") from None
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def _num_labels(weights: dict[str, torch.Tensor] | None) -> int | None:
+    """The classes of the head that an adapter was saved with."""
+    for name, tensor in (weights or {}).items():
+        if HEAD.search(name):
+            return len(tensor)
+    return None
+
+
+def _load_base(
+    base: str, task: TaskName, dtype: torch.dtype | str, num_labels: int | None
+) -> tuple[Any, list[str]]:
+    """The base model and the names of the weights that its files do not hold."""
+    base_config(base)
+    options = {} if num_labels is None or task != "classification" else {"num_labels": num_labels}
+    try:
+        model, info = AUTO_CLASSES[task].from_pretrained(
+            base, dtype=dtype, output_loading_info=True, **options
+        )
+    except Exception as error:
+        raise ModelError(
+            f"cannot load {base} for {task}: {_first_line(error)}",
+            remedy="check the folder or hub id, and --task",
+        ) from None
+    return model, sorted(info["missing_keys"])
+
+
+def _require_head(absent: list[str], weights: dict[str, torch.Tensor] | None, base: str) -> None:
+    """Every weight that the base lacks must come with the adapter."""
+    nowhere = [
+        name for name in absent if not any(saved.endswith(f".{name}") for saved in (weights or {}))
+    ]
+    if nowhere:
+        raise ModelError(
+            f"{base} has no weights for {', '.join(nowhere[:4])}"
+            f"{', …' if nowhere[4:] else ''}, and neither has the adapter: they would be random",
+            remedy="check --task; train adapters for classification with "
+            "modules_to_save=['classifier'] (or 'score'), so that the head is saved with them",
+        )
+
+
+def _attach(model: Any, adapter: str, weights: dict[str, torch.Tensor], base: str) -> nn.Module:
+    named = adapter_config(adapter).base_model_name_or_path
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            wrapped = peft.PeftModel.from_pretrained(model, adapter)
+    except Exception as error:
+        raise ModelError(
+            f"the adapter {adapter} does not fit the base {base}: {_first_line(error, 2)}",
+            remedy=f"the base that it was trained on, {named}",
+        ) from None
+    absent = [str(w.message) for w in caught if "missing adapter keys" in str(w.message)]
+    unused = sorted(set(weights) - set(peft.get_peft_model_state_dict(wrapped)))
+    if absent or unused:
+        what = absent[0] if absent else f"its tensors {', '.join(unused[:3])} have no place there"
+        raise ModelError(
+            f"the adapter {adapter} does not fit the base {base}: {what[:300]}",
+            remedy=f"the base that it was trained on, {named}",
+        )
+    fitted: nn.Module = wrapped
+    return fitted
+
+
+def _first_line(error: Exception, lines: int = 1) -> str:
+    text = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
+    return text[:300] or type(error).__name__

@@ -1,0 +1,148 @@
+"""What the mathematics promises of every method."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datainf import linalg
+from datainf.errors import OptionError
+from datainf.estimators import (
+    BY_NAME,
+    ConjugateGradient,
+    DataInf,
+    Exact,
+    LiSSA,
+    WeightedGradient,
+    from_name,
+)
+from datainf.estimators.base import relative_residual
+from estimators.grid import chunked, datainf_operator, exact_scores, relative_error, stacked
+
+shapes = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 4), st.integers(0, 99))
+
+
+def random(n: int, d: int, m: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(rows, d, generator=draw, dtype=torch.float64) for rows in (n, m))
+
+
+@pytest.fixture
+def data() -> tuple[torch.Tensor, torch.Tensor]:
+    return random(11, 7, 3, 0)
+
+
+def values(method, G, V, lam):
+    return from_name(method).fit(G).scores(V, lam).values
+
+
+@pytest.mark.parametrize("method", [name for name in BY_NAME if name != "gradient"])
+def test_large_damping_tends_to_the_weighted_gradient(method, data):
+    G, V = data
+    lam = 1e9
+    expected = V @ G.T / lam
+    assert relative_error(values(method, chunked(G), V, lam), expected) < 1e-6
+
+
+@given(shapes)
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_datainf_equals_exact_for_identical_gradients(shape):
+    G, V = random(*shape)
+    same = G[:1].expand(5, -1).clone()
+    lam = 0.1 * float(same[0].square().mean())
+    exact = values("exact", chunked(same), V, lam)
+    assert relative_error(values("datainf", chunked(same), V, lam), exact) < 1e-9
+
+
+@given(shapes)
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_datainf_is_never_below_exact(shape):
+    G, _ = random(*shape)
+    lam = 0.1 * float(G.square().mean())
+    eye = torch.eye(G.shape[1], dtype=torch.float64)
+    datainf = DataInf().fit(chunked(G)).solve(eye, lam).R
+    exact = Exact().fit(chunked(G)).solve(eye, lam).R
+    assert relative_error(datainf, datainf_operator(G, lam)) < 1e-10
+    assert torch.linalg.eigvalsh(datainf - exact)[0] > -1e-10 / lam
+    assert torch.linalg.eigvalsh(exact)[0] > 0
+    assert torch.linalg.eigvalsh(datainf)[-1] < (1 + 1e-10) / lam
+
+
+@pytest.mark.parametrize("method", BY_NAME)
+def test_order_chunks_and_query_batches_change_nothing(method, data, monkeypatch):
+    G, V = data
+    lam = 0.05
+    whole = values(method, chunked(G, (100,)), V, lam)
+    order = torch.randperm(len(G), generator=torch.Generator().manual_seed(1))
+    # LiSSA's step comes from a power iteration, good to a few digits only: the step may differ.
+    tolerance = 1e-2 if method == "lissa" else 1e-10
+    assert relative_error(values(method, chunked(G[order]), V, lam), whole[:, order]) < tolerance
+    one_by_one = torch.cat([values(method, chunked(G), v[None], lam) for v in V])
+    assert relative_error(one_by_one, whole) < 1e-10
+    monkeypatch.setattr(linalg, "MAX_CHUNK_BYTES", 8)
+    assert relative_error(values(method, stacked(G), V, lam), whole) < 1e-10
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4), (6, 6)])
+def test_one_eigendecomposition_serves_all_dampings(shape, monkeypatch):
+    G, V = random(*shape, 3, 5)
+    calls = []
+    eigh = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda S: calls.append(1) or eigh(S))
+    fitted = Exact().fit(chunked(G))
+    for lam in (0.01, 0.1, 1.0, 10.0, 0.01):
+        assert relative_error(fitted.scores(V, lam).values, exact_scores(G, V, lam)) < 1e-10
+        own = exact_scores(G, G, lam).diag()
+        assert relative_error(fitted.self_influence(lam).values, own) < 1e-10
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6)])
+def test_exact_refuses_a_damping_lost_in_rounding(shape):
+    G = torch.ones(shape, dtype=torch.float64)
+    with pytest.raises(OptionError, match="lost in rounding"):
+        Exact().fit(chunked(G)).scores(G[:1], 1e-30)
+
+
+@pytest.mark.parametrize("kind", [ConjugateGradient, LiSSA])
+def test_residuals_are_true_and_fall(kind, data):
+    G, V = data
+    lam = 0.05
+    matrix, previous = chunked(G), float("inf")
+    for steps in (1, 3, 6):
+        solution = kind(steps=steps).fit(matrix).solve(V, lam)
+        truth = relative_residual(matrix, lam, V, solution.R)
+        dense = (V - solution.R @ (G.T @ G / len(G) + lam * torch.eye(7).double())).norm(dim=1)
+        assert torch.allclose(truth, dense / V.norm(dim=1))
+        assert solution.residual == pytest.approx(float(truth.max()), rel=1e-6)
+        assert solution.residual < previous
+        previous = solution.residual
+
+
+def test_lissa_converges_to_exact(data):
+    G, V = data
+    lam = 0.3
+    found = LiSSA(steps=400).fit(chunked(G)).scores(V, lam).values
+    assert relative_error(found, exact_scores(G, V, lam)) < 1e-8
+
+
+def test_cg_stops_at_its_tolerance(data):
+    G, V = data
+    solution = ConjugateGradient(steps=100, tolerance=1e-3).fit(chunked(G)).solve(V, 0.05)
+    assert 0 < solution.residual <= 1e-3
+
+
+def test_options_are_checked():
+    for call in (
+        lambda: from_name("influence"),
+        lambda: from_name("datainf", steps=3),
+        lambda: from_name("cg", steps=0),
+        lambda: LiSSA(steps=0),
+        lambda: ConjugateGradient(tolerance=-1),
+    ):
+        with pytest.raises(OptionError):
+            call()
+    assert from_name("cg", steps=2) == ConjugateGradient(steps=2)
+    assert from_name(WeightedGradient()) == WeightedGradient()

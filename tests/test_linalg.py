@@ -1,0 +1,89 @@
+"""Every operator against its dense matrix; damping."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from datainf import linalg
+from datainf.errors import OptionError
+from datainf.linalg import Damping, RowScaled, from_dense, hstack, unit_scale
+from estimators.grid import chunked, scaled, stacked
+
+G = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.fixture(params=[from_dense, chunked, stacked, scaled], ids=lambda f: f.__name__)
+def matrix(request, monkeypatch):
+    monkeypatch.setattr(linalg, "MAX_CHUNK_BYTES", 16 * 5)
+    return request.param(G)
+
+
+def test_operators_equal_their_dense_matrix(matrix):
+    X, W = torch.randn(5, 2).double(), torch.randn(7, 3).double()
+    assert matrix.shape == (7, 5)
+    assert matrix.T.shape == (5, 7)
+    assert matrix.T.T is matrix
+    for found, truth in [
+        (matrix.to_dense(), G),
+        (matrix.rows(2, 5), G[2:5]),
+        (matrix.rows(3, 3), G[3:3]),
+        (matrix @ X, G @ X),
+        (matrix @ X[:, 0], G @ X[:, 0]),
+        (matrix.T @ W, G.T @ W),
+        (matrix.T @ W[:, 0], G.T @ W[:, 0]),
+        (matrix.gram(), G @ G.T),
+        (matrix.second_moment(), G.T @ G),
+        (matrix.sq_norms, G.square().sum(1)),
+        (torch.cat([rows for _, rows in matrix.chunks()]), G),
+        (matrix.to(torch.float32).gram().double(), G @ G.T),
+    ]:
+        tolerance = 1e-12 if found.dtype == torch.float64 else 1e-5
+        assert torch.allclose(found.double(), truth, rtol=tolerance, atol=tolerance)
+    covered = [row for rows, _ in matrix.chunks() for row in range(rows.start, rows.stop)]
+    assert covered == list(range(7))
+
+
+def test_half_precision_rows_are_multiplied_in_float32():
+    half = G.to(torch.bfloat16)
+    matrix = chunked(half)
+    assert matrix.dtype == torch.float32
+    assert torch.allclose(matrix.gram(), half.float() @ half.float().T)
+
+
+@pytest.mark.parametrize("wrong", [torch.ones(4), torch.ones(4, 2), torch.ones(5, 2, 2)])
+def test_a_wrong_inner_dimension_is_refused(matrix, wrong):
+    with pytest.raises(OptionError, match="must have 5 rows"):
+        matrix @ wrong
+
+
+def test_unit_scale_keeps_zero_rows_zero():
+    rows = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    scale = unit_scale(rows.square().sum(1))
+    unit = RowScaled(from_dense(rows), scale).to_dense()
+    assert torch.equal(unit, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+
+
+def test_one_block_stacks_to_itself():
+    one = from_dense(G)
+    assert hstack([one]) is one
+
+
+def test_damping_kinds():
+    square = float(G.square().sum(1).mean())
+    assert Damping().lambda_of(from_dense(G)) == pytest.approx(0.1 * square / 5)
+    assert Damping(0.02, "trace").lambda_of(from_dense(G)) == pytest.approx(0.02 * square)
+    assert Damping(3.0, "absolute").lambda_of(from_dense(G)) == 3.0
+    assert Damping().lambda_of(from_dense(torch.zeros(3, 2))) == 0
+
+
+@pytest.mark.parametrize("text", ["0.1", "trace:0.02", "abs:0.001"])
+def test_damping_reads_what_it_writes(text):
+    assert str(Damping.parse(text)) == text
+    assert Damping.parse(Damping.parse(text)) == Damping.parse(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "trace:", "share:1", "", "ten"])
+def test_damping_refuses_nonsense(text):
+    with pytest.raises(OptionError):
+        Damping.parse(text)
