@@ -13,7 +13,7 @@ from accelerate.utils import send_to_device
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
-from datainf.errors import DataError, NonFiniteError, OptionError
+from datainf.errors import DataError, ModelError, NonFiniteError, OptionError
 from datainf.fingerprint import digest, tensors_digest
 from datainf.gradients.batches import batches
 from datainf.gradients.capture import GradientCapture, evaluating
@@ -69,6 +69,7 @@ def collect(
         DataError: an example that the task cannot use, named, before any work is done.
         CoverageError: a trainable parameter has no per-example gradient rule.
         VerificationError: the batched gradients of the first examples are not autograd's.
+        ModelError: nothing is trainable, or none of it takes part in the loss.
         NonFiniteError: a loss or gradient is NaN or infinite; the examples are named.
         StoreMismatchError: `out` holds a store of something else.
         StoreBusyError, WriteError: see `datainf.errors`.
@@ -216,7 +217,20 @@ class _Run:
         rows = min(len(self.dataset), CHECKED_EXAMPLES)
         if self.batch_tokens == 1:
             rows = 1
-        verify(self.capture, self.task, self._examples(range(rows)), self.device)
+        examples = self._examples(range(rows))
+        self._require_use(examples)
+        verify(self.capture, self.task, examples, self.device)
+
+    def _require_use(self, examples: list[Any]) -> None:
+        """Zero gradients everywhere are no answer: the adapter is merged or not active."""
+        batch = send_to_device(self.task.collate(examples), self.device)
+        unused = self.capture(self.task, batch, len(examples)).unused
+        if len(unused) == len(self.capture.chosen):
+            raise ModelError(
+                f"the {len(unused)} trainable parameters take no part in the loss, {unused[0]} "
+                "among them: is the adapter merged, disabled, or not the active one?",
+                remedy="model.unmerge_adapter(), model.set_adapter(name), or --trainable",
+            )
 
     def shard(self, store: StoreWriter, rows: range, advance: Callable[[int], None]) -> None:
         """Collect one shard, its rows in the order of the data set, and append it."""

@@ -1,0 +1,104 @@
+"""Tiny models of real architectures, made from their configurations; nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import peft
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+torch.set_num_threads(1)
+
+
+def make_tokenizer(**special: str) -> transformers.PreTrainedTokenizerFast:
+    """One token a byte, and the special tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate([*special.values(), *alphabet])}
+    made = Tokenizer(models.BPE(vocabulary, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.decoder = decoders.ByteLevel()
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **special)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return make_tokenizer(pad_token="<pad>", eos_token="<eos>")
+
+
+SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+         "num_attention_heads": 2, "max_position_embeddings": 96, "vocab_size": 258,
+         "pad_token_id": 0, "eos_token_id": 1, "initializer_range": 0.2}  # fmt: skip
+KV = {"num_key_value_heads": 1}
+GPT2 = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 96, "vocab_size": 258,
+        "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1, "initializer_range": 0.2}  # fmt: skip
+
+ARCHITECTURES = {
+    "llama": ("LlamaForCausalLM", SMALL | KV, ["q_proj", "v_proj"]),
+    "qwen2": ("Qwen2ForCausalLM", SMALL | KV, ["q_proj", "k_proj", "v_proj", "o_proj"]),
+    "qwen3": ("Qwen3ForCausalLM", SMALL | KV | {"head_dim": 8}, ["q_proj", "up_proj"]),
+    "gpt2": ("GPT2LMHeadModel", GPT2, ["c_attn", "c_fc"]),
+    "bert": ("BertForSequenceClassification", SMALL | {"num_labels": 3}, ["query", "value"]),
+    "roberta": (
+        "RobertaForSequenceClassification",
+        SMALL | {"num_labels": 3, "type_vocab_size": 1},
+        ["query", "value"],
+    ),
+    "llama-classifier": (
+        "LlamaForSequenceClassification", SMALL | KV | {"num_labels": 3}, ["q_proj", "v_proj"],
+    ),
+}  # fmt: skip
+HEADS = {"bert": ["classifier"], "roberta": ["classifier"], "llama-classifier": ["score"]}
+
+
+def make_base(name: str, seed: int = 0, **changes: object) -> transformers.PreTrainedModel:
+    """A base model with random weights."""
+    torch.manual_seed(seed)
+    kind, settings, _ = ARCHITECTURES[name]
+    cls = getattr(transformers, kind)
+    return cls(cls.config_class(**(settings | changes), attn_implementation="sdpa"))
+
+
+def make_model(name: str, seed: int = 0, **options: object) -> peft.PeftModel:
+    """A base with a LoRA adapter whose two factors are both random, and a trained head."""
+    base = make_base(name, seed)
+    task = "SEQ_CLS" if name in HEADS else "CAUSAL_LM"
+    config = peft.LoraConfig(
+        task_type=task, r=4, lora_dropout=0.3, init_lora_weights=False,
+        target_modules=ARCHITECTURES[name][2], modules_to_save=HEADS.get(name),
+        fan_in_fan_out=name == "gpt2", **options,
+    )  # fmt: skip
+    return peft.get_peft_model(base, config)
+
+
+# No text repeats one token: its attention gradients would be nothing but rounding.
+TEXTS = [
+    "ab",
+    "to be or not",
+    "pack my box with five dozen liquor jugs, then wait for rain",
+    "the quick brown fox jumps",
+    "ok then",
+    "sphinx of black quartz",
+]
+
+
+def make_rows(name: str) -> list[dict]:
+    """Examples of very different lengths for an architecture's task."""
+    if name in HEADS:
+        return [
+            {"text": text, "label": i % 3} | ({"text_pair": TEXTS[-i]} if i % 2 else {})
+            for i, text in enumerate(TEXTS)
+        ]
+    return [
+        {"prompt": text, "completion": TEXTS[-i - 1]} if i % 2 else {"text": text + "!"}
+        for i, text in enumerate(TEXTS)
+    ]
+
+
+@pytest.fixture
+def llama():
+    return make_model("llama")
