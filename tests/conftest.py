@@ -35,7 +35,8 @@ SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
          "pad_token_id": 0, "eos_token_id": 1, "initializer_range": 0.2}  # fmt: skip
 KV = {"num_key_value_heads": 1}
 GPT2 = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 96, "vocab_size": 258,
-        "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1, "initializer_range": 0.2}  # fmt: skip
+        "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1,
+        "initializer_range": 0.2}  # fmt: skip
 
 ARCHITECTURES = {
     "llama": ("LlamaForCausalLM", SMALL | KV, ["q_proj", "v_proj"]),

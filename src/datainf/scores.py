@@ -22,7 +22,7 @@ from torch import Tensor
 
 from datainf.errors import OptionError, StoreCorruptError, StoreError
 from datainf.files import make_folder, write_atomically, writing
-from datainf.fingerprint import bytes_digest, tensor_bytes
+from datainf.fingerprint import digest
 
 SIGN = "positive = helpful"
 VALUES, QUERY_IDS, TRAIN_IDS = "values", "query_ids", "train_ids"
@@ -103,13 +103,13 @@ class Scores:
             "method": self.method,
             "settings": json.dumps(dict(self.settings)),
             "diagnostics": json.dumps(dict(self.diagnostics)),
-            "checksum": bytes_digest(tensor_bytes(values)),
         }
         tensors = {
             VALUES: values,
             QUERY_IDS: _as_bytes(self.query_ids),
             TRAIN_IDS: _as_bytes(self.train_ids),
         }
+        metadata["checksum"] = _checksum(metadata, tensors)
         write_atomically(path, save(tensors, metadata=metadata))
 
     @classmethod
@@ -125,17 +125,18 @@ class Scores:
         try:
             file: Any = safetensors.safe_open(path, framework="pt")
             metadata = file.metadata() or {}
-        except safetensors.SafetensorError as error:
-            raise StoreCorruptError(f"{path} is not a whole safetensors file: {error}") from None
-        if metadata.get("format") != "datainf-scores-1":
-            raise StoreError(f"{path} is a safetensors file, but not one of datainf's scores")
-        values = file.get_tensor(VALUES)
-        if bytes_digest(tensor_bytes(values)) != metadata["checksum"]:
-            raise StoreCorruptError(f"{path}: the scores are not the ones that were written")
+            tensors = {name: file.get_tensor(name) for name in (VALUES, QUERY_IDS, TRAIN_IDS)}
+        except (safetensors.SafetensorError, UnicodeDecodeError) as error:
+            raise StoreCorruptError(f"{path} is not a whole scores file: {error}") from None
+        if metadata.pop("checksum", None) != _checksum(metadata, tensors):
+            raise StoreCorruptError(
+                f"{path}: the bytes are not the ones that were written (its checksum differs)",
+                remedy="datainf score makes it anew from the stores",
+            )
         return cls(
-            values,
-            json.loads(bytes(file.get_tensor(QUERY_IDS).tolist())),
-            json.loads(bytes(file.get_tensor(TRAIN_IDS).tolist())),
+            tensors[VALUES],
+            json.loads(bytes(tensors[QUERY_IDS].tolist())),
+            json.loads(bytes(tensors[TRAIN_IDS].tolist())),
             metadata["method"],
             json.loads(metadata["settings"]),
             json.loads(metadata["diagnostics"]),
@@ -187,6 +188,10 @@ _LONG = pa.schema(
         ("rank", pa.int32()),
     ]
 )
+
+
+def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    return digest([dict(metadata), [[name, tensors[name]] for name in sorted(tensors)]])
 
 
 def _as_bytes(ids: list[int | str]) -> Tensor:

@@ -44,6 +44,7 @@ class SequenceClassification(Task):
                 f"{config.num_labels} output(s), not for one label out of several",
                 remedy="datainf.tasks.Custom with your own loss",
             )
+        self._require_padding(model)
         limit = token_limit(model, self.tokenizer)
         lengths = [length for length in (limit, self.max_length) if length is not None]
         return replace(
@@ -52,6 +53,19 @@ class SequenceClassification(Task):
             num_labels=config.num_labels,
             label2id={str(name): int(index) for name, index in (config.label2id or {}).items()},
         )
+
+    def _require_padding(self, model: nn.Module) -> None:
+        """A decoder classifies at the last token that is not padding, which it knows by its id."""
+        config: Any = model.config
+        ours, models = self.tokenizer.pad_token_id, config.get_text_config().pad_token_id
+        if not hasattr(_base_model(model), "score"):  # the mask tells encoders
+            return
+        if ours is None or models is None or ours != models:
+            raise ModelError(
+                f"the tokenizer pads with {ours} and the model reads {models} as padding: it would "
+                "classify at the wrong token",
+                remedy="model.config.pad_token_id = tokenizer.pad_token_id, as in training",
+            )
 
     def encode(self, example: Mapping[str, Any]) -> dict[str, Any]:
         if TRUNCATED in example:
@@ -133,3 +147,10 @@ class SequenceClassification(Task):
                 remedy="labels that count from 0, or the model that was trained on these labels",
             )
         return index
+
+
+def _base_model(model: nn.Module) -> nn.Module:
+    """The model inside its adapter."""
+    unwrap = getattr(model, "get_base_model", None)
+    inner: nn.Module = unwrap() if callable(unwrap) else model
+    return inner

@@ -1,0 +1,32 @@
+"""Metrics against hand-worked cases."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from datainf.errors import OptionError
+from datainf.evaluation import agreement, class_detection, detection_auc
+
+
+def test_class_detection():
+    scores = torch.tensor([[4.0, 3.0, 2.0, 1.0], [4.0, 3.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    found = class_detection(scores, ["a", "b", "a"], ["a", "a", "b", "b"])
+    assert found.auc.tolist() == [1.0, 0.0, 0.5]
+    assert found.recall.tolist() == [1.0, 0.0, 1.0]  # ties go by position
+    assert found.summary["auc_mean"] == pytest.approx(0.5)
+    with pytest.raises(OptionError):
+        class_detection(scores[:1], ["c"], ["a", "a", "b", "b"])
+
+
+def test_detection_auc():
+    assert detection_auc(torch.tensor([0.9, 0.1, 0.8, 0.2]), [True, False, True, False]) == 1
+    assert detection_auc(torch.tensor([0.9, 0.1, 0.8, 0.2]), [True, True, False, False]) == 0.5
+    with pytest.raises(OptionError):
+        detection_auc(torch.ones(2), [True, True])
+
+
+def test_agreement():
+    a = torch.arange(6.0).reshape(2, 3)
+    assert agreement(a, a.exp())["spearman"] == pytest.approx(1)
+    assert agreement(a, -2 * a + 1)["pearson"] == pytest.approx(-1)

@@ -1,0 +1,318 @@
+"""Collection: order, resumption, refusal, and what bad input does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from conftest import make_model, make_rows
+from datainf import GradientStore, attribute, collect, tasks
+from datainf.errors import (
+    DataError,
+    NonFiniteError,
+    OptionError,
+    StoreBusyError,
+    StoreCorruptError,
+    StoreError,
+    StoreIncompleteError,
+    StoreMismatchError,
+    WriteError,
+)
+from datainf.gradients.parameters import select
+from datainf.gradients.verify import one_at_a_time
+from datainf.store_writer import _locked
+
+
+@pytest.fixture
+def rows():
+    return [row | {"id": f"r{i}"} for i, row in enumerate(make_rows("llama") * 3)]
+
+
+@pytest.fixture
+def task(tokenizer):
+    return tasks.CausalLM(tokenizer)
+
+
+def shards(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}
+
+
+def test_rows_stand_in_the_order_of_the_data(llama, rows, task, tmp_path):
+    store = collect(llama, rows, task, out=tmp_path / "s", shard_rows=5, batch_tokens=120)
+    assert store.ids == [f"r{i}" for i in range(18)]
+    assert len(store.index.shards) == 4
+    model, fitted = llama.eval(), task.for_model(llama)
+    for i in (0, 7, 17):
+        loss, truth = one_at_a_time(model, select(model), fitted, rows[i], torch.device("cpu"))
+        assert store.losses[i] == pytest.approx(float(loss), rel=1e-5)
+        for position, (name, gradient) in enumerate(truth.items()):
+            found = store.blocks[name].to_dense()[i]
+            assert torch.allclose(found, gradient, rtol=1e-4, atol=1e-6)
+            assert store.sq_norms[i, position] == pytest.approx(
+                float(found.square().sum()), rel=1e-5
+            )
+
+
+def test_batches_shards_and_order_change_nothing(llama, rows, task, tmp_path):
+    one = collect(llama, rows, task, out=tmp_path / "a", batch_tokens=1)
+    many = collect(llama, rows, task, out=tmp_path / "b", batch_tokens=10_000, shard_rows=4)
+    back = collect(llama, rows[::-1], task, out=tmp_path / "c", batch_tokens=100)
+    for name, matrix in one.blocks.items():
+        truth = matrix.to_dense()
+        scale = truth.norm()
+        assert (many.blocks[name].to_dense() - truth).norm() < 1e-5 * scale
+        assert (back.blocks[name].to_dense().flip(0) - truth).norm() < 1e-5 * scale
+    assert back.ids == one.ids[::-1]
+
+
+KILLED = textwrap.dedent("""
+    import sys, time
+    sys.path.insert(0, {tests!r})
+    from conftest import make_model, make_rows, make_tokenizer
+    from datainf import collect, tasks
+
+    class Slow(tasks.CausalLM):
+        def losses(self, model, batch):
+            time.sleep({pause})
+            return super().losses(model, batch)
+
+    tokenizer = make_tokenizer(pad_token="<pad>", eos_token="<eos>")
+    collect(make_model("llama"), make_rows("llama") * 5, Slow(tokenizer), out={out!r},
+            shard_rows=3, batch_tokens=60)
+    print("finished")
+""")
+
+
+def start(out, pause):
+    tests = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120
+    code = KILLED.format(tests=tests, pause=pause, out=str(out))
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+
+
+def test_a_killed_collection_goes_on_to_the_same_bytes(tmp_path):
+    undisturbed = start(tmp_path / "whole", 0)
+    process = start(tmp_path / "killed", 0.05)
+    deadline = time.time() + 60
+    while len(list((tmp_path / "killed").glob("shard-0000[23]*"))) < 1:
+        assert time.time() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = shards(tmp_path / "killed")
+    assert 1 <= len(kept) < 10
+    with pytest.raises(StoreIncompleteError, match="of 30 examples"):
+        GradientStore.open(tmp_path / "killed")
+    (tmp_path / "killed" / "shard-00009.safetensors.tmp").write_bytes(b"left behind")
+    again = start(tmp_path / "killed", 0)
+    assert again.communicate()[0] == b"finished\n"
+    assert undisturbed.communicate()[0] == b"finished\n"
+    whole, resumed = shards(tmp_path / "whole"), shards(tmp_path / "killed")
+    assert whole == resumed
+    assert kept.items() <= resumed.items()
+    stores = [GradientStore.open(tmp_path / name) for name in ("whole", "killed")]
+    values = [attribute(store, store, "datainf").values for store in stores]
+    assert torch.equal(values[0], values[1])
+
+
+class Counting(tasks.CausalLM):
+    calls = 0
+
+    def losses(self, model, batch):
+        Counting.calls += 1
+        return super().losses(model, batch)
+
+
+def test_a_finished_store_is_opened_without_a_forward_pass(llama, rows, tokenizer, tmp_path):
+    collect(llama, rows, Counting(tokenizer), out=tmp_path / "s")
+    Counting.calls = 0
+    assert len(collect(llama, rows, Counting(tokenizer), out=tmp_path / "s")) == 18
+    assert Counting.calls == 0
+
+
+def test_a_store_of_something_else_is_refused(llama, rows, task, tokenizer, tmp_path):
+    out = tmp_path / "s"
+    collect(llama, rows, task, out=out)
+    before = shards(out)
+    other_adapter = make_model("llama", seed=1)
+    other_adapter.base_model.model.load_state_dict(
+        {k: v for k, v in llama.base_model.model.state_dict().items() if "lora" not in k},
+        strict=False,
+    )
+    other_base = make_model("llama")
+    with torch.no_grad():
+        other_base.get_base_model().lm_head.weight[0, 0] += 1
+    changed = [*rows[:-1], rows[-1] | {"completion": "else"}]
+    renamed = [*rows[:-1], rows[-1] | {"id": "new"}]
+    cases = [
+        (r"adapter's \(trainable\) weights", {"model": other_adapter}),
+        (r"base model's weights", {"model": other_base}),
+        (r"the data set", {"dataset": changed}),
+        (r"the data set", {"dataset": renamed}),
+        (r"number of examples \(18, 17\)", {"dataset": rows[:-1]}),
+        (r"settings \(max_length\)", {"task": tasks.CausalLM(tokenizer, max_length=90)}),
+        (r"settings \(append_eos\)", {"task": tasks.CausalLM(tokenizer, append_eos=False)}),
+        (r"trainable tensors", {"trainable": "*lora_A*"}),
+        (r"dtype \(float32, float64\)", {"dtype": torch.float64}),
+    ]
+    for message, change in cases:
+        request = {"model": llama, "dataset": rows, "task": task, "trainable": None} | change
+        model, dataset, chosen = request.pop("model"), request.pop("dataset"), request.pop("task")
+        with pytest.raises(StoreMismatchError, match=message):
+            collect(model, dataset, chosen, out=out, **request)
+    assert shards(out) == before
+
+
+def test_weights_of_the_same_numbers_are_the_same(llama, rows, task, tmp_path):
+    collect(llama, rows, task, out=tmp_path / "s")
+    collect(make_model("llama"), list(rows), task, out=tmp_path / "s")
+
+
+class Poisoned(tasks.CausalLM):
+    """One example's loss, or its gradient alone, is not finite."""
+
+    kind = "loss"
+
+    def losses(self, model, batch):
+        losses = super().losses(model, batch)
+        sick = (batch["input_ids"] == 7).any(1)
+        nan = torch.where(sick, float("nan"), 1.0)
+        if self.kind == "loss":
+            return losses * nan
+        losses.register_hook(lambda gradient: gradient * nan)
+        return losses
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_an_example_that_is_not_finite_is_named(kind, llama, tokenizer, tmp_path):
+    healthy = [{"input_ids": [9, 10, 11, 12 + i], "id": f"h{i}"} for i in range(9)]
+    healthy[7] = {"input_ids": [9, 7, 11], "id": "sick"}
+    task = Poisoned(tokenizer)
+    Poisoned.kind = kind
+    with pytest.raises(NonFiniteError, match=rf"example 7 \(id 'sick'\): the {kind}"):
+        collect(llama, healthy, task, out=tmp_path / "s", shard_rows=3)
+    assert len(shards(tmp_path / "s")) == 2
+
+
+class LittleMemory(tasks.CausalLM):
+    def losses(self, model, batch):
+        if batch["input_ids"].numel() > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().losses(model, batch)
+
+
+def test_the_batch_halves_when_memory_runs_out(llama, rows, tokenizer, task, tmp_path):
+    short = [row | {"text": "abc", "completion": "def"} for row in rows]
+    small = collect(llama, short, LittleMemory(tokenizer), out=tmp_path / "a", batch_tokens=5000)
+    whole = collect(llama, short, task, out=tmp_path / "b")
+    for name, matrix in whole.blocks.items():
+        truth = matrix.to_dense()
+        assert (small.blocks[name].to_dense() - truth).norm() < 1e-5 * truth.norm()
+
+
+def test_bad_data_is_named_before_any_work(llama, task, tmp_path):
+    fine = {"text": "fine"}
+    cases = [
+        ([], "the data set is empty"),
+        ([fine, {"txt": "x"}], "example 1: no text in the example"),
+        ([fine, {"prompt": "p" * 200, "completion": "c"}], "example 1: no token to learn"),
+        ([fine | {"id": 1}, fine | {"id": 1}], "example 1: the id 1 stands at example 0"),
+    ]
+    for data, message in cases:
+        with pytest.raises(DataError, match=message):
+            collect(llama, data, task, out=tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    for wrong in ({"batch_tokens": 0}, {"shard_rows": 0}):
+        with pytest.raises(OptionError):
+            collect(llama, [{"text": "a b"}], task, out=tmp_path / "s", **wrong)
+
+
+def test_one_example_and_truncation(llama, task, tmp_path):
+    store = collect(llama, [{"text": "q" * 300}], task, out=tmp_path / "s")
+    assert store.index.notes["truncated"] == 1
+    assert store.index.notes["tokens"] == 96
+    assert store.blocks[store.index.blocks[0].name].shape[0] == 1
+
+
+def test_a_second_writer_is_told(llama, rows, task, tmp_path):
+    (tmp_path / "s").mkdir()
+    with _locked(tmp_path / "s"), pytest.raises(StoreBusyError, match="another process"):
+        collect(llama, rows, task, out=tmp_path / "s")
+    collect(llama, rows, task, out=tmp_path / "s")
+
+
+def test_a_flipped_byte_is_found_and_mended(llama, rows, task, tmp_path):
+    out = tmp_path / "s"
+    collect(llama, rows, task, out=out, shard_rows=6)
+    before = shards(out)
+    damaged = bytearray(before["shard-00001.safetensors"])
+    damaged[-9] ^= 1
+    (out / "shard-00001.safetensors").write_bytes(damaged)
+    store = GradientStore.open(out)
+    with pytest.raises(StoreCorruptError, match=r"shard-00001.safetensors: the bytes are not"):
+        next(iter(store.blocks.values())).gram()
+    collect(llama, rows, task, out=out, shard_rows=6)
+    assert shards(out) == before
+    (out / "shard-00002.safetensors").unlink()
+    with pytest.raises(StoreCorruptError, match="is missing"):
+        GradientStore.open(out)
+
+
+def test_a_full_disk_loses_nothing_that_was_finished(llama, rows, task, tmp_path):
+    out = tmp_path / "small"
+    out.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", out], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a file system of limited size takes root to mount")
+    try:
+        with pytest.raises(WriteError, match=r"No space left.*finished before is kept") as caught:
+            collect(llama, rows, task, out=out / "s", shard_rows=2)
+        assert "free some space" in caught.value.remedy
+        kept = shards(out / "s")
+        assert 1 <= len(kept) < 9
+        assert not list((out / "s").glob("*.tmp"))
+        subprocess.run(["mount", "-o", "remount,size=4m", out], check=True)
+        collect(llama, rows, task, out=out / "s", shard_rows=2)
+        collect(llama, rows, task, out=tmp_path / "whole", shard_rows=2)
+        assert shards(out / "s") == shards(tmp_path / "whole")
+        assert kept.items() <= shards(out / "s").items()
+    finally:
+        subprocess.run(["umount", out], check=True)
+
+
+def test_what_is_no_store_is_refused(llama, rows, task, tmp_path):
+    with pytest.raises(StoreError, match=r"has no index.json"):
+        GradientStore.open(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"precious")
+    with pytest.raises(StoreError, match="not a gradient store"):
+        collect(llama, rows, task, out=tmp_path)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(WriteError, match="a file stands in its place"):
+        collect(llama, rows, task, out=file)
+    for text in ("{", "[]", '{"schema": 99}', '{"schema": 1}', '{"schema": 1, "shards": 3}'):
+        (tmp_path / "index.json").write_text(text)
+        with pytest.raises(StoreError):
+            GradientStore.open(tmp_path)
+
+
+def test_a_plain_model_with_a_plain_loss(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1, bias=False).double()
+    X, y = torch.randn(5, 3).double(), torch.randn(5).double()
+    task = tasks.Custom(lambda m, b: (m(b[0])[:, 0] - b[1]).square() / 2)
+    store = collect(model, list(zip(X, y, strict=True)), task, out=tmp_path / "s")
+    truth = (X @ model.weight[0] - y)[:, None] * X
+    assert store.index.dtype == "float64"
+    assert torch.allclose(store.blocks["weight"].to_dense(), truth)
+    assert store.ids == list(range(5))

@@ -1,0 +1,84 @@
+"""Who may import whom, and which names are public."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import datainf
+
+ROOT = Path(datainf.__file__).parent
+
+ORDER = [
+    "errors", "files", "fingerprint", "progress", "distributed", "linalg", "store",
+    "store_writer", "scores", "estimators", "tasks", "gradients", "data", "models", "attribute",
+    "runs", "applications", "evaluation", "report", "demos", "cli",
+]  # fmt: skip
+"""A module imports only what stands before it."""
+
+ALLOWED = {
+    "estimators": {"errors", "linalg"},
+    "linalg": {"errors"},
+    "errors": set(),
+}
+FORBIDDEN = {"gradients": {"estimators", "scores", "attribute"}, "scores": {"store"}}
+
+
+def modules():
+    return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def top(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    own = top(path)
+    assert own in ORDER
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[:2] == ["torch", "distributed"]:
+            assert own == "distributed"
+        if parts[0] != "datainf" or len(parts) < 2 or parts[1] not in ORDER:
+            continue
+        if parts[1] == own:
+            continue
+        assert ORDER.index(parts[1]) < ORDER.index(own), f"{own} imports {parts[1]}"
+        assert parts[1] in ALLOWED.get(own, ORDER)
+        assert parts[1] not in FORBIDDEN.get(own, set())
+
+
+def test_public_names():
+    assert datainf.__all__ == [
+        "Damping", "GradientStore", "Scores", "attribute", "collect", "errors", "estimators",
+        "self_influence", "sweep", "tasks",
+    ]  # fmt: skip
+    assert (ROOT / "py.typed").exists()
+
+
+def test_nothing_is_pickled_or_evaluated():
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in {"eval", "exec", "compile", "__import__"}, path
+        assert not any(name.split(".")[0] in {"pickle", "dill"} for name in imported(path)), path
+
+
+def test_every_error_stands_in_the_tree():
+    errors = datainf.errors
+    kinds = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
+    assert all(kind.__name__ in errors.__doc__ for kind in kinds)
+    assert all(issubclass(kind, errors.DatainfError) for kind in kinds)

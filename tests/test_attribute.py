@@ -1,0 +1,160 @@
+"""attribute on stores against the formula, dense and in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from conftest import make_model, make_rows
+from datainf import attribute, collect, self_influence, sweep, tasks
+from datainf.errors import OptionError, StoreMismatchError
+from datainf.estimators import ConjugateGradient
+from estimators.grid import datainf_scores, exact_scores, relative_error
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory, tokenizer):
+    folder, model = tmp_path_factory.mktemp("stores"), make_model("llama").double()
+    rows, task = make_rows("llama"), tasks.CausalLM(tokenizer)
+    train = collect(model, rows * 2 + rows[:1], task, out=folder / "train", shard_rows=4)
+    return train, collect(model, rows[1:4], task, out=folder / "query")
+
+
+def dense_blocks(store, blocks, normalize):
+    tensors = {b.name: store.blocks[b.name].to_dense() for b in store.index.blocks}
+    scale = torch.cat(list(tensors.values()), 1).norm(dim=1, keepdim=True)
+    groups = {}
+    for b in store.index.blocks:
+        group = {"tensor": b.name, "module": b.name.split(".lora_")[0], "model": ""}[blocks]
+        piece = tensors[b.name] / (scale if normalize == "unit" else 1)
+        groups.setdefault(group, []).append(piece)
+    return [torch.cat(parts, 1) for parts in groups.values()]
+
+
+TRUTHS = {
+    "datainf": datainf_scores,
+    "exact": exact_scores,
+    "cg": exact_scores,
+    "gradient": lambda G, V, _: V @ G.T,
+    "weighted-gradient": lambda G, V, lam: V @ G.T / lam,
+}
+
+
+@pytest.mark.parametrize("blocks", ["tensor", "module", "model"])
+@pytest.mark.parametrize("normalize", ["none", "unit"])
+@pytest.mark.parametrize("damping", ["0.1", "trace:0.02"])
+def test_scores_sum_the_blocks(stores, blocks, normalize, damping):
+    train, query = stores
+    value = float(damping.removeprefix("trace:"))
+    for method, truth in TRUTHS.items():
+        expected = 0
+        pairs = zip(*(dense_blocks(s, blocks, normalize) for s in stores), strict=True)
+        for G, V in pairs:
+            lam = value * float(G.square().sum(1).mean())
+            lam /= 1 if damping.startswith("trace") else G.shape[1]
+            expected = expected + truth(G, V, lam)
+        estimator = ConjugateGradient(steps=200) if method == "cg" else method
+        options = {"damping": damping, "normalize": normalize, "blocks": blocks}
+        scores = attribute(train, query, estimator, **options)
+        # float32 scores of float64 gradients
+        assert relative_error(scores.values, expected) < 1e-6, method
+        own = self_influence(query, estimator, **options)
+        square = attribute(query, query, estimator, **options).values.diag()
+        assert relative_error(own, square.double()) < 1e-6, method
+    assert scores.shape == (3, 13)
+    assert scores.train_ids == list(range(13))
+    assert scores.settings == options
+
+
+def test_cosine_is_cosine(stores):
+    train, query = stores
+    G, V = (dense_blocks(s, "model", "none")[0] for s in stores)
+    found = attribute(train, query, "gradient", normalize="unit").values
+    truth = torch.nn.functional.cosine_similarity(V[:, None], G[None], dim=2)
+    assert torch.allclose(found.double(), truth, atol=1e-6)
+    assert found.max() <= 1 + 1e-6
+
+
+def test_the_sign_is_that_of_retraining(tmp_path):
+    """A step of training on an example with a high score lowers the query's loss; and the score
+    is, to first order, what upweighting that example does to it."""
+    torch.manual_seed(0)
+    n, d = 40, 3
+    X, y = torch.randn(n, d).double(), torch.randn(n).double()
+    model = torch.nn.Linear(d, 1, bias=False).double()
+    task = tasks.Custom(lambda m, b: (m(b[0])[:, 0] - b[1]).square() / 2)
+    with torch.no_grad():
+        model.weight[0] = torch.linalg.solve(X.T @ X, X.T @ y)
+    data = list(zip(X, y, strict=True))
+    train = collect(model, data, task, out=tmp_path / "t")
+    query = collect(model, [(X[0] + 1, y[0] + 3)], task, out=tmp_path / "q")
+    scores = attribute(train, query, "exact").values[0]
+    best, worst = int(scores.argmax()), int(scores.argmin())
+    assert scores[best] > 0 > scores[worst]
+
+    def query_loss(weight):
+        return float(((X[0] + 1) @ weight - y[0] - 3).square() / 2)
+
+    base = query_loss(model.weight[0].detach())
+    for row, better in ((best, True), (worst, False)):
+        weights = torch.ones(n, dtype=torch.float64)
+        weights[row] += 0.01
+        refit = torch.linalg.solve((X.T * weights) @ X, (X.T * weights) @ y)
+        assert (query_loss(refit) < base) == better
+
+
+def test_one_query_alone_scores_the_same(stores, tmp_path, tokenizer):
+    train, query = stores
+    model = make_model("llama").double()
+    one = collect(model, make_rows("llama")[2:3], tasks.CausalLM(tokenizer), out=tmp_path / "q")
+    for method in TRUTHS:
+        alone = attribute(train, one, method).values[0].double()
+        assert relative_error(alone, attribute(train, query, method).values[1].double()) < 1e-6
+
+
+def test_a_sweep_is_its_single_runs(stores):
+    dampings = ["0.01", "trace:0.5", "abs:2"]
+    for damping, scores in zip(dampings, sweep(*stores, "exact", dampings=dampings), strict=True):
+        alone = attribute(*stores, "exact", damping=damping)
+        assert relative_error(scores.values, alone.values.double()) < 1e-6
+        assert scores.settings["damping"] == damping
+
+
+def test_the_residual_of_every_block_is_reported(stores):
+    traces = attribute(*stores, "cg", steps=1).diagnostics["blocks"]
+    assert len(traces) == len(stores[0].index.blocks)
+    assert all(
+        0 < trace["residual"] < 1 and trace["damping_lambda"] > 0 for trace in traces.values()
+    )
+
+
+def test_zero_gradients_contribute_nothing(tmp_path):
+    model = torch.nn.ModuleDict({"a": torch.nn.Linear(2, 2), "b": torch.nn.Linear(2, 2)})
+    task = tasks.Custom(lambda m, b: m["a"](b).square().sum(1))
+    rows = [*torch.randn(3, 2)]
+    store = collect(model, rows, task, out=tmp_path / "s")
+    alone = collect(model, rows, task, out=tmp_path / "a", trainable="a.*")
+    for method in ("datainf", "exact", "cg", "lissa", "gradient"):
+        for options in ({}, {"normalize": "unit"}):
+            both = attribute(store, store, method, **options).values
+            assert torch.allclose(both, attribute(alone, alone, method, **options).values)
+
+
+def test_stores_of_other_weights_are_refused(stores, tmp_path, tokenizer):
+    other = make_model("llama", seed=3).double()
+    task = tasks.CausalLM(tokenizer)
+    query = collect(other, make_rows("llama")[:1], task, out=tmp_path / "q")
+    with pytest.raises(StoreMismatchError, match="different base weights"):
+        attribute(stores[0], query)
+    part = collect(
+        make_model("llama").double(), make_rows("llama"), task,
+        out=tmp_path / "p", trainable="*lora_A*",
+    )  # fmt: skip
+    with pytest.raises(StoreMismatchError):
+        attribute(stores[0], part)
+
+
+def test_options_are_checked(stores):
+    for wrong in ({"blocks": "layer"}, {"normalize": "l2"}, {"method": "tracin"}, {"damping": 0}):
+        with pytest.raises(OptionError):
+            attribute(*stores, **wrong)

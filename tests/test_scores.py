@@ -1,0 +1,73 @@
+"""Scores: order, files, errors."""
+
+from __future__ import annotations
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from datainf.errors import OptionError, StoreCorruptError, StoreError
+from datainf.scores import Scores
+
+VALUES = torch.tensor([[0.5, -2.0, 0.5, 3.0], [0.0, 1.0, -1.0, 2.0]])
+
+
+@pytest.fixture
+def scores():
+    return Scores(VALUES, ["q", 7], [10, 11, "c", 13], "exact", {"damping": "0.1"}, {"blocks": {}})
+
+
+def test_top(scores):
+    assert scores.top(0, 2) == [(13, 3.0), (10, 0.5)]
+    assert scores.top(0, 3, largest=False) == [(11, -2.0), (10, 0.5), ("c", 0.5)]
+    assert len(scores.top(1, 100)) == 4
+    assert scores.top(query=0, k=1)[0].train_id == 13
+    for wrong in ({"query": 2}, {"query": -3}, {"k": 0}):
+        with pytest.raises(OptionError):
+            scores.top(**wrong)
+    assert [scores.query_row(q) for q in ("q", 7, "7")] == [0, 1, 1]
+    with pytest.raises(OptionError, match="no query 'x'"):
+        scores.query_row("x")
+
+
+def test_a_file_gives_back_what_was_saved(scores, tmp_path):
+    path = tmp_path / "new" / "scores.safetensors"
+    scores.save(path)
+    loaded = Scores.load(path)
+    assert torch.equal(loaded.values, VALUES)
+    assert (loaded.query_ids, loaded.train_ids) == (scores.query_ids, scores.train_ids)
+    assert (loaded.method, loaded.settings) == ("exact", {"damping": "0.1"})
+    assert "positive = helpful" in repr(loaded)
+
+
+def test_a_damaged_file_is_refused(scores, tmp_path):
+    path = tmp_path / "scores.safetensors"
+    with pytest.raises(StoreError, match="no scores file"):
+        Scores.load(path)
+    scores.save(path)
+    data = path.read_bytes()
+    for position in range(0, len(data), 3):
+        flipped = bytearray(data)
+        flipped[position] ^= 4
+        path.write_bytes(flipped)
+        with pytest.raises(StoreCorruptError):
+            Scores.load(path)
+    path.write_bytes(data[:50])
+    with pytest.raises(StoreCorruptError):
+        Scores.load(path)
+
+
+def test_the_long_table(scores, tmp_path):
+    scores.to_parquet(tmp_path / "s.parquet")
+    table = pq.read_table(tmp_path / "s.parquet")
+    assert table.column_names == ["query_id", "train_id", "query_row", "train_row", "score", "rank"]
+    rows = table.to_pylist()
+    assert rows[1] == {"query_id": "q", "train_id": "11", "query_row": 0, "train_row": 1,
+                       "score": -2.0, "rank": 3}  # fmt: skip
+    assert [row["rank"] for row in rows[4:]] == [2, 1, 3, 0]
+    assert pq.ParquetFile(tmp_path / "s.parquet").num_row_groups == 2
+
+
+def test_ids_must_fit(scores):
+    with pytest.raises(OptionError, match="for ids of"):
+        Scores(VALUES, [1], scores.train_ids, "exact")
