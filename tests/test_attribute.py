@@ -123,9 +123,9 @@ def test_a_sweep_is_its_single_runs(stores):
 def test_the_residual_of_every_block_is_reported(stores):
     traces = attribute(*stores, "cg", steps=1).diagnostics["blocks"]
     assert len(traces) == len(stores[0].index.blocks)
-    assert all(
-        0 < trace["residual"] < 1 and trace["damping_lambda"] > 0 for trace in traces.values()
-    )
+    for trace in traces.values():
+        assert trace["residual"] > 0
+        assert trace["damping_lambda"] > 0
 
 
 def test_zero_gradients_contribute_nothing(tmp_path):

@@ -38,6 +38,8 @@ def test_a_file_gives_back_what_was_saved(scores, tmp_path):
     assert (loaded.query_ids, loaded.train_ids) == (scores.query_ids, scores.train_ids)
     assert (loaded.method, loaded.settings) == ("exact", {"damping": "0.1"})
     assert "positive = helpful" in repr(loaded)
+    loaded.save(tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
 def test_a_damaged_file_is_refused(scores, tmp_path):

@@ -143,6 +143,10 @@ def adapter_config(adapter: str) -> Any:
 
     Raises `ModelError` if there is none.
     """
+    if "/" not in adapter.strip("/") and not Path(adapter).is_dir():
+        raise ModelError(  # an adapter's hub id has an owner
+            f"there is no folder {adapter}", remedy="the folder that model.save_pretrained(…) wrote"
+        )
     try:
         return peft.PeftConfig.from_pretrained(adapter)
     except Exception as error:

@@ -25,6 +25,7 @@ from datainf.files import make_folder, write_atomically, writing
 from datainf.fingerprint import digest
 
 SIGN = "positive = helpful"
+FORMAT = "datainf-scores-1"
 VALUES, QUERY_IDS, TRAIN_IDS = "values", "query_ids", "train_ids"
 
 
@@ -97,19 +98,20 @@ class Scores:
         path = Path(path)
         make_folder(path.parent)
         values = self.values.to(torch.float32).contiguous()
-        metadata = {
-            "format": "datainf-scores-1",
-            "sign": SIGN,
-            "method": self.method,
-            "settings": json.dumps(dict(self.settings)),
-            "diagnostics": json.dumps(dict(self.diagnostics)),
-        }
         tensors = {
             VALUES: values,
             QUERY_IDS: _as_bytes(self.query_ids),
             TRAIN_IDS: _as_bytes(self.train_ids),
         }
-        metadata["checksum"] = _checksum(metadata, tensors)
+        about = {
+            "sign": SIGN,
+            "method": self.method,
+            "settings": dict(self.settings),
+            "diagnostics": dict(self.diagnostics),
+        }
+        text = json.dumps(about, sort_keys=True)
+        # One entry: the order of several in a safetensors header changes from run to run.
+        metadata = {FORMAT: json.dumps({"about": text, "checksum": _checksum(text, tensors)})}
         write_atomically(path, save(tensors, metadata=metadata))
 
     @classmethod
@@ -125,21 +127,24 @@ class Scores:
         try:
             file: Any = safetensors.safe_open(path, framework="pt")
             metadata = file.metadata() or {}
+            written = json.loads(metadata[FORMAT])
             tensors = {name: file.get_tensor(name) for name in (VALUES, QUERY_IDS, TRAIN_IDS)}
-        except (safetensors.SafetensorError, UnicodeDecodeError) as error:
-            raise StoreCorruptError(f"{path} is not a whole scores file: {error}") from None
-        if metadata.pop("checksum", None) != _checksum(metadata, tensors):
+            sound = written["checksum"] == _checksum(written["about"], tensors)
+        except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
+            raise StoreCorruptError(f"{path} is not a whole scores file ({error})") from None
+        if not sound:
             raise StoreCorruptError(
                 f"{path}: the bytes are not the ones that were written (its checksum differs)",
                 remedy="datainf score makes it anew from the stores",
             )
+        about = json.loads(written["about"])
         return cls(
             tensors[VALUES],
             json.loads(bytes(tensors[QUERY_IDS].tolist())),
             json.loads(bytes(tensors[TRAIN_IDS].tolist())),
-            metadata["method"],
-            json.loads(metadata["settings"]),
-            json.loads(metadata["diagnostics"]),
+            about["method"],
+            about["settings"],
+            about["diagnostics"],
         )
 
     def to_parquet(self, path: str | Path) -> None:
@@ -190,8 +195,8 @@ _LONG = pa.schema(
 )
 
 
-def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    return digest([dict(metadata), [[name, tensors[name]] for name in sorted(tensors)]])
+def _checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
+    return digest([about, [[name, tensors[name]] for name in sorted(tensors)]])
 
 
 def _as_bytes(ids: list[int | str]) -> Tensor:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
+import warnings
 from typing import Annotated
 
+import datasets
+import transformers
 import typer
 
 from datainf import __version__
@@ -64,11 +66,12 @@ def main() -> None:
 
 def _quiet_libraries() -> None:
     """Progress bars and warnings of the libraries below would tear ours apart."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.utils.logging.set_verbosity_error()
+    datasets.utils.logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def attribute(
     normalize: o.NormalizeOption = None,
     blocks: o.BlocksOption = None,
     top: Annotated[
-        int | None, typer.Option(help="Examples to show of each end, a query. [default: 5]")
+        int | None, typer.Option(help="Examples to show of each end, a query. (default 5)")
     ] = None,
     trainable: o.Trainable = None,
     device: o.Device = None,

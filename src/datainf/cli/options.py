@@ -63,7 +63,7 @@ Dtype = Annotated[
 BatchTokens = Annotated[
     int | None,
     typer.Option(
-        help="Most tokens of a batch, padding counted; halved if memory runs out. [default: 4096]",
+        help="Most tokens of a batch, padding counted; halved if memory runs out. (default 4096)",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -76,12 +76,12 @@ MaxLength = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(help="Of whatever is random. [default: 0]", rich_help_panel=MODEL_PANEL),
+    typer.Option(help="Of whatever is random. (default 0)", rich_help_panel=MODEL_PANEL),
 ]
 Method = Annotated[
     str | None,
     typer.Option(
-        help="datainf, exact, cg, lissa, gradient or weighted-gradient. [default: datainf]",
+        help="datainf, exact, cg, lissa, gradient or weighted-gradient. (default datainf)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -94,7 +94,7 @@ DampingOption = Annotated[
     typer.Option(
         "--damping",
         help="λ of a block: 0.1 (times mean ‖g‖² over its dimension, the paper's), trace:0.02 "
-        "(times mean ‖g‖²) or abs:1e-3. [default: 0.1]",
+        "(times mean ‖g‖²) or abs:1e-3. (default 0.1)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -103,7 +103,7 @@ NormalizeOption = Annotated[
     typer.Option(
         "--normalize",
         help="none, or unit: every gradient to norm 1 (with gradient: cosine similarity). "
-        "[default: none]",
+        " (default none)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -112,7 +112,7 @@ BlocksOption = Annotated[
     typer.Option(
         "--blocks",
         help="What has a curvature of its own: tensor (the paper's), module or model. "
-        "[default: tensor]",
+        " (default tensor)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]

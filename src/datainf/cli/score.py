@@ -33,7 +33,7 @@ def score(
         list[str] | None,
         typer.Option(
             help="As for attribute; give it several times to score by each (exact then factors "
-            "once). [default: 0.1]",
+            "once). (default 0.1)",
             rich_help_panel=o.METHOD_PANEL,
         ),
     ] = None,

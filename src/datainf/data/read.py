@@ -48,9 +48,20 @@ def read(source: str, split: str | None) -> Table:
                 remedy=f"one of {', '.join(_READERS)}, a folder saved by datasets, or a hub id",
             )
         return reader(path)
-    if path.suffix.lower() in _READERS or path.is_absolute() or source.startswith(("./", "../")):
+    if _looks_local(source, path):
         raise DataError(f"there is no file {source}{_suggestion(path)}", remedy="check the path")
     return _hub(source, split)
+
+
+def _looks_local(source: str, path: Path) -> bool:
+    """Whether a name that is no file was meant as one rather than as a hub id."""
+    return (
+        path.suffix.lower() in _READERS
+        or path.is_absolute()
+        or source.startswith(("./", "../"))
+        or source.count("/") > 1
+        or (path.parent.is_dir() and bool(_near(path)))
+    )
 
 
 def _json_lines(path: Path) -> Table:
@@ -219,5 +230,9 @@ def _object(row: Any, place: str) -> Mapping[str, Any]:
 def _suggestion(path: Path) -> str:
     if not path.parent.is_dir():
         return f"; there is no folder {path.parent} either"
-    close = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], 1)
+    close = _near(path)
     return f"; did you mean {path.parent / close[0]}?" if close else ""
+
+
+def _near(path: Path) -> list[str]:
+    return difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], 1)

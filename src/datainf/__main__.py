@@ -1,0 +1,5 @@
+"""python -m datainf."""
+
+from datainf.cli import main
+
+main()
