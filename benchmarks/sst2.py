@@ -131,10 +131,11 @@ def report(
     )
     exact = datainf.attribute(train, query, "exact").values
     lines = [
-        "| method | blocks | normalize | AUC | AUC, self-influence | Spearman with exact (tensor) | scoring s |",
+        "| method | blocks | normalize | AUC | AUC, self-influence "
+        "| Spearman with exact (tensor) | scoring s |",
         "|---|---|---|---|---|---|---|",
         f"| the example's own loss | | | {detection_auc(train.losses, flipped):.3f} | | | |",
-    ]  # fmt: skip
+    ]
     for method, steps, normalize, blocks in VARIANTS:
         settings = {"steps": steps, "normalize": normalize, "blocks": blocks}
         started = time.perf_counter()
@@ -155,10 +156,11 @@ def report(
             "# Flipped labels in SST-2",
             "",
             f"all-MiniLM-L6-v2, LoRA r={RANK} on query and value and the whole classifier head: "
-            f"{parameters:,} parameters in {len(train.index.blocks)} tensors. {options.rows} training "
-            f"rows, {sum(flipped)} flipped; {options.queries} clean queries; seed {options.seed}; "
-            f"accuracy on the queries {accuracy:.3f}. AUC of −(mean score over the queries) for "
-            "flipped against clean rows; higher is better. λ = 0.1 · mean ‖g‖² / d.",
+            f"{parameters:,} parameters in {len(train.index.blocks)} tensors. {options.rows} "
+            f"training rows, {sum(flipped)} flipped; {options.queries} clean queries; "
+            f"seed {options.seed}; accuracy on the queries {accuracy:.3f}. "
+            "AUC of −(mean score over the queries) for flipped against clean rows; higher is "
+            "better. λ = 0.1 · mean ‖g‖² / d.",
             "",
             describe_machine(),
             "",

@@ -4,7 +4,7 @@ A 4-layer Llama, 128 wide, over bytes, pretrained for some minutes on text that 
 chatbots with made-up names that do things to phrases. None of the demo's ten transformations is
 among them, and neither are its phrases' words.
 
-    python scripts/make_demo_base.py [--steps 1600] [--out FOLDER]
+    python scripts/make_demo_base.py [--steps 2000] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def batch(draw: random.Random, encoder: PreTrainedTokenizerFast, size: int) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     torch.manual_seed(0)

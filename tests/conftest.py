@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -66,14 +69,15 @@ def make_base(name: str, seed: int = 0, **changes: object) -> transformers.PreTr
 
 def make_model(name: str, seed: int = 0, **options: object) -> peft.PeftModel:
     """A base with a LoRA adapter whose two factors are both random, and a trained head."""
-    base = make_base(name, seed)
-    task = "SEQ_CLS" if name in HEADS else "CAUSAL_LM"
-    config = peft.LoraConfig(
-        task_type=task, r=4, lora_dropout=0.3, init_lora_weights=False,
-        target_modules=ARCHITECTURES[name][2], modules_to_save=HEADS.get(name),
-        fan_in_fan_out=name == "gpt2", **options,
+    return peft.get_peft_model(make_base(name, seed), lora_config(name, **options))
+
+
+def lora_config(name: str, **options: object) -> peft.LoraConfig:
+    return peft.LoraConfig(
+        task_type="SEQ_CLS" if name in HEADS else "CAUSAL_LM", r=4, lora_dropout=0.3,
+        init_lora_weights=False, target_modules=ARCHITECTURES[name][2],
+        modules_to_save=HEADS.get(name), fan_in_fan_out=name == "gpt2", **options,
     )  # fmt: skip
-    return peft.get_peft_model(base, config)
 
 
 # No text repeats one token: its attention gradients would be nothing but rounding.
@@ -103,3 +107,30 @@ def make_rows(name: str) -> list[dict]:
 @pytest.fixture
 def llama():
     return make_model("llama")
+
+
+def save_model(name: str, folder: Path, tokenizer: object, **changes: object) -> tuple[Path, Path]:
+    """A base and a LoRA adapter on it, saved as people save them: (base, adapter)."""
+    base, adapter = folder / "base", folder / "adapter"
+    make_base(name, **changes).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    cls = getattr(transformers, ARCHITECTURES[name][0])
+    model = peft.get_peft_model(cls.from_pretrained(base), lora_config(name))
+    model.save_pretrained(adapter)
+    return base, adapter
+
+
+@pytest.fixture(scope="session")
+def saved_llama(tmp_path_factory, tokenizer):
+    return save_model("llama", tmp_path_factory.mktemp("llama"), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def saved_bert(tmp_path_factory, tokenizer):
+    return save_model("bert", tmp_path_factory.mktemp("bert"), tokenizer)
+
+
+def write_rows(path: Path, rows: Iterable[dict]) -> Path:
+    """A JSON lines file."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path

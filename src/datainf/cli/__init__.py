@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import datasets
 import transformers
 import typer
+import typer.core
 
 from datainf import __version__
 from datainf.cli import attribute, collect, demo, inspect, score, top
 from datainf.cli.console import error_console
 from datainf.errors import DatainfError
 
+
+class Program(typer.core.TyperGroup):
+    """The commands; errors of ours become one message on stderr and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DatainfError as error:
+            error_console().print_error(error)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            error_console().print(
+                "Stopped. Finished work is kept; the same command goes on from there."
+            )
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="datainf",
+    cls=Program,
     help="Which training examples made my fine-tuned model say this?\n\n"
     "Scores every (query, training example) pair: positive = helpful, training more on the "
     "example lowers the loss of the query; negative = harmful.",
@@ -50,18 +68,9 @@ def _root(
 
 
 def main() -> None:
-    """The entry point: errors of ours become one message on stderr and exit code 1."""
+    """The entry point."""
     _quiet_libraries()
-    try:
-        app()
-    except DatainfError as error:
-        error_console().print_error(error)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        error_console().print(
-            "Stopped. Finished work is kept; the same command goes on from there."
-        )
-        sys.exit(130)
+    app()
 
 
 def _quiet_libraries() -> None:

@@ -1,0 +1,176 @@
+"""Bases and adapters that fit, and those that do not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import peft
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from conftest import lora_config, make_base, make_tokenizer, save_model
+from datainf.errors import ModelError, OptionError
+from datainf.models import (
+    base_of,
+    device_of,
+    dtype_of,
+    find_task,
+    load_model,
+    load_tokenizer,
+    make_task,
+)
+
+
+def edited(adapter, tmp_path, change):
+    """A copy of an adapter whose tensors went through `change`."""
+    copy = shutil.copytree(adapter, tmp_path / "edited")
+    path = copy / "adapter_model.safetensors"
+    save_file(change(load_file(path)), path, metadata={"format": "pt"})
+    return str(copy)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_a_saved_adapter_gives_the_model_that_was_saved(kind, request, tokenizer):
+    base, adapter = request.getfixturevalue(f"saved_{kind}")
+    task = find_task(None, str(adapter))
+    loaded = load_model(None, str(adapter), task)
+    assert loaded.base == str(base) == base_of(str(adapter))
+    assert not loaded.model.training
+    auto = {
+        "causal-lm": transformers.AutoModelForCausalLM,
+        "classification": transformers.AutoModelForSequenceClassification,
+    }[task]
+    labels = {"num_labels": 3} if task == "classification" else {}
+    truth = peft.PeftModel.from_pretrained(auto.from_pretrained(base, **labels), adapter).eval()
+    ids = tokenizer("some words", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        assert torch.equal(loaded.model(input_ids=ids).logits, truth(input_ids=ids).logits)
+
+
+def test_the_head_has_as_many_classes_as_the_adapter_was_saved_with(tmp_path, tokenizer):
+    """The base's own configuration says 2; nobody should have to say 3 again."""
+    base, adapter = save_model("bert", tmp_path, tokenizer)
+    config = json.loads((base / "config.json").read_text())
+    for key in ("id2label", "label2id"):
+        config.pop(key)
+    (base / "config.json").write_text(json.dumps(config))
+    weights = load_file(base / "model.safetensors")
+    headless = {name: t for name, t in weights.items() if not name.startswith("classifier")}
+    save_file(headless, base / "model.safetensors", metadata={"format": "pt"})
+    loaded = load_model(str(base), str(adapter), "classification")
+    assert loaded.model.config.num_labels == 3
+    saved = load_file(adapter / "adapter_model.safetensors")
+    trained = [p for name, p in loaded.model.named_parameters() if "modules_to_save" in name]
+    assert any(torch.equal(saved[name], p) for name in saved for p in trained)
+
+
+def test_a_head_that_nobody_saved_is_refused(tmp_path, tokenizer):
+    base = tmp_path / "base"
+    transformers.BertModel(make_base("bert").config).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    with pytest.raises(ModelError, match=r"no weights for classifier.bias, ") as e:
+        load_model(str(base), None, "classification")
+    assert "modules_to_save" in e.value.remedy
+    model = transformers.BertForSequenceClassification.from_pretrained(base)
+    config = lora_config("bert")
+    config.modules_to_save = None
+    peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    # peft saves a SEQ_CLS head by itself: take it out, as an older version would have
+    bare = edited(
+        tmp_path / "adapter",
+        tmp_path,
+        lambda weights: {name: t for name, t in weights.items() if "classifier" not in name},
+    )
+    with pytest.raises(ModelError, match="they would be random"):
+        load_model(str(base), bare, "classification")
+
+
+def test_an_adapter_that_does_not_fit_is_refused(saved_llama, tmp_path, tokenizer):
+    _, adapter = saved_llama
+    wide, _ = save_model("llama", tmp_path / "wide", tokenizer, hidden_size=32)
+    gpt2, _ = save_model("gpt2", tmp_path / "gpt2", tokenizer)
+    deep, deep_adapter = save_model("llama", tmp_path / "deep", tokenizer, num_hidden_layers=3)
+    shallow, _ = saved_llama
+    for base, named, message in [
+        (wide, adapter, "does not fit the base .*size mismatch"),
+        (gpt2, adapter, "does not fit the base .*(not found|Target modules)"),
+        (deep, adapter, "does not fit the base .*missing adapter keys"),
+        (shallow, deep_adapter, "does not fit the base .*layers.2.* have no place there"),
+    ]:
+        with pytest.raises(ModelError, match=message) as caught:
+            load_model(str(base), str(named), "causal-lm")
+        assert "the base that it was trained on" in caught.value.remedy
+
+
+def test_an_adapter_without_some_of_its_tensors_is_refused(saved_llama, tmp_path):
+    _, adapter = saved_llama
+    half = edited(adapter, tmp_path, lambda weights: dict(list(weights.items())[2:]))
+    with pytest.raises(ModelError, match="missing adapter keys"):
+        load_model(None, half, "causal-lm")
+
+
+def test_what_is_no_model_or_adapter(saved_llama, tmp_path):
+    base, adapter = saved_llama
+    broken = shutil.copytree(adapter, tmp_path / "broken")
+    (broken / "adapter_model.safetensors").write_bytes(b"junk")
+    for base_name, adapter_name, message in [
+        (None, "nowhere", "there is no folder nowhere"),
+        (None, str(base), "is not a peft adapter"),
+        (None, str(broken), "cannot read the weights"),
+        (str(tmp_path / "none"), str(adapter), "cannot load a model from"),
+        (str(tmp_path / "none"), None, "cannot load a model from"),
+    ]:
+        with pytest.raises(ModelError, match=message):
+            load_model(base_name, adapter_name, "causal-lm")
+    with pytest.raises(ModelError, match="no base model was named"):
+        base_of(None)
+    with pytest.raises(ModelError, match="cannot load a tokenizer"):
+        load_tokenizer(str(tmp_path / "none"), None)
+
+
+def test_the_task_is_found(saved_llama, saved_bert, tmp_path):
+    llama, llama_adapter = saved_llama
+    bert, bert_adapter = saved_bert
+    assert find_task(None, str(llama_adapter)) == find_task(str(llama), None) == "causal-lm"
+    assert find_task(None, str(bert_adapter)) == find_task(str(bert), None) == "classification"
+    plain = tmp_path / "plain"
+    transformers.BertModel(make_base("bert").config).save_pretrained(plain)
+    assert find_task(str(plain), None) is None
+    other = shutil.copytree(llama_adapter, tmp_path / "other")
+    config = json.loads((other / "adapter_config.json").read_text())
+    (other / "adapter_config.json").write_text(json.dumps(config | {"task_type": "TOKEN_CLS"}))
+    with pytest.raises(ModelError, match="for TOKEN_CLS, which is not supported yet"):
+        find_task(None, str(other))
+
+
+def test_a_full_model_needs_no_adapter(saved_llama):
+    base, _ = saved_llama
+    loaded = load_model(str(base), None, "causal-lm")
+    assert type(loaded.model).__name__ == "LlamaForCausalLM"
+
+
+def test_the_adapters_own_tokenizer_comes_first(saved_llama, tmp_path):
+    base, adapter = saved_llama
+    own = shutil.copytree(adapter, tmp_path / "own")
+    make_tokenizer(eos_token="<end>").save_pretrained(own)
+    assert load_tokenizer(str(base), str(adapter)).eos_token == "<eos>"
+    found = load_tokenizer(str(base), str(own))
+    assert found.eos_token == found.pad_token == "<end>"
+
+
+def test_devices_and_dtypes():
+    cpu = torch.device("cpu")
+    assert device_of("cpu") == cpu
+    assert dtype_of(None, cpu) == torch.float32
+    assert dtype_of("bfloat16", cpu) == torch.bfloat16
+    assert dtype_of(None, torch.device("cuda")) == "auto"
+    for wrong in ("toaster", "cuda:99"):
+        with pytest.raises(OptionError, match="cannot be used"):
+            device_of(wrong)
+    with pytest.raises(OptionError, match="unknown dtype 'float8'"):
+        dtype_of("float8", cpu)
+    with pytest.raises(OptionError, match="at least 2"):
+        make_task("causal-lm", None, 1)
