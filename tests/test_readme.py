@@ -1,0 +1,71 @@
+"""The README's code runs, and its commands and options exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import datainf
+from conftest import make_model, make_rows
+from datainf.cli import app
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+COMMANDS = typer.main.get_command(app).commands
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_python_runs_from_top_to_bottom(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = make_rows("llama")
+    names = {
+        "model": make_model("llama"),
+        "tokenizer": tokenizer,
+        "train_rows": rows,
+        "query_rows": rows[:2],
+    }
+    assert len(blocks("python")) == 3
+    for code in blocks("python"):
+        exec(code, names)
+    assert names["scores"].shape == (2, 6)
+    assert names["suspicion"].shape == (6,)
+    task = names["task"]
+    assert isinstance(task, datainf.tasks.Custom)
+    encoded = [datainf.tasks.CausalLM(tokenizer).encode(row) for row in rows[:2]]
+    assert task.losses(names["model"], task.collate(encoded)).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "line", [line for block in blocks("sh") for line in block.splitlines() if "datainf " in line]
+)
+def test_the_commands_exist_with_their_options(line):
+    _, command, *arguments = shlex.split(line, comments=True)
+    known = {flag for parameter in COMMANDS[command].params for flag in parameter.opts}
+    assert {argument for argument in arguments if argument.startswith("-")} <= known
+
+
+def test_options_and_methods_are_the_ones_there_are():
+    flags = {flag for command in COMMANDS.values() for p in command.params for flag in p.opts}
+    assert set(re.findall(r"--[a-z][a-z-]+", README)) <= flags | {"--help"}
+    table = README.split("## Methods")[1].split("##")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(
+        datainf.estimators.BY_NAME
+    )
+
+
+def test_the_tree_is_the_tree():
+    tree = README.split("## The tree")[1]
+    package = Path(datainf.__file__).parent
+    shown = set(re.findall(r"^[├└]── ([a-z_]+(?:\.py|/))", tree, re.MULTILINE))
+    there = {
+        path.name + ("/" if path.is_dir() else "")
+        for path in package.iterdir()
+        if path.name != "py.typed" and not path.name.startswith("__")
+    }
+    assert shown == there
