@@ -53,8 +53,8 @@ def test_the_commands_exist_with_their_options(line):
 def test_options_and_methods_are_the_ones_there_are():
     flags = {flag for command in COMMANDS.values() for p in command.params for flag in p.opts}
     assert set(re.findall(r"--[a-z][a-z-]+", README)) <= flags | {"--help"}
-    table = README.split("## Methods")[1].split("##")[0]
-    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(
+    table = README.split("\n## Methods")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `([a-z][a-z-]+)` \|", table, re.MULTILINE) == list(
         datainf.estimators.BY_NAME
     )
 
