@@ -22,6 +22,8 @@ def test_top(scores):
     assert scores.top(0, 3, largest=False) == [(11, -2.0), (10, 0.5), ("c", 0.5)]
     assert len(scores.top(1, 100)) == 4
     assert scores.top(query=0, k=1)[0].train_id == 13
+    assert scores.top(None, 2) == [(13, 2.5), (10, 0.25)]
+    assert scores.top(None, 1, largest=False) == [(11, -0.5)]
     for wrong in ({"query": 2}, {"query": -3}, {"k": 0}):
         with pytest.raises(OptionError):
             scores.top(**wrong)

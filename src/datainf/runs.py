@@ -278,13 +278,14 @@ def write_top(finished: Run, path: Path, k: int) -> None:
     write_atomically(path, ("\n".join(lines) + "\n").encode())
 
 
-def entries(finished: Run, query: int, k: int, *, largest: bool) -> list[dict[str, Any]]:
-    """The k top training examples of a query row, as plain values."""
+def entries(finished: Run, query: int | None, k: int, *, largest: bool) -> list[dict[str, Any]]:
+    """The k top training examples of a query row, or of the mean over all, as plain values."""
+    values = finished.scores.of_query(query)
     return [
         {
             "train_id": finished.scores.train_ids[position],
             "train_row": position,
-            "score": float(finished.scores.values[query, position]),
+            "score": float(values[position]),
             "loss": float(finished.train_losses[position]),
             "where": finished.train.where(position),
             "text": describe(finished.task, finished.train, position),

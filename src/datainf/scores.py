@@ -61,26 +61,37 @@ class Scores:
         """(m, n): queries, training examples."""
         return len(self.query_ids), len(self.train_ids)
 
-    def top(self, query: int = 0, k: int = 10, *, largest: bool = True) -> list[Influence]:
+    def top(self, query: int | None = 0, k: int = 10, *, largest: bool = True) -> list[Influence]:
         """The k most helpful training examples of a query's row, best first; with
-        `largest=False` the k most harmful, worst first. Ties go by position.
+        `largest=False` the k most harmful, worst first. `query=None` takes the mean over all
+        queries: what helped or hurt them as a whole. Ties go by position.
 
         Raises `OptionError` if there is no such row.
         """
+        values = self.of_query(query)
         return [
-            Influence(self.train_ids[position], float(self.values[query, position]))
+            Influence(self.train_ids[position], float(values[position]))
             for position in self.top_positions(query, k, largest=largest)
         ]
 
-    def top_positions(self, query: int, k: int, *, largest: bool = True) -> list[int]:
-        """Columns of the k largest (or smallest) scores of a row, in order."""
-        m, n = self.shape
+    def of_query(self, query: int | None) -> Tensor:
+        """The scores [n] of a query's row; of None, their mean over all queries.
+
+        Raises `OptionError` if there is no such row.
+        """
+        m = len(self.query_ids)
+        if query is None:
+            return self.values.double().mean(dim=0)
         if not -m <= query < m:
             raise OptionError(f"there is no query {query}", remedy=f"a row from 0 to {m - 1}")
+        return self.values[query]
+
+    def top_positions(self, query: int | None, k: int, *, largest: bool = True) -> list[int]:
+        """Columns of the k largest (or smallest) scores of a row, or of their mean, in order."""
         if k < 1:
             raise OptionError(f"k must be at least 1, got {k}")
-        order = torch.sort(self.values[query], descending=largest, stable=True).indices
-        return [int(position) for position in order[: min(k, n)]]
+        order = torch.sort(self.of_query(query), descending=largest, stable=True).indices
+        return [int(position) for position in order[:k]]
 
     def query_row(self, identifier: int | str) -> int:
         """The row of a query id, given as itself or as the text of a number.

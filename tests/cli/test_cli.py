@@ -176,6 +176,13 @@ def test_top_shows_any_query(finished, datainf):
         for entry in scores.top(1, 3, largest=largest):
             if (entry.score > 0) == largest:
                 assert f"{entry.score:+.4g}" in out
+    code, out, _ = datainf("top", finished, "--mean", "-k", 2)
+    assert code == 0
+    mean = scores.values.double().mean(0)
+    assert f"{float(mean.max()):+.4g}" in out
+    worst = "no harmful example" if mean.min() > 0 else f"{float(mean.min()):+.4g}"
+    assert worst in out
+    assert datainf("top", finished, "--mean", "--query", "r1")[0] == 1
     code, _, err = datainf("top", finished, "--query", "nobody")
     assert code == 1
     assert "there is no query 'nobody'" in err

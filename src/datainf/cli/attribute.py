@@ -92,6 +92,8 @@ def attribute(
     folder = settings.out
     if m > SHOWN_QUERIES:
         shown.print(
-            f"\n{m - SHOWN_QUERIES} more queries: datainf top {folder} --query ID", markup=False
+            f"\n{m - SHOWN_QUERIES} more queries: datainf top {folder} --query ID; all together: "
+            f"datainf top {folder} --mean",
+            markup=False,
         )
     say(f"scores, top examples and settings are in {folder}")

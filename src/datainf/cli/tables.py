@@ -21,6 +21,17 @@ def print_query(out: Console, run: Run, row: int, k: int) -> None:
     text = plain(_one_line(describe(run.task, run.query, row)), TEXT)
     loss = float(run.query_losses[row])
     out.print(f"\n[bold]query {escape(identifier)}[/] (loss {loss:.3f})  {escape(text)}")
+    _print_ends(out, run, row, k)
+
+
+def print_mean(out: Console, run: Run, k: int) -> None:
+    """The training examples that helped and hurt all queries together, by their mean score."""
+    m, loss = len(run.scores.query_ids), float(run.query_losses.double().mean())
+    out.print(f"\n[bold]mean over {m} queries[/] (mean loss {loss:.3f})")
+    _print_ends(out, run, None, k)
+
+
+def _print_ends(out: Console, run: Run, row: int | None, k: int) -> None:
     for largest, title in ((True, "helpful"), (False, "harmful")):
         found = entries(run, row, k, largest=largest)
         # A row with k or fewer training examples has no other end to show.

@@ -1,4 +1,4 @@
-"""datainf top: the most helpful and most harmful examples of one query of a finished run."""
+"""datainf top: the most helpful and most harmful examples of a query of a finished run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from datainf.cli.console import console
-from datainf.cli.tables import print_query
+from datainf.cli.tables import print_mean, print_query
+from datainf.errors import OptionError
 from datainf.runs import open_run
 
 
@@ -17,9 +18,17 @@ def top(
     query: Annotated[
         str | None, typer.Option("--query", "-q", help="Id of the query; the first by default.")
     ] = None,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="What helped or hurt all queries, by the mean score.")
+    ] = False,
     k: Annotated[int, typer.Option("-k", min=1, help="Examples to show of each end.")] = 10,
 ) -> None:
-    """Show the top training examples of one query of a run."""
+    """Show the top training examples of one query of a run, or of all together."""
+    if mean and query is not None:
+        raise OptionError("--mean is over all queries; --query names one", remedy="one of the two")
     finished = open_run(run)
+    if mean:
+        print_mean(console(), finished, k)
+        return
     row = 0 if query is None else finished.scores.query_row(query)
     print_query(console(), finished, row, k)
