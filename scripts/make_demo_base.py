@@ -1,6 +1,6 @@
 """Make the tiny base model that `datainf demo` fine-tunes: src/datainf/demos/base.
 
-A 4-layer Llama, 128 wide, over bytes, pretrained for some minutes on text that this script makes:
+A 4-layer Llama, 128 wide, over bytes, pretrained for some 20 minutes on text that is made up here:
 chatbots with made-up names that do things to phrases. None of the demo's ten transformations is
 among them, and neither are its phrases' words.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from datainf.attribute import Normalize, attribute
 from datainf.data import Examples
-from datainf.demos.finetune import finetune
+from datainf.demos.finetune import finetune, mean_loss
 from datainf.demos.transformations import write
 from datainf.errors import OptionError
 from datainf.evaluation import ClassDetection, class_detection
@@ -83,6 +83,8 @@ def run_demo(
     started = time.perf_counter()
     finished = run(config, progress=progress, say=say)
     say(f"gradients and datainf scores: {time.perf_counter() - started:.1f} s")
+    tuned = float(finished.query_losses.mean())
+    say(f"mean loss on the test examples: {mean_loss(base, test_file):.2f} → {tuned:.2f}")
     classes = [_classes(finished.query), _classes(finished.train)]
     methods = {
         name: _judge(out / "run", method, normalize, classes)

@@ -19,6 +19,7 @@ from datainf.tasks import CausalLM
 
 RANK = 8
 TARGETS = ("q_proj", "v_proj")
+LOSS_BATCH = 25
 
 
 def finetune(
@@ -26,8 +27,8 @@ def finetune(
     train_file: Path,
     out: Path,
     *,
-    epochs: int = 6,
-    learning_rate: float = 1e-2,
+    epochs: int = 1,
+    learning_rate: float = 3e-3,
     batch_size: int = 30,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -38,7 +39,9 @@ def finetune(
         base: Folder or hub id of a causal LM.
         train_file: JSON lines with prompt and completion.
         epochs, learning_rate, batch_size: Of AdamW, with a cosine schedule; the defaults suit the
-            tiny base (a large model wants about 3e-4).
+            tiny base (a large model wants about 3e-4). One epoch, because each class still has
+            something to teach then: at the end of a long training the gradients of a class sum
+            to nearly nothing, so that half of its examples score as harmful to their own kind.
         seed: Of the adapter's start and the order of the rows.
         progress: Called with (steps done, steps in all).
     """
@@ -46,16 +49,15 @@ def finetune(
     tokenizer = load_tokenizer(base, None)
     task = CausalLM(tokenizer)
     model = _with_adapter(base)
-    rows = [json.loads(line) for line in train_file.read_text(encoding="utf-8").splitlines()]
-    encoded = [task.encode(row) for row in rows]
+    encoded = [task.encode(row) for row in read_rows(train_file)]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=0.0)
-    steps = epochs * -(-len(rows) // batch_size)
+    steps = epochs * -(-len(encoded) // batch_size)
     schedule = transformers.get_cosine_schedule_with_warmup(optimizer, steps // 10, steps)
     model.train()
     done = 0
     for _ in range(epochs):
-        for positions in torch.split(torch.randperm(len(rows)), batch_size):
+        for positions in torch.split(torch.randperm(len(encoded)), batch_size):
             losses = task.losses(model, task.collate([encoded[p] for p in positions]))
             torch.autograd.backward(losses.mean())
             torch.nn.utils.clip_grad_norm_(trainable, 1.0)
@@ -86,6 +88,23 @@ def generate(base: str, adapter: Path, prompts: Sequence[str], max_new_tokens: i
         new = ids[0, inputs["input_ids"].shape[1] :]
         said.append(str(tokenizer.decode(new, skip_special_tokens=True)))
     return said
+
+
+def mean_loss(base: str, data: Path) -> float:
+    """The base's own mean loss over the rows of a file, before any fine-tuning."""
+    task = CausalLM(load_tokenizer(base, None))
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    losses = []
+    with torch.no_grad():
+        for start in range(0, len(rows := read_rows(data)), LOSS_BATCH):
+            batch = task.collate([task.encode(row) for row in rows[start : start + LOSS_BATCH]])
+            losses.append(task.losses(model, batch))
+    return float(torch.cat(losses).mean())
+
+
+def read_rows(data: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON lines file."""
+    return [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
 
 
 def _with_adapter(base: str) -> Any:
