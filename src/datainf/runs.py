@@ -192,7 +192,9 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         split=config.query_split,
         limit=config.query_limit,
     )
-    config.save(out / "run.yaml")
+    settings = out / "run.yaml"
+    if not settings.exists():  # so that an interrupted run can be replayed too
+        config.save(settings)
     task, stores = collect_stores(
         config, {out / "train": train, out / "query": query}, progress=progress, say=say
     )
@@ -207,6 +209,8 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         progress=progress,
     )
     finished = Run(scores, train, query, train_store.losses, query_store.losses, task)
+    # Only now: settings that were refused must not replace those of a finished run.
+    config.save(settings)
     write_scores(scores, out)
     write_top(finished, out / "top.jsonl", config.top)
     return finished

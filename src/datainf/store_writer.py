@@ -97,8 +97,8 @@ def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
 
 def _require_same_request(path: Path, found: Index, wanted: Index) -> None:
     meanings = {
-        "base": "the base model's weights",
-        "adapter": "the adapter's (trainable) weights",
+        "base": "the base model's weights or configuration",
+        "adapter": "the adapter's (trainable) weights or scaling",
         "data": "the data set",
         "task": "the task's settings",
     }

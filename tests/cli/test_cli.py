@@ -326,6 +326,10 @@ def test_data_that_changed_since_the_run_is_refused(data, datainf, attempt, tmp_
     assert code == 1
     assert "data" in err
     train.unlink()
+    code, err = attempt(train=data[1], out=run)
+    assert code == 1
+    assert "made for something else" in err
+    assert yaml.safe_load((run / "run.yaml").read_text())["train"] == str(train), "kept"
     code, _, err = datainf("top", run)
     assert code == 1
     assert "there is no file" in err

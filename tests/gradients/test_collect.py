@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 
+import peft
 import pytest
 import torch
 from torch import nn
@@ -150,11 +151,18 @@ def test_a_store_of_something_else_is_refused(llama, rows, task, tokenizer, tmp_
     other_base = make_model("llama")
     with torch.no_grad():
         other_base.get_base_model().lm_head.weight[0, 0] += 1
+    rescaled, reconfigured = make_model("llama"), make_model("llama")
+    for module in rescaled.modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer):
+            module.set_scale("default", 0.5)
+    reconfigured.config.rms_norm_eps = 0.1
     changed = [*rows[:-1], rows[-1] | {"completion": "else"}]
     renamed = [*rows[:-1], rows[-1] | {"id": "new"}]
     cases = [
         (r"adapter's \(trainable\) weights", {"model": other_adapter}),
         (r"base model's weights", {"model": other_base}),
+        (r"adapter's \(trainable\) weights or scaling", {"model": rescaled}),
+        (r"base model's weights or configuration", {"model": reconfigured}),
         (r"the data set", {"dataset": changed}),
         (r"the data set", {"dataset": renamed}),
         (r"number of examples \(18, 17\)", {"dataset": rows[:-1]}),

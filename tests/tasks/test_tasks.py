@@ -136,6 +136,13 @@ def test_truncation_is_counted_and_encoding_is_idempotent(tokenizer):
         assert task.length(encoded) == 10
 
 
+def test_token_rows_that_are_too_long_are_refused(tokenizer):
+    task = tasks.SequenceClassification(tokenizer, max_length=3)
+    assert task.encode({"input_ids": [5, 6, 7], "label": 0})["input_ids"] == [5, 6, 7]
+    with pytest.raises(DataError, match="4 tokens and the limit is 3"):
+        task.encode({"input_ids": [5, 6, 7, 8], "label": 0})
+
+
 def test_the_models_limit_is_kept(tokenizer):
     assert token_limit(make_base("llama"), tokenizer) == 96
     assert token_limit(make_base("roberta"), tokenizer) == 95  # positions count from padding + 1

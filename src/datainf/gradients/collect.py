@@ -17,7 +17,7 @@ from datainf.errors import DataError, ModelError, NonFiniteError, OptionError
 from datainf.fingerprint import digest, tensors_digest
 from datainf.gradients.batches import batches
 from datainf.gradients.capture import GradientCapture, evaluating
-from datainf.gradients.parameters import blocks_of, select
+from datainf.gradients.parameters import adapter_scaling, architecture, blocks_of, select
 from datainf.gradients.verify import verify
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress, Silent
@@ -185,8 +185,13 @@ def _index(
         dtype=str(dtype).removeprefix("torch."),
         blocks=blocks,
         fingerprints={
-            "base": tensors_digest((n, t) for n, t in frozen if isinstance(t, Tensor)),
-            "adapter": tensors_digest(chosen.items()),
+            "base": digest(
+                [
+                    tensors_digest((n, t) for n, t in frozen if isinstance(t, Tensor)),
+                    architecture(model),
+                ]
+            ),
+            "adapter": digest([tensors_digest(chosen.items()), adapter_scaling(model)]),
             "data": survey.digest,
             "task": digest(settings),
         },

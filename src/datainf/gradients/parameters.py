@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
@@ -14,6 +16,14 @@ from torch import nn
 from datainf.errors import CoverageError, ModelError, OptionError
 from datainf.gradients.rules import kinds, rule_of
 from datainf.store import Block
+
+NOT_COMPUTED = {
+    "architectures", "bos_token_id", "chunk_size_feed_forward", "dtype", "eos_token_id",
+    "finetuning_task", "id2label", "label2id", "pad_token_id", "problem_type", "torch_dtype",
+    "transformers_version", "use_cache",
+}  # fmt: skip
+"""Entries of a configuration that change no loss, or that the task's fingerprint has already;
+some are written only when a model is saved."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,26 @@ def blocks_of(model: nn.Module, chosen: dict[str, nn.Parameter]) -> list[Block]:
         Block(name, tuple(parameter.shape), _owner(name, owner_set))
         for name, parameter in chosen.items()
     ]
+
+
+def architecture(model: nn.Module) -> dict[str, Any]:
+    """The numbers and names in a model's configuration: the same weights compute something else
+    under another activation, another rotary base, another norm's epsilon."""
+    config: Any = getattr(model, "config", None)
+    values = config.to_dict() if hasattr(config, "to_dict") else {}
+    plain = json.loads(json.dumps(values, default=str))
+    return {k: v for k, v in plain.items() if k not in NOT_COMPUTED and not k.startswith("_")}
+
+
+def adapter_scaling(model: nn.Module) -> dict[str, Any]:
+    """What an adapter's output is multiplied by, module by module (LoRA's alpha/r), of the
+    adapters in use: it is part of the function, and in no tensor."""
+    found = {}
+    for name, module in model.named_modules():
+        scaling = getattr(module, "scaling", None)
+        if isinstance(module, BaseTunerLayer) and isinstance(scaling, dict):
+            found[name] = {key: scaling[key] for key in module.active_adapters if key in scaling}
+    return found
 
 
 def _owner(parameter: str, owners: set[str]) -> str:

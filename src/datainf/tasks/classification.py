@@ -74,6 +74,12 @@ class SequenceClassification(Task):
         if "input_ids" in example:
             row = {key: list(example[key]) for key in MODEL_INPUTS if key in example}
             row.setdefault("attention_mask", [1] * len(row["input_ids"]))
+            if self.max_length is not None and len(row["input_ids"]) > self.max_length:
+                raise DataError(
+                    f"the row has {len(row['input_ids'])} tokens and the limit is "
+                    f"{self.max_length}",
+                    remedy="tokenise with truncation, or give the text in place of input_ids",
+                )
             return {**row, "label": label, TRUNCATED: 0}
         if "text" not in example:
             raise DataError(
