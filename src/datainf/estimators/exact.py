@@ -62,9 +62,7 @@ class _ShiftedInverse:
         if self._cholesky is None:
             shifted = self.S + c * torch.eye(len(self.S), dtype=self.S.dtype)
             factor, failed = torch.linalg.cholesky_ex(shifted)
-            if (
-                failed
-            ):  # c is lost in the rounding of S; eigenvalues can be clamped, a factor cannot
+            if failed:  # by rounding: eigenvalues can be clamped at 0, a factor cannot
                 return None
             self._cholesky = (c, factor)
         known, factor = self._cholesky
