@@ -2,6 +2,8 @@
 
 transformers and peft warn and go on where weights are missing; a head that was made up at random
 would then be attributed as if it had been trained. Here that is an error.
+
+peft is imported where it is used: that takes seconds, and many commands load no adapter.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 import transformers
 from torch import nn
@@ -21,9 +22,9 @@ from datainf.data.columns import TaskName
 from datainf.errors import ModelError, OptionError
 from datainf.tasks import CausalLM, SequenceClassification, Task
 
-AUTO_CLASSES: dict[TaskName, Any] = {
-    "causal-lm": transformers.AutoModelForCausalLM,
-    "classification": transformers.AutoModelForSequenceClassification,
+AUTO_CLASSES: dict[TaskName, str] = {
+    "causal-lm": "AutoModelForCausalLM",
+    "classification": "AutoModelForSequenceClassification",
 }
 TASKS: dict[TaskName, type[CausalLM] | type[SequenceClassification]] = {
     "causal-lm": CausalLM,
@@ -143,6 +144,8 @@ def adapter_config(adapter: str) -> Any:
 
     Raises `ModelError` if there is none.
     """
+    import peft
+
     if "/" not in adapter.strip("/") and not Path(adapter).is_dir():
         raise ModelError(  # an adapter's hub id has an owner
             f"there is no folder {adapter}", remedy="the folder that model.save_pretrained(…) wrote"
@@ -183,6 +186,8 @@ def base_config(base: str) -> Any:
 
 def adapter_weights(adapter: str) -> dict[str, torch.Tensor]:
     """An adapter's tensors by their names in its file, on the CPU."""
+    import peft
+
     adapter_config(adapter)
     try:
         return dict(peft.utils.load_peft_weights(adapter, device="cpu"))
@@ -218,7 +223,7 @@ def _load_base(
     base_config(base)
     options = {} if num_labels is None or task != "classification" else {"num_labels": num_labels}
     try:
-        model, info = AUTO_CLASSES[task].from_pretrained(
+        model, info = getattr(transformers, AUTO_CLASSES[task]).from_pretrained(
             base, dtype=dtype, output_loading_info=True, **options
         )
     except Exception as error:
@@ -244,6 +249,8 @@ def _require_head(absent: list[str], weights: dict[str, torch.Tensor] | None, ba
 
 
 def _attach(model: Any, adapter: str, weights: dict[str, torch.Tensor], base: str) -> nn.Module:
+    import peft
+
     named = adapter_config(adapter).base_model_name_or_path
     try:
         with warnings.catch_warnings(record=True) as caught:

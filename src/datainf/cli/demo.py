@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -12,7 +12,9 @@ from rich.table import Table
 from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
 from datainf.cli.tables import print_query
-from datainf.demos.demo import DemoResult, run_demo
+
+if TYPE_CHECKING:
+    from datainf.demos.demo import DemoResult
 
 
 def demo(
@@ -31,6 +33,8 @@ def demo(
     Needs no network. 900 training and 100 test examples; for each test example, a good method
     ranks the 90 training examples of the same transformation first.
     """
+    from datainf.demos.demo import run_demo  # brings peft and scikit-learn, which take seconds
+
     say(
         "1. write 900 training and 100 test examples of ten sentence transformations\n"
         "2. fine-tune a small language model on them with LoRA\n"

@@ -45,7 +45,7 @@ def _print_ends(out: Console, run: Run, row: int | None, k: int) -> None:
 def _table(found: list[dict[str, Any]], title: str) -> Table:
     table = Table(title=f"most {title}", title_justify="left", title_style="italic")
     table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("id", no_wrap=True, max_width=24)
+    table.add_column("id", overflow="fold", max_width=36)
     table.add_column("loss", justify="right", no_wrap=True)
     table.add_column("training example", overflow="fold")
     for entry in found:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from datainf.errors import CoverageError, ModelError, OptionError
@@ -90,14 +89,10 @@ def sites(model: nn.Module, chosen: dict[str, nn.Parameter]) -> list[Site]:
 
 def blocks_of(model: nn.Module, chosen: dict[str, nn.Parameter]) -> list[Block]:
     """The block table: name, shape and owning adapter module of every chosen parameter."""
-    owners = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)
-    ]
-    owner_set = set(owners)
+    kinds_of_owner = _adapter_layers()
+    owners = {name for name, module in model.named_modules() if isinstance(module, kinds_of_owner)}
     return [
-        Block(name, tuple(parameter.shape), _owner(name, owner_set))
+        Block(name, tuple(parameter.shape), _owner(name, owners))
         for name, parameter in chosen.items()
     ]
 
@@ -116,10 +111,22 @@ def adapter_scaling(model: nn.Module) -> dict[str, Any]:
     adapters in use: it is part of the function, and in no tensor."""
     found = {}
     for name, module in model.named_modules():
-        scaling = getattr(module, "scaling", None)
-        if isinstance(module, BaseTunerLayer) and isinstance(scaling, dict):
-            found[name] = {key: scaling[key] for key in module.active_adapters if key in scaling}
+        scaling: Any = getattr(module, "scaling", None)
+        if isinstance(module, _adapter_layers()) and isinstance(scaling, dict):
+            active: Any = getattr(module, "active_adapters", [])
+            found[name] = {key: scaling[key] for key in active if key in scaling}
     return found
+
+
+def _adapter_layers() -> tuple[type[nn.Module], ...]:
+    """peft's wrappers around a layer. Importing peft takes seconds: where nobody has, no model
+    holds any."""
+    if "peft" not in sys.modules:
+        return ()
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    return BaseTunerLayer, AuxiliaryTrainingWrapper
 
 
 def _owner(parameter: str, owners: set[str]) -> str:
