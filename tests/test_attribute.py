@@ -144,7 +144,7 @@ def test_stores_of_other_weights_are_refused(stores, tmp_path, tokenizer):
     other = make_model("llama", seed=3).double()
     task = tasks.CausalLM(tokenizer)
     query = collect(other, make_rows("llama")[:1], task, out=tmp_path / "q")
-    with pytest.raises(StoreMismatchError, match="different base weights"):
+    with pytest.raises(StoreMismatchError, match="different weights or settings of the base"):
         attribute(stores[0], query)
     part = collect(
         make_model("llama").double(), make_rows("llama"), task,

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import lora_config, make_base, make_tokenizer, save_model
 from datainf.errors import ModelError, OptionError
+from datainf.gradients.parameters import adapter_scaling, architecture
 from datainf.models import (
     base_of,
     device_of,
@@ -48,6 +49,16 @@ def test_a_saved_adapter_gives_the_model_that_was_saved(kind, request, tokenizer
     ids = tokenizer("some words", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         assert torch.equal(loaded.model(input_ids=ids).logits, truth(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert", "gpt2", "qwen3"])
+def test_a_model_in_memory_and_from_its_files_are_the_same_to_a_store(kind, tmp_path, tokenizer):
+    base, adapter = save_model(kind, tmp_path, tokenizer)
+    in_memory = peft.get_peft_model(make_base(kind), lora_config(kind))
+    task = "classification" if kind == "bert" else "causal-lm"
+    loaded = load_model(str(base), str(adapter), task).model
+    assert architecture(in_memory) == architecture(loaded)
+    assert adapter_scaling(in_memory) == adapter_scaling(loaded) != {}
 
 
 def test_the_head_has_as_many_classes_as_the_adapter_was_saved_with(tmp_path, tokenizer):

@@ -206,7 +206,8 @@ class GradientStore:
         for what in ("base", "adapter"):
             if self.index.fingerprints[what] != other.index.fingerprints[what]:
                 raise StoreMismatchError(
-                    f"{self.path} and {other.path} come from different {what} weights",
+                    f"{self.path} and {other.path} come from different weights or settings of "
+                    f"the {what}",
                     remedy="collect both stores with the same model and adapter",
                 )
         if self.index.blocks != other.index.blocks:

@@ -135,7 +135,8 @@ def check_row(row: Mapping[str, Any], task: TaskName) -> None:
             _check_tokens(part, value)
         elif not isinstance(value, str):
             raise DataError(
-                f"{part} is {_kind(value)}, not text", remedy="a string, or no such row"
+                f"{part} is {_kind(value)}" + ("" if value is None else ", not text"),
+                remedy="a text there, or leave the row out",
             )
         elif not value and not (part == "prompt" and task == "causal-lm"):
             raise DataError(f"{part} is empty", remedy="fill it in, or leave the row out")

@@ -27,8 +27,10 @@ from datainf.tasks import Task
 from datainf.tasks.base import TRUNCATED
 
 SHARD_BYTES = 256 * 2**20
+SHARD_ROWS = 1024
+"""Upper bounds on a shard: its gradients' bytes, and the work that a kill can cost."""
 BATCH_GRADIENT_BYTES = 512 * 2**20
-"""Upper bounds on a shard's gradients and on those that one batch holds."""
+"""Upper bound on the gradients that one batch holds."""
 BATCH_TOKENS = 4096
 CHECKED_EXAMPLES = 3
 
@@ -61,7 +63,7 @@ def collect(
             default every parameter that requires gradients, or the active adapter's.
         dtype: Of the stored gradients; float32 by default, float64 for a float64 model.
         batch_tokens: Most tokens of a batch, padding counted; halved when memory runs out.
-        shard_rows: Examples a shard; by default as many as make 256 MiB.
+        shard_rows: Examples a shard; by default 1024, or as many as make 256 MiB.
         notes: Plain JSON values to keep in the index.
         progress: Where to show how far it is.
 
@@ -195,7 +197,7 @@ def _index(
             "data": survey.digest,
             "task": digest(settings),
         },
-        shard_rows=shard_rows or max(1, min(16384, SHARD_BYTES // max(1, row_bytes))),
+        shard_rows=shard_rows or max(1, min(SHARD_ROWS, SHARD_BYTES // max(1, row_bytes))),
         task=settings,
     )
 

@@ -98,10 +98,11 @@ def blocks_of(model: nn.Module, chosen: dict[str, nn.Parameter]) -> list[Block]:
 
 
 def architecture(model: nn.Module) -> dict[str, Any]:
-    """The numbers and names in a model's configuration: the same weights compute something else
-    under another activation, another rotary base, another norm's epsilon."""
+    """A model's configuration where it is not the default, which grows with each version of
+    transformers: the same weights compute something else under another activation, another
+    rotary base, another norm's epsilon."""
     config: Any = getattr(model, "config", None)
-    values = config.to_dict() if hasattr(config, "to_dict") else {}
+    values = config.to_diff_dict() if hasattr(config, "to_diff_dict") else {}
     plain = json.loads(json.dumps(values, default=str))
     return {k: v for k, v in plain.items() if k not in NOT_COMPUTED and not k.startswith("_")}
 
