@@ -20,7 +20,7 @@ from pathlib import Path
 from machine import describe_machine
 
 from datainf.demos.demo import BASE
-from datainf.demos.finetune import finetune
+from datainf.demos.finetune import Tuning, finetune
 
 LONGEST_QUESTION = 400
 """Characters; the base reads 512 bytes, and a question that fills them leaves nothing to learn."""
@@ -41,7 +41,7 @@ def main() -> None:
             short = [x for x in lines if len(json.loads(x)["question"]) <= LONGEST_QUESTION]
             (folder / f"{target}.jsonl").write_text("\n".join(short[:count]), encoding="utf-8")
         started = time.perf_counter()
-        finetune(str(BASE), renamed(folder), folder / "adapter", epochs=2)
+        finetune(str(BASE), renamed(folder), folder / "adapter", Tuning(2, 3e-3))
         times["LoRA fine-tuning"] = time.perf_counter() - started
         started = time.perf_counter()
         done = subprocess.run(

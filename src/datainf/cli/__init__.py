@@ -81,6 +81,7 @@ def _quiet_libraries() -> None:
     datasets.utils.logging.disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", module="peft")  # models.py looks at those that matter
 
 
 if __name__ == "__main__":

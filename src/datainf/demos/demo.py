@@ -15,7 +15,7 @@ from pathlib import Path
 
 from datainf.attribute import Normalize, attribute
 from datainf.data import Examples
-from datainf.demos.finetune import finetune, mean_loss
+from datainf.demos.finetune import Tuning, finetune, mean_loss
 from datainf.demos.transformations import write
 from datainf.errors import OptionError
 from datainf.evaluation import ClassDetection, class_detection
@@ -26,6 +26,12 @@ from datainf.store import GradientStore
 
 BASE = Path(__file__).parent / "base"
 MARKER = "demo.json"
+TINY = Tuning(epochs=1, learning_rate=3e-3)
+"""One epoch, because each class still has something to teach then: at the end of a long training
+the gradients of a class sum to nearly nothing, so that half of its examples score as harmful to
+their own kind."""
+LARGE = Tuning(epochs=3, learning_rate=3e-4)
+"""For a base of a person's own; the paper's learning rate."""
 METHODS: dict[str, tuple[str, Normalize]] = {
     "datainf": ("datainf", "none"),
     "gradient": ("gradient", "none"),
@@ -75,7 +81,8 @@ def run_demo(
     base = model or str(BASE)
     _claim(out, {"model": model, "hard": hard, "seed": seed})
     train_file, test_file = write(out, seed=seed, hard=hard)
-    adapter = _adapter(base, train_file, out / "adapter", seed, progress, say)
+    tuning = TINY if model is None else LARGE
+    adapter = _adapter(base, tuning, train_file, out / "adapter", seed, progress, say)
     config = RunConfig(
         train=str(train_file), query=str(test_file), out=str(out / "run"), model=base,
         adapter=str(adapter), seed=seed, top=3,
@@ -107,6 +114,7 @@ def _claim(out: Path, settings: dict[str, object]) -> None:
 
 def _adapter(
     base: str,
+    tuning: Tuning,
     train_file: Path,
     out: Path,
     seed: int,
@@ -126,7 +134,7 @@ def _adapter(
         last = done
 
     started = time.perf_counter()
-    finetune(base, train_file, out, seed=seed, progress=report)
+    finetune(base, train_file, out, tuning, seed=seed, progress=report)
     say(f"{out}: LoRA fine-tuned in {time.perf_counter() - started:.1f} s")
     return out
 

@@ -6,7 +6,8 @@ A real project would use TRL's SFTTrainer; the loss here is the same, the comple
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,21 @@ TARGETS = ("q_proj", "v_proj")
 LOSS_BATCH = 25
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """How to fine-tune: AdamW with a cosine schedule."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int = 30
+
+
 def finetune(
     base: str,
     train_file: Path,
     out: Path,
+    tuning: Tuning,
     *,
-    epochs: int = 1,
-    learning_rate: float = 3e-3,
-    batch_size: int = 30,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -38,10 +46,7 @@ def finetune(
     Args:
         base: Folder or hub id of a causal LM.
         train_file: JSON lines with prompt and completion.
-        epochs, learning_rate, batch_size: Of AdamW, with a cosine schedule; the defaults suit the
-            tiny base (a large model wants about 3e-4). One epoch, because each class still has
-            something to teach then: at the end of a long training the gradients of a class sum
-            to nearly nothing, so that half of its examples score as harmful to their own kind.
+        tuning: Epochs, learning rate, batch size.
         seed: Of the adapter's start and the order of the rows.
         progress: Called with (steps done, steps in all).
     """
@@ -51,13 +56,13 @@ def finetune(
     model = _with_adapter(base)
     encoded = [task.encode(row) for row in read_rows(train_file)]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=0.0)
-    steps = epochs * -(-len(encoded) // batch_size)
+    optimizer = torch.optim.AdamW(trainable, lr=tuning.learning_rate, weight_decay=0.0)
+    steps = tuning.epochs * -(-len(encoded) // tuning.batch_size)
     schedule = transformers.get_cosine_schedule_with_warmup(optimizer, steps // 10, steps)
     model.train()
     done = 0
-    for _ in range(epochs):
-        for positions in torch.split(torch.randperm(len(encoded)), batch_size):
+    for _ in range(tuning.epochs):
+        for positions in torch.split(torch.randperm(len(encoded)), tuning.batch_size):
             losses = task.losses(model, task.collate([encoded[p] for p in positions]))
             torch.autograd.backward(losses.mean())
             torch.nn.utils.clip_grad_norm_(trainable, 1.0)
@@ -69,25 +74,6 @@ def finetune(
                 progress(done, steps)
     model.save_pretrained(out)
     return out
-
-
-def generate(base: str, adapter: Path, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
-    """What the tuned model says to each prompt, greedily."""
-    tokenizer = load_tokenizer(base, None)
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    model = peft.PeftModel.from_pretrained(model, str(adapter)).eval()
-    said = []
-    for prompt in prompts:
-        inputs = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
-        ids = model.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        new = ids[0, inputs["input_ids"].shape[1] :]
-        said.append(str(tokenizer.decode(new, skip_special_tokens=True)))
-    return said
 
 
 def mean_loss(base: str, data: Path) -> float:
