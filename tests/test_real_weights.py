@@ -13,10 +13,11 @@ import transformers
 
 from conftest import write_rows
 from datainf import GradientStore
+from datainf.config import RunConfig
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import one_at_a_time
 from datainf.models import load_model, make_task
-from datainf.runs import RunConfig, run
+from datainf.runs import run
 
 SENTENCES = [
     "a gripping , intelligent film that earns its tears",

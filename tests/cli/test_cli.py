@@ -160,6 +160,16 @@ def test_collect_and_score_are_the_two_halves(finished, data, saved_llama, datai
         found = Scores.load(tmp_path / "sweep" / folder / "scores.safetensors")
         truth = attribute(train, query, "exact", damping=name)
         assert torch.allclose(found.values, truth.values, rtol=1e-4, atol=1e-6)
+    sweep = tmp_path / "sweep"
+    code, out, _ = datainf("top", finished, "--scores", sweep / "damping-abs-1e-3")
+    assert code == 0
+    best = Scores.load(sweep / "damping-abs-1e-3" / "scores.safetensors").top(0, 1)[0]
+    assert f"{best.score:+.4g}" in out
+    datainf("score", "--train", finished / "train", "--query", finished / "train",
+            "--out", tmp_path / "other")  # fmt: skip
+    code, _, err = datainf("top", finished, "--scores", tmp_path / "other")
+    assert code == 1
+    assert "are not of the examples" in err
     code, _, err = datainf("score", "--train", finished / "train", "--query", finished / "query",
                            "--out", tmp_path / "cg", "--method", "cg", "--steps", 2)  # fmt: skip
     assert "largest relative residual" in err

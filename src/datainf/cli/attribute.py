@@ -10,7 +10,8 @@ import typer
 from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
 from datainf.cli.tables import print_query
-from datainf.runs import RunConfig, read_config, run
+from datainf.config import RunConfig, read_config
+from datainf.runs import run
 
 SHOWN_QUERIES = 10
 

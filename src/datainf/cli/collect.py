@@ -9,9 +9,10 @@ import typer
 
 from datainf.cli import options as o
 from datainf.cli.console import progress, say
+from datainf.config import RunConfig
 from datainf.data import load
 from datainf.models import find_task
-from datainf.runs import RunConfig, collect_stores
+from datainf.runs import collect_stores
 
 
 def collect(

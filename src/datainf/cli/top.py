@@ -18,6 +18,10 @@ def top(
     query: Annotated[
         str | None, typer.Option("--query", "-q", help="Id of the query; the first by default.")
     ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `datainf score` wrote for the run's stores, to show those."),
+    ] = None,
     mean: Annotated[
         bool, typer.Option("--mean", help="What helped or hurt all queries, by the mean score.")
     ] = False,
@@ -26,7 +30,7 @@ def top(
     """Show the top training examples of one query of a run, or of all together."""
     if mean and query is not None:
         raise OptionError("--mean is over all queries; --query names one", remedy="one of the two")
-    finished = open_run(run)
+    finished = open_run(run, scores)
     if mean:
         print_mean(console(), finished, k)
         return

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datainf.attribute import Normalize, attribute
+from datainf.config import RunConfig
 from datainf.data import Examples
 from datainf.demos.finetune import Tuning, finetune, mean_loss
 from datainf.demos.transformations import write
@@ -21,7 +22,7 @@ from datainf.errors import OptionError
 from datainf.evaluation import ClassDetection, class_detection
 from datainf.files import make_folder, write_atomically
 from datainf.progress import Progress, Silent
-from datainf.runs import Run, RunConfig, run
+from datainf.runs import Run, run
 from datainf.store import GradientStore
 
 BASE = Path(__file__).parent / "base"

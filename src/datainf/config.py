@@ -1,0 +1,128 @@
+"""The settings of a run: checked when made, written to run.yaml, read back from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self, get_args
+
+import torch
+import yaml
+
+from datainf.attribute import Blocks, Normalize
+from datainf.data import Columns
+from datainf.data.columns import TaskName
+from datainf.errors import InputError, OptionError
+from datainf.estimators import from_name
+from datainf.files import write_atomically
+from datainf.linalg import Damping
+from datainf.models import device_of, dtype_of
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The settings of a run, as in run.yaml. Paths and names are text; None = found by itself."""
+
+    train: str
+    query: str
+    out: str
+    model: str | None = None
+    adapter: str | None = None
+    task: TaskName | None = None
+    method: str = "datainf"
+    steps: int | None = None
+    damping: str = "0.1"
+    normalize: Normalize = "none"
+    blocks: Blocks = "tensor"
+    top: int = 5
+    trainable: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    batch_tokens: int = 4096
+    max_length: int | None = None
+    seed: int = 0
+    train_split: str | None = None
+    query_split: str | None = None
+    train_limit: int | None = None
+    query_limit: int | None = None
+    text_column: str | None = None
+    text_pair_column: str | None = None
+    prompt_column: str | None = None
+    completion_column: str | None = None
+    messages_column: str | None = None
+    label_column: str | None = None
+    id_column: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.model is None and self.adapter is None:
+            raise OptionError("neither a model nor an adapter was named", remedy="--adapter DIR")
+        if self.task not in (None, *get_args(TaskName)):
+            raise OptionError(f"unknown task {self.task!r}", remedy=" or ".join(get_args(TaskName)))
+        if self.top < 1:
+            raise OptionError(f"top must be at least 1, got {self.top}")
+        if self.batch_tokens < 1:
+            raise OptionError(f"batch_tokens must be at least 1, got {self.batch_tokens}")
+        # Before hours of gradients, not after.
+        from_name(self.method, steps=self.steps)
+        Damping.parse(self.damping)
+        device_of(self.device)
+        dtype_of(self.dtype, torch.device("cpu"))
+        for value, allowed in ((self.normalize, Normalize), (self.blocks, Blocks)):
+            if value not in get_args(allowed):
+                raise OptionError(f"unknown {value!r}", remedy=" or ".join(get_args(allowed)))
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(
+            **{name.name: getattr(self, f"{name.name}_column") for name in fields(Columns)}
+        )
+
+    def save(self, path: Path) -> None:
+        """Write run.yaml, with local paths made absolute so that it replays from anywhere."""
+        values = asdict(self)
+        for name in ("train", "query", "out", "model", "adapter"):
+            if values[name] is not None and Path(values[name]).exists():
+                values[name] = str(Path(values[name]).resolve())
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        write_atomically(path, text.encode())
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any], source: str) -> Self:
+        """From plain values, as read from run.yaml or a command line.
+
+        Raises `OptionError` for an unknown setting, a missing one, or one of the wrong kind.
+        """
+        known = {item.name: str(item.type) for item in fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise OptionError(f"{source}: unknown setting {name!r}", remedy=", ".join(known))
+            whole = known[name].startswith("int")
+            if value is None and "None" in known[name]:
+                continue
+            if whole != (isinstance(value, int) and not isinstance(value, bool)):
+                kind = "a whole number" if whole else "text"
+                raise OptionError(f"{source}: {name} should be {kind}, not {value!r}")
+        missing = [name for name in ("train", "query", "out") if name not in values]
+        if missing:
+            raise OptionError(
+                f"{source}: not given: {', '.join(missing)}",
+                remedy=" ".join(f"--{name} …" for name in missing),
+            )
+        return cls(**values)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The values of a run.yaml.
+
+    Raises `InputError` if it cannot be read.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", remedy="check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no settings", remedy="the run.yaml that a run left")
+    values.update({k: str(v) for k, v in values.items() if k == "damping" and v is not None})
+    return values
