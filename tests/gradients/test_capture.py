@@ -222,6 +222,8 @@ def test_trainable_patterns():
     model = make_model("bert")
     heads = select(model, "*modules_to_save*")
     assert all("modules_to_save" in name for name in heads)
+    # The head as it was before the fine-tuning has no part in the loss; its width would count.
+    assert select(model, "*classifier*").keys() == heads.keys()
     rest = select(model, "*lora_*, !*layer.0.*")
     assert rest
     assert not any("layer.0." in name or "classifier" in name for name in rest)

@@ -25,6 +25,10 @@ NOT_COMPUTED = {
 some are written only when a model is saved."""
 
 
+BEFORE_TUNING = ".original_module."
+"""In the names of peft's copies of what modules_to_save replaced; they take no part in the loss."""
+
+
 @dataclass(frozen=True)
 class Site:
     """A module that holds selected parameters: local parameter name → block name."""
@@ -149,7 +153,8 @@ def _matching(named: dict[str, nn.Parameter], trainable: str) -> dict[str, nn.Pa
         matched = [pattern for pattern in wanted if fnmatchcase(name, pattern)]
         for pattern in matched:
             hits[pattern] += 1
-        if matched and not any(fnmatchcase(name, pattern) for pattern in unwanted):
+        left_out = BEFORE_TUNING in name or any(fnmatchcase(name, p) for p in unwanted)
+        if matched and not left_out:
             chosen[name] = parameter
     for pattern in wanted:
         if not hits[pattern]:
