@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint unit slow bench clean
+.PHONY: demo test lint unit bench clean
 
 demo: .venv/installed  ## the main job on an embedded default; no network after the install
 	$(BIN)/datainf demo
@@ -16,9 +16,6 @@ lint: .venv/installed
 
 unit: .venv/installed
 	$(BIN)/pytest -n 2 -q
-
-slow: .venv/installed  ## minutes long; the last result is in benchmarks/
-	$(BIN)/pytest -q -m slow
 
 bench: .venv/installed  ## needs data: make bench SST2=folder GSM8K=folder; see benchmarks/README.md
 	$(BIN)/python benchmarks/sst2.py --data $(SST2)
