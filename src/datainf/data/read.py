@@ -179,7 +179,7 @@ def _pick_split(source: str, loaded: Any, split: str | None) -> Table:
             raise DataError(
                 f"{source} has the splits {', '.join(names)}; "
                 + ("none was named" if split is None else f"there is no {split!r}"),
-                remedy=f"--split {names[0]}" if names else None,
+                remedy="--train-split or --query-split (--split of datainf collect) names one",
             )
         loaded = loaded[split]
     return Table(loaded, fingerprint=str(loaded._fingerprint))
