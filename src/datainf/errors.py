@@ -51,7 +51,7 @@ class OptionError(InputError, ValueError):
 
 
 class CoverageError(DatainfError):
-    """A trainable parameter has no per-example gradient rule; nothing is skipped in silence."""
+    """A parameter's gradients cannot be told apart by example in a batch; none is skipped."""
 
 
 class VerificationError(DatainfError):

@@ -13,8 +13,9 @@ from datainf import tasks
 from datainf.errors import CoverageError, ModelError, OptionError, VerificationError
 from datainf.gradients.capture import GradientCapture, evaluating
 from datainf.gradients.collect import collect
+from datainf.gradients.engine import FallbackWarning, PerExample
 from datainf.gradients.parameters import blocks_of, select
-from datainf.gradients.verify import one_at_a_time, verify
+from datainf.gradients.verify import one_at_a_time
 
 CPU = torch.device("cpu")
 
@@ -143,20 +144,34 @@ class OwnForward(nn.Linear):
         return 2 * super().forward(X)
 
 
-@pytest.mark.parametrize(
-    ("module", "kind"),
-    [
-        (OwnForward(5, 5), "OwnForward"),
-        (nn.LayerNorm(5), "LayerNorm"),
-        (nn.Bilinear(5, 5, 5), "Bilinear"),
-    ],
-)
-def test_a_module_without_a_rule_stops_the_run(module, kind):
-    model = nn.Sequential(nn.Linear(5, 5), module)
-    with pytest.raises(CoverageError, match=rf"1\.weight.*\({kind}\)") as caught:
-        GradientCapture(model, select(model))
-    assert "--trainable" in caught.value.remedy
-    assert GradientCapture(model, select(model, "0.*")).sites
+class Branching(nn.Linear):
+    """No vmap can follow it: what it computes depends on the data."""
+
+    def forward(self, X):
+        signs = torch.stack([row if float(row.sum()) > 0 else -2 * row for row in X])
+        return super().forward(signs)
+
+
+class Pair(nn.Module):
+    """A rule-less module with two inputs, one of them by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.bilinear = nn.Bilinear(5, 5, 5)
+
+    def forward(self, X):
+        return self.bilinear(X, input2=X.tanh())
+
+
+@pytest.mark.parametrize("kind", [OwnForward, Branching])
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_a_module_without_a_rule_is_run_again(kind, size):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 5), kind(5, 5), Pair()).double()
+    rows = list(torch.randn(size, 5, dtype=torch.float64))
+    worst, found = largest_error(model, tasks.Custom(squared), rows)
+    assert worst < 1e-12
+    assert found.unused == []
 
 
 class MixesTheBatch(nn.Module):
@@ -176,23 +191,71 @@ class Functional(MixesTheBatch):
         return self.inner(X) + X @ self.inner.weight
 
 
+class Bare(MixesTheBatch):
+    """Never calls the module that holds the parameter."""
+
+    def forward(self, X):
+        return X @ self.inner.weight + self.inner.bias
+
+
 class Flattening(MixesTheBatch):
     def forward(self, X):
-        return self.inner(X.reshape(-1, 5)).reshape(X.shape)
+        return self.inner(X.reshape(-1, 1, 5).expand(-1, 2, 5).reshape(-1, 5)).reshape(len(X), -1)
 
 
-@pytest.mark.parametrize("kind", [MixesTheBatch, Functional])
-def test_wrong_gradients_stop_the_run(kind, tmp_path):
+def test_a_model_that_mixes_examples_stops_the_run(tmp_path):
     torch.manual_seed(0)
-    with pytest.raises(VerificationError, match="in a batch"):
-        collect(kind(), list(torch.randn(4, 5)), tasks.Custom(squared), out=tmp_path / "s")
+    with pytest.raises(VerificationError, match=r"in a batch and .* alone"):
+        collect(MixesTheBatch(), list(torch.randn(4, 5)), tasks.Custom(squared), out=tmp_path / "s")
 
 
-def test_a_module_that_flattens_the_batch_stops_the_run():
-    model = Flattening()
-    task, batch = tasks.Custom(squared), torch.randn(4, 3, 5)
-    with pytest.raises(CoverageError, match=r"inner: the module sees 12 rows"):
-        GradientCapture(model, select(model))(task, batch, 4)
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Functional, r"inner\.weight: its gradient.* differs"),
+        (Bare, r"inner\.weight, inner\.bias: used outside"),
+        (Flattening, r"inner\.weight, inner\.bias: .* sees \d+ rows"),
+    ],
+)
+def test_what_a_batch_cannot_give_is_taken_one_by_one(kind, reason, tmp_path):
+    torch.manual_seed(0)
+    model, rows = kind().double(), list(torch.randn(7, 5, dtype=torch.float64))
+    task, chosen = tasks.Custom(squared), dict(model.named_parameters())
+    with pytest.warns(FallbackWarning, match=reason) as caught:
+        store = collect(model, rows, task, out=tmp_path / "s", shard_rows=4)
+    assert sum(w.category is FallbackWarning for w in caught) == 1
+    for i, row in enumerate(rows):
+        _, truth = one_at_a_time(model, chosen, task, row, CPU)
+        for name, gradient in truth.items():
+            assert torch.allclose(store.blocks[name].to_dense()[i], gradient, rtol=1e-12)
+    with pytest.raises(CoverageError, match=reason) as caught:
+        collect(model, rows, task, out=tmp_path / "t", fallback=False)
+    assert "--trainable" in caught.value.remedy
+
+
+class Late(nn.Module):
+    """A branch that only some examples take, and that goes behind its module's back."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 5)
+
+    def forward(self, X):
+        Y = self.first(X)
+        return Y if float(X.detach().max()) < 10 else self.second(Y) + Y @ self.second.weight
+
+
+def test_a_module_that_runs_for_the_first_time_is_checked_then(tmp_path):
+    torch.manual_seed(0)
+    model = Late().double()
+    rows = [*torch.rand(4, 5, dtype=torch.float64), *(20 + torch.rand(2, 5, dtype=torch.float64))]
+    task, chosen = tasks.Custom(squared), dict(model.named_parameters())
+    with pytest.warns(FallbackWarning, match=r"second\.weight"):
+        store = collect(model, rows, task, out=tmp_path / "s", shard_rows=2)
+    for i, row in enumerate(rows):
+        _, truth = one_at_a_time(model, chosen, task, row, CPU)
+        for name, gradient in truth.items():
+            assert torch.allclose(store.blocks[name].to_dense()[i], gradient, rtol=1e-12)
 
 
 def test_losses_of_another_shape_stop_the_run():
@@ -245,19 +308,20 @@ def test_an_adapters_tensors_share_a_module():
     assert len(set(blocks.values())) == 2 * 2 + 1
 
 
-def test_verify_passes_on_the_right_and_fails_on_the_wrong(tokenizer, llama):
+def test_the_check_passes_on_the_right_and_fails_on_the_wrong(tokenizer, llama):
     task = tasks.CausalLM(tokenizer).for_model(llama)
-    capture = GradientCapture(llama, select(llama))
-    rows = make_rows("llama")[:3]
+    rows, chosen = make_rows("llama")[:3], select(llama)
+
+    class Unmasked(tasks.CausalLM):
+        def losses(self, model, batch):  # padding counts, as in the released reference code
+            logits = model(input_ids=batch["input_ids"]).logits[:, :-1]
+            targets = batch["input_ids"][:, 1:]
+            flat = nn.functional.cross_entropy(logits.mT, targets, reduction="none")
+            return flat.mean(1)
+
     with evaluating(llama):
-        verify(capture, task, rows, CPU)
-
-        class Unmasked(tasks.CausalLM):
-            def losses(self, model, batch):  # padding counts, as in the released reference code
-                logits = model(input_ids=batch["input_ids"]).logits[:, :-1]
-                targets = batch["input_ids"][:, 1:]
-                flat = nn.functional.cross_entropy(logits.mT, targets, reduction="none")
-                return flat.mean(1)
-
+        right = PerExample(llama, chosen, task, CPU)
+        right.check(rows)
+        assert not right.alone
         with pytest.raises(VerificationError):
-            verify(capture, Unmasked(tokenizer).for_model(llama), rows, CPU)
+            PerExample(llama, chosen, Unmasked(tokenizer).for_model(llama), CPU).check(rows)

@@ -9,16 +9,15 @@ from typing import Any
 
 import torch
 import xxhash
-from accelerate.utils import send_to_device
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
 from datainf.errors import DataError, ModelError, NonFiniteError, OptionError
 from datainf.fingerprint import digest, tensors_digest
 from datainf.gradients.batches import batches
-from datainf.gradients.capture import GradientCapture, evaluating
+from datainf.gradients.capture import evaluating
+from datainf.gradients.engine import PerExample
 from datainf.gradients.parameters import adapter_scaling, architecture, blocks_of, select
-from datainf.gradients.verify import verify
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress, Silent
 from datainf.store import GradientStore, Index
@@ -45,6 +44,7 @@ def collect(
     dtype: torch.dtype | None = None,
     batch_tokens: int = BATCH_TOKENS,
     shard_rows: int | None = None,
+    fallback: bool = True,
     notes: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> GradientStore:
@@ -64,12 +64,14 @@ def collect(
         dtype: Of the stored gradients; float32 by default, float64 for a float64 model.
         batch_tokens: Most tokens of a batch, padding counted; halved when memory runs out.
         shard_rows: Examples a shard; by default 1024, or as many as make 256 MiB.
+        fallback: Whether to take each example alone, exactly and slower and with a
+            `FallbackWarning`, where a parameter's gradients cannot be taken in batches.
         notes: Plain JSON values to keep in the index.
         progress: Where to show how far it is.
 
     Raises:
         DataError: an example that the task cannot use, named, before any work is done.
-        CoverageError: a trainable parameter has no per-example gradient rule.
+        CoverageError: a trainable parameter needs the fallback, and that is not allowed.
         VerificationError: the batched gradients of the first examples are not autograd's.
         ModelError: nothing is trainable, or none of it takes part in the loss.
         NonFiniteError: a loss or gradient is NaN or infinite; the examples are named.
@@ -83,11 +85,12 @@ def collect(
     progress = progress or Silent()
     task = task.for_model(model)
     chosen = select(model, trainable)
-    capture = GradientCapture(model, chosen)
+    device = next(iter(chosen.values())).device
+    gradients = PerExample(model, chosen, task, device, fallback=fallback)
     survey = _survey(dataset, task, progress)
     index = _index(model, chosen, task, survey, dtype, shard_rows)
     index.notes = {**(notes or {}), "truncated": survey.truncated, "tokens": sum(survey.lengths)}
-    run = _Run(capture, task, dataset, survey, batch_tokens)
+    run = _Run(gradients, task, dataset, survey, batch_tokens)
     out = Path(out)
     with evaluating(model), writer(out, index) as store:
         if store.index.rows_done < store.index.n:
@@ -178,7 +181,7 @@ def _index(
     shard_rows: int | None,
 ) -> Index:
     dtype = dtype or accumulate_dtype(next(iter(chosen.values())).dtype)
-    blocks = blocks_of(model, chosen)
+    blocks = blocks_of(model, chosen, task.parts if task.concatenate else 1)
     row_bytes = sum(block.width for block in blocks) * dtype.itemsize
     frozen = [(name, t) for name, t in model.state_dict().items() if name not in chosen]
     settings = task.settings()
@@ -207,16 +210,16 @@ class _Run:
 
     def __init__(
         self,
-        capture: GradientCapture,
+        gradients: PerExample,
         task: Task,
         dataset: Sequence[Any],
         survey: _Survey,
         batch_tokens: int,
     ) -> None:
-        self.capture, self.task, self.dataset, self.survey = capture, task, dataset, survey
+        self.gradients, self.task, self.dataset, self.survey = gradients, task, dataset, survey
         self.batch_tokens = batch_tokens
-        self.device = next(iter(capture.chosen.values())).device
-        row_bytes = 4 * sum(parameter.numel() for parameter in capture.chosen.values())
+        parameters = sum(parameter.numel() for parameter in gradients.chosen.values())
+        row_bytes = 4 * parameters * task.parts
         self.max_rows = max(1, BATCH_GRADIENT_BYTES // row_bytes)
 
     def check(self) -> None:
@@ -224,18 +227,13 @@ class _Run:
         rows = min(len(self.dataset), CHECKED_EXAMPLES)
         if self.batch_tokens == 1:
             rows = 1
-        examples = self._examples(range(rows))
-        self._require_use(examples)
-        verify(self.capture, self.task, examples, self.device)
-
-    def _require_use(self, examples: list[Any]) -> None:
-        """Zero gradients everywhere are no answer: the adapter is merged or not active."""
-        batch = send_to_device(self.task.collate(examples), self.device)
-        unused = self.capture(self.task, batch, len(examples)).unused
-        if len(unused) == len(self.capture.chosen):
+        truth = self.gradients.check(self._examples(range(rows)))
+        # Zero gradients everywhere are no answer: the adapter is merged or not active.
+        if len(truth.unused) == len(self.gradients.chosen):
             raise ModelError(
-                f"the {len(unused)} trainable parameters take no part in the loss, {unused[0]} "
-                "among them: is the adapter merged, disabled, or not the active one?",
+                f"the {len(truth.unused)} trainable parameters take no part in the loss, "
+                f"{truth.unused[0]} among them: is the adapter merged, disabled, or not the "
+                "active one?",
                 remedy="model.unmerge_adapter(), model.set_adapter(name), or --trainable",
             )
 
@@ -269,8 +267,7 @@ class _Run:
         store.append(buffers, self.survey.ids[rows.start : rows.stop], losses)
 
     def _batch(self, examples: list[Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        batch = send_to_device(self.task.collate(examples), self.device)
-        result = self.capture(self.task, batch, len(examples))
+        result = self.gradients(examples)
         return result.losses.cpu(), {name: g.cpu() for name, g in result.gradients.items()}
 
     def _examples(self, rows: range) -> list[Any]:

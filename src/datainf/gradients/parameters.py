@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from datainf.errors import CoverageError, ModelError, OptionError
-from datainf.gradients.rules import kinds, rule_of
+from datainf.errors import ModelError, OptionError
+from datainf.gradients.rules import Rule, rule_of
 from datainf.store import Block
 
 NOT_COMPUTED = {
@@ -31,11 +31,13 @@ BEFORE_TUNING = ".original_module."
 
 @dataclass(frozen=True)
 class Site:
-    """A module that holds selected parameters: local parameter name → block name."""
+    """A module whose forward uses selected parameters: parameter name below it → block name; and
+    its rule, if it has one."""
 
     name: str
     module: nn.Module
     blocks: dict[str, str]
+    rule: Rule | None
 
 
 def select(model: nn.Module, trainable: str | None = None) -> dict[str, nn.Parameter]:
@@ -62,43 +64,50 @@ def select(model: nn.Module, trainable: str | None = None) -> dict[str, nn.Param
 
 
 def sites(model: nn.Module, chosen: dict[str, nn.Parameter]) -> list[Site]:
-    """Every module that holds a chosen parameter; a tied parameter has several.
+    """Every module that uses a chosen parameter; a tied parameter has several.
 
-    Raises `CoverageError` naming the parameters whose module has no rule.
+    A container such as ParameterDict runs nothing: its parameters belong to the module around it.
     """
     names = {id(parameter): name for name, parameter in chosen.items()}
-    found, without_rule = [], []
-    for module_name, module in model.named_modules():
-        blocks = {
-            local: names[id(parameter)]
-            for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
-            if id(parameter) in names
-        }
-        if not blocks:
-            continue
-        if rule_of(module) is None:
-            without_rule.append(f"{', '.join(blocks.values())} ({type(module).__name__})")
-        found.append(Site(module_name, module, blocks))
-    if without_rule:
-        shown = "\n  ".join(without_rule[:8])
-        more = f"\n  and {len(without_rule) - 8} more" if len(without_rule) > 8 else ""
-        raise CoverageError(
-            f"no per-example gradient rule for these trainable parameters:\n  {shown}{more}\n"
-            f"Rules exist for {', '.join(kinds())}.",
-            remedy="leave them out by name, e.g. --trainable '*lora_*', knowing that their part of "
-            "the influence is then not counted",
-        )
-    return found
+    modules = dict(model.named_modules())
+    blocks: dict[str, dict[str, str]] = defaultdict(dict)
+    for module_name, module in modules.items():
+        user = module_name
+        while user and not _has_forward(modules[user]):
+            user = user.rpartition(".")[0]
+        below = module_name.removeprefix(user).removeprefix(".")
+        for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            if id(parameter) in names:
+                blocks[user][f"{below}.{local}" if below else local] = names[id(parameter)]
+    return [
+        Site(name, modules[name], found, _rule_for(modules[name], found))
+        for name, found in blocks.items()
+    ]
 
 
-def blocks_of(model: nn.Module, chosen: dict[str, nn.Parameter]) -> list[Block]:
-    """The block table: name, shape and owning adapter module of every chosen parameter."""
+def _has_forward(module: nn.Module) -> bool:
+    return getattr(type(module).forward, "__name__", "") != "_forward_unimplemented"
+
+
+def _rule_for(module: nn.Module, blocks: dict[str, str]) -> Rule | None:
+    """A rule knows a module's own parameters, not those of containers in it."""
+    return rule_of(module) if not any("." in local for local in blocks) else None
+
+
+def blocks_of(model: nn.Module, chosen: dict[str, nn.Parameter], copies: int = 1) -> list[Block]:
+    """The block table: name, shape and owning adapter module of every chosen parameter;
+    with several copies of a gradient side by side, [copies, *shape]."""
     kinds_of_owner = _adapter_layers()
     owners = {name for name, module in model.named_modules() if isinstance(module, kinds_of_owner)}
     return [
-        Block(name, tuple(parameter.shape), _owner(name, owners))
+        Block(name, _copied(parameter, copies), _owner(name, owners))
         for name, parameter in chosen.items()
     ]
+
+
+def _copied(parameter: nn.Parameter, copies: int) -> tuple[int, ...]:
+    shape = tuple(parameter.shape)
+    return shape if copies == 1 else (copies, *shape)
 
 
 def architecture(model: nn.Module) -> dict[str, Any]:

@@ -1,19 +1,24 @@
 """From a module's input and its output's gradient to per-example parameter gradients.
 
-For one module and a batch of B examples a rule gets X, the module's input [B, …, in], and
-dY = ∂(Σ_i loss_i)/∂Y, its output's gradient [B, …, out]. Because loss_i depends on row i alone,
-row i of dY is ∂loss_i/∂Y_i, and the rule sums over the positions in between.
+For one module and B rows a rule gets X, the module's input [B, …], and dY = ∂(Σ_i loss_i)/∂Y, its
+output's gradient [B, …]. Because loss_i depends on row i alone, row i of dY is ∂loss_i/∂Y_i, and
+the rule sums over the positions in between.
 
 A new kind of module is one function:
 
     @rule(nn.Linear)
     def linear(module, X, dY, wanted): ...
+
+A module without a rule is run again, an example at a time, by `datainf.gradients.replay`: a rule
+is never needed for a right result, only for a fast one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -24,11 +29,12 @@ better."""
 _RULES: dict[type[nn.Module], Rule] = {}
 
 
-def rule(kind: type[nn.Module]) -> Callable[[Rule], Rule]:
-    """Register the rule of a kind of module."""
+def rule(*kinds: type[nn.Module]) -> Callable[[Rule], Rule]:
+    """Register the rule of a kind of module, or of several."""
 
     def register(function: Rule) -> Rule:
-        _RULES[kind] = function
+        for kind in kinds:
+            _RULES[kind] = function
         return function
 
     return register
@@ -43,11 +49,6 @@ def rule_of(module: nn.Module) -> Rule | None:
         if isinstance(module, kind) and type(module).forward is kind.forward:
             return function
     return None
-
-
-def kinds() -> list[str]:
-    """The names of the kinds of module that have a rule."""
-    return [kind.__name__ for kind in _RULES]
 
 
 @rule(nn.Linear)
@@ -78,9 +79,97 @@ def conv1d_of_gpt2(
     return gradients
 
 
+@rule(nn.Conv1d, nn.Conv2d)
+def convolution(
+    module: nn.Module, X: Tensor, dY: Tensor, wanted: frozenset[str]
+) -> Mapping[str, Tensor]:
+    """W [out, in/groups, *kernel]: a linear layer on the patches of X, group by group."""
+    assert isinstance(module, nn.Conv1d | nn.Conv2d)
+    X, dY = _float(X), _float(dY)
+    B, groups, gradients = X.shape[0], module.groups, {}
+    if "weight" in wanted:
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        X = F.pad(X, module._reversed_padding_repeated_twice, mode=mode)
+        patches = _patches(module, X)
+        patches = patches.reshape(B, groups, -1, patches.shape[-1])  # [B, groups, in·kernel, L]
+        flat = dY.reshape(B, groups, module.out_channels // groups, -1)
+        # A stride may leave a rest at the edge of X; both have one column an output position.
+        gradients["weight"] = (flat @ patches.transpose(2, 3)).reshape(B, *module.weight.shape)
+    if "bias" in wanted:
+        gradients["bias"] = dY.flatten(2).sum(dim=2)
+    return gradients
+
+
+def _patches(module: nn.Conv1d | nn.Conv2d, X: Tensor) -> Tensor:
+    """[B, in·kernel, positions], padding done before."""
+    if isinstance(module, nn.Conv2d):
+        return F.unfold(X, module.kernel_size, module.dilation, stride=module.stride)
+    (kernel,), (dilation,), (stride,) = module.kernel_size, module.dilation, module.stride
+    return F.unfold(X.unsqueeze(2), (1, kernel), (1, dilation), stride=(1, stride))
+
+
+@rule(nn.Embedding)
+def embedding(
+    module: nn.Module, X: Tensor, dY: Tensor, wanted: frozenset[str]
+) -> Mapping[str, Tensor]:
+    """Y_t = W[X_t]: each row of dW sums dY over the positions that looked it up."""
+    assert isinstance(module, nn.Embedding)
+    if "weight" not in wanted:
+        return {}
+    if module.scale_grad_by_freq:
+        raise NotImplementedError("scale_grad_by_freq counts over the whole batch")
+    B, (rows, width) = X.shape[0], module.weight.shape
+    flat = _float(dY).reshape(B, -1, width)
+    index = X.reshape(B, -1)
+    if module.padding_idx is not None:  # as in torch, that row has no gradient
+        flat = flat.masked_fill((index == module.padding_idx).unsqueeze(2), 0)
+    out = flat.new_zeros(B, rows, width)
+    out.scatter_add_(1, index.unsqueeze(2).expand_as(flat), flat)
+    return {"weight": out}
+
+
+@rule(nn.LayerNorm, nn.RMSNorm)
+def layer_norm(
+    module: nn.Module, X: Tensor, dY: Tensor, wanted: frozenset[str]
+) -> Mapping[str, Tensor]:
+    """Y = w ∘ x̂ + b, x̂ the normalised input: dw_i = Σ_t dY_it ∘ x̂_it."""
+    assert isinstance(module, nn.LayerNorm | nn.RMSNorm)
+    X, dY = _float(X), _float(dY)
+    shape = list(module.normalized_shape)
+    if isinstance(module, nn.LayerNorm):
+        normal = F.layer_norm(X, shape, eps=module.eps)
+    else:
+        normal = F.rms_norm(X, shape, eps=module.eps)
+    gradients = {"weight": dY * normal, "bias": dY}
+    return {
+        name: gradient.reshape(len(X), -1, *shape).sum(dim=1)
+        for name, gradient in gradients.items()
+        if name in wanted
+    }
+
+
+@rule(nn.GroupNorm)
+def group_norm(
+    module: nn.Module, X: Tensor, dY: Tensor, wanted: frozenset[str]
+) -> Mapping[str, Tensor]:
+    """As `layer_norm`, its weight along the channels, [B, channels, …]."""
+    assert isinstance(module, nn.GroupNorm)
+    X, dY = _float(X), _float(dY)
+    gradients = {"weight": dY * F.group_norm(X, module.num_groups, eps=module.eps), "bias": dY}
+    return {
+        name: gradient.reshape(*X.shape[:2], -1).sum(dim=2)
+        for name, gradient in gradients.items()
+        if name in wanted
+    }
+
+
+def _float(X: Tensor) -> Tensor:
+    return X if X.itemsize >= 4 else X.to(torch.float32)
+
+
 def _positions(X: Tensor) -> Tensor:
     """[B, …, width] → [B, positions, width], float32 or better."""
-    X = X if X.itemsize >= 4 else X.float()
+    X = _float(X)
     return (
         X.reshape(X.shape[0], -1, X.shape[-1])
         if X.numel()

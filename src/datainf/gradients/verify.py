@@ -11,7 +11,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from datainf.errors import VerificationError
-from datainf.gradients.capture import GradientCapture
+from datainf.gradients.capture import BatchGradients, batch_losses, loss_scales
 from datainf.tasks import Task
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
@@ -19,25 +19,43 @@ TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3, torch.bfloat16: 0.2, torc
 dtype, far too narrow for a missed term, a mixed-up row or a padding token."""
 
 
-def verify(
-    capture: GradientCapture, task: Task, examples: Sequence[Any], device: torch.device
-) -> None:
-    """Compare a batch of the examples with each alone under plain autograd, losses and all blocks.
+def tolerance_of(model: nn.Module) -> float:
+    """That of the model's coarsest dtype."""
+    return max((TOLERANCE.get(p.dtype, 1e-3) for p in model.parameters()), default=1e-3)
 
-    Raises `VerificationError` at the first that differs.
-    """
-    batch = send_to_device(task.collate(examples), device)
-    found = capture(task, batch, len(examples))
-    tolerance = max(TOLERANCE.get(p.dtype, 1e-3) for p in capture.model.parameters())
-    for row, example in enumerate(examples):
-        loss, gradients = one_at_a_time(capture.model, capture.chosen, task, example, device)
-        _compare(f"the loss of example {row}", found.losses[row], loss, tolerance, floor=0.0)
-        total = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
-        for name, gradient in gradients.items():
+
+def verify_losses(model: nn.Module, found: BatchGradients, truth: BatchGradients) -> None:
+    """Raises `VerificationError` where an example loses something else in a batch than alone:
+    then the model mixes examples or counts padding, and no gradient can be trusted."""
+    tolerance = tolerance_of(model)
+    for row, (loss, alone) in enumerate(zip(found.losses, truth.losses, strict=True)):
+        error = _error(loss, alone, floor=0.0)
+        if error > tolerance:
+            raise VerificationError(
+                f"example {row} of the first ones loses {float(loss):.6g} in a batch and "
+                f"{float(alone):.6g} alone. Likely causes: the model mixes the examples of a batch "
+                "or counts padding, or its forward is not deterministic",
+                remedy="check the padding token and attention mask; or --batch-tokens 1, which "
+                "puts every example alone",
+            )
+
+
+def differing(model: nn.Module, found: BatchGradients, truth: BatchGradients) -> str | None:
+    """The first gradient that is something else in a batch than for the example alone, in words."""
+    tolerance = tolerance_of(model)
+    totals = torch.stack([gradient.norm(dim=1) for gradient in truth.gradients.values()]).norm(
+        dim=0
+    )
+    for name, gradients in truth.gradients.items():
+        for row, gradient in enumerate(gradients):
             # A block that is nothing beside the others is judged by their scale, not its own.
-            floor = 1e-4 * float(total)
-            what = f"the gradient of {name} for example {row}"
-            _compare(what, found.gradients[name][row], gradient, tolerance, floor=floor)
+            error = _error(found.gradients[name][row], gradient, floor=1e-4 * float(totals[row]))
+            if error > tolerance:
+                return (
+                    f"{name}: its gradient, computed in a batch, differs from plain autograd on "
+                    f"example {row} alone by {error:.1e} of its norm (allowed: {tolerance:.0e})"
+                )
+    return None
 
 
 def one_at_a_time(
@@ -49,13 +67,43 @@ def one_at_a_time(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The truth: one example's loss and its gradient [d_l] a block, by plain autograd."""
     batch = send_to_device(task.collate([example]), device)
-    with _requiring_grad(chosen), torch.enable_grad():
-        loss = task.losses(model, batch).sum()
-        gradients = torch.autograd.grad(loss, list(chosen.values()), allow_unused=True)
-    return loss.detach(), {
-        name: (torch.zeros_like(parameter) if gradient is None else gradient).detach().reshape(-1)
-        for (name, parameter), gradient in zip(chosen.items(), gradients, strict=True)
+    for scale in loss_scales(model):
+        with _requiring_grad(chosen), torch.enable_grad():
+            parts = batch_losses(task, model, batch, 1).reshape(-1)
+            found = [_gradients(part * scale, chosen, scale) for part in parts]
+        gradients = {name: torch.cat([part[name] for part in found]) for name in chosen}
+        if scale == 1 or all(torch.isfinite(g).all() for g in gradients.values()):
+            break
+    return parts.mean().detach(), gradients
+
+
+def _gradients(loss: Tensor, chosen: dict[str, nn.Parameter], scale: float) -> dict[str, Tensor]:
+    if not loss.requires_grad:
+        return {name: torch.zeros_like(p).detach().reshape(-1) for name, p in chosen.items()}
+    gradients = torch.autograd.grad(
+        loss, list(chosen.values()), allow_unused=True, retain_graph=True
+    )
+    return {
+        name: (torch.zeros_like(p) if g is None else g.float() if g.itemsize < 4 else g)
+        .detach()
+        .reshape(-1)
+        / scale
+        for (name, p), g in zip(chosen.items(), gradients, strict=True)
     }
+
+
+def each_alone(
+    model: nn.Module,
+    chosen: dict[str, nn.Parameter],
+    task: Task,
+    examples: Sequence[Any],
+    device: torch.device,
+) -> BatchGradients:
+    """`one_at_a_time` for several examples: the fallback, exact for whatever autograd can do."""
+    found = [one_at_a_time(model, chosen, task, example, device) for example in examples]
+    gradients = {name: torch.stack([g[name] for _, g in found]) for name in chosen}
+    unused = [name for name, gradient in gradients.items() if not gradient.any()]
+    return BatchGradients(torch.stack([loss for loss, _ in found]), gradients, unused)
 
 
 @contextmanager
@@ -70,18 +118,10 @@ def _requiring_grad(chosen: dict[str, nn.Parameter]) -> Iterator[None]:
             parameter.requires_grad_(False)
 
 
-def _compare(what: str, found: Tensor, truth: Tensor, tolerance: float, *, floor: float) -> None:
+def _error(found: Tensor, truth: Tensor, *, floor: float) -> float:
+    """Relative to the truth's norm, or to `floor` if that is larger."""
     found, truth = found.double().cpu(), truth.double().cpu()
     if not torch.isfinite(truth).all():
-        return  # reported, with the example's name, by the collection itself
+        return 0.0  # reported, with the example's name, by the collection itself
     error, scale = float((found - truth).norm()), max(float(truth.norm()), floor)
-    if error > tolerance * scale:
-        raise VerificationError(
-            f"{what} is wrong when computed in a batch: it differs from plain autograd on the "
-            f"example alone by {error / scale if scale else error:.1e} of its norm (allowed: "
-            f"{tolerance:.0e}). Likely causes: the model mixes the examples of a batch or counts "
-            "padding, its forward is not deterministic, or it uses a parameter outside the "
-            "module that holds it",
-            remedy="check the padding token and attention mask; leave the parameter out with "
-            "--trainable; or --batch-tokens 1, which puts every example alone",
-        )
+    return error / scale if scale else error

@@ -24,6 +24,10 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    parts: int = 1
+    """Rows that a batch holds for each example, part after part: row r is example r mod batch."""
+    concatenate: bool = False
+    """Keep the gradients of an example's parts apart, side by side, in place of their sum."""
 
     def for_model(self, model: nn.Module) -> Self:  # noqa: ARG002 - a hook for subclasses
         """The same task, fitted to a model's limits (its maximal length, its labels).
@@ -46,6 +50,10 @@ class Task(ABC):
     @abstractmethod
     def losses(self, model: nn.Module, batch: Any) -> Tensor:
         """One loss an example, [batch], float32 or better, in nats where it is a likelihood."""
+
+    def part_losses(self, model: nn.Module, batch: Any) -> Tensor:
+        """[batch, parts]: what `losses` is the mean of, for a task that can `concatenate`."""
+        raise NotImplementedError
 
     @abstractmethod
     def describe(self, example: Any) -> str:
