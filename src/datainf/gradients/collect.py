@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from datainf.errors import DataError, ModelError, NonFiniteError, OptionError
 from datainf.fingerprint import digest, tensors_digest
 from datainf.gradients.batches import batches
-from datainf.gradients.capture import evaluating
 from datainf.gradients.engine import PerExample
+from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import adapter_scaling, architecture, blocks_of, select
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress, Silent
@@ -227,7 +227,14 @@ class _Run:
         rows = min(len(self.dataset), CHECKED_EXAMPLES)
         if self.batch_tokens == 1:
             rows = 1
-        truth = self.gradients.check(self._examples(range(rows)))
+        while True:
+            try:
+                truth = self.gradients.check(self._examples(range(rows)))
+                break
+            except Exception as error:
+                if rows == 1 or not should_reduce_batch_size(error):
+                    raise
+                rows = 1
         # Zero gradients everywhere are no answer: the adapter is merged or not active.
         if len(truth.unused) == len(self.gradients.chosen):
             raise ModelError(

@@ -8,25 +8,33 @@ from typing import Any
 
 import torch
 from accelerate.utils import send_to_device
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
 from datainf.errors import CoverageError
-from datainf.gradients.capture import TAKE_ALONE, BatchGradients, GradientCapture
+from datainf.gradients.capture import BatchGradients, GradientCapture, LossShapeError
+from datainf.gradients.tap import TAKE_ALONE, SiteError
 from datainf.gradients.verify import differing, each_alone, verify_losses
 from datainf.tasks import Task
 
+CLIMB = 3
+"""How many modules up a parameter is looked for before each example is taken alone: running a
+module again costs what it costs, and soon as much as the model."""
+
 
 class FallbackWarning(UserWarning):
-    """Each example is taken alone, which is exact and slower; says why, once a run."""
+    """Something is done one example after another, which is exact and slower; says what and why,
+    once a run."""
 
 
 class PerExample:
     """Examples → their losses and gradients.
 
-    A parameter that batched capture cannot reach (it is used outside the forward of the module
-    that holds it, that module's rows are not the examples, or a batch gives it another gradient
-    than autograd) sends the whole run to plain autograd on one example after another, with a
-    `FallbackWarning` that names it; or, with `fallback=False`, stops it with a `CoverageError`.
+    A parameter may be used outside the forward of the module that holds it, or by a module whose
+    rows are not the examples. Then the module around it is run again in its place, and if that
+    does not give what autograd gives, the one around that. Where none does, the whole run goes to
+    plain autograd on one example after another, with a `FallbackWarning` that says why; or, with
+    `fallback=False`, stops with a `CoverageError`.
     """
 
     def __init__(
@@ -43,60 +51,112 @@ class PerExample:
         self.fallback = fallback
         self.alone = False
         self._checked: set[str] = set()
+        self._climbed: dict[str, int] = {}
+        self._said: set[str] = set()
 
     def __call__(self, examples: Sequence[Any]) -> BatchGradients:
         """Losses and gradients of the examples, in their order."""
-        if not self.alone:
+        while not self.alone:
             try:
                 found = self._batched(examples)
-                if not self.capture.reached <= self._checked:
-                    self.check(examples, found)  # a module that ran for the first time
+            except LossShapeError:
+                raise
+            except SiteError as error:
+                if not self._climb([error.site.name]):
+                    self._take_alone(error)
+                continue
             except CoverageError as error:
                 self._take_alone(error)
-            else:
-                if not self.alone:
-                    return found
+                continue
+            if self.capture.reached <= self._checked:
+                return found
+            self.check(examples)  # a module that ran for the first time
         return each_alone(self.model, self.chosen, self.task, examples, self.device)
 
-    def check(self, examples: Sequence[Any], found: BatchGradients | None = None) -> BatchGradients:
+    def check(self, examples: Sequence[Any]) -> BatchGradients:
         """Compare with one-at-a-time autograd, settle which way to go, and return the truth.
 
         Raises `VerificationError` where the losses of a batch are not those of its examples
         alone; and where a parameter needs the fallback but that is not allowed, `CoverageError`.
         """
         truth = each_alone(self.model, self.chosen, self.task, examples, self.device)
-        try:
-            found = found or self._batched(examples)
-        except CoverageError as error:
-            self._take_alone(error)
-            return truth
-        verify_losses(self.model, found, truth)
-        reason = self._missed(found, truth) or differing(self.model, found, truth)
-        if reason is not None:
-            self._take_alone(CoverageError(reason, remedy=TAKE_ALONE))
+        while not self.alone:
+            try:
+                found = self._batched(examples)
+            except LossShapeError:
+                raise
+            except SiteError as error:
+                if not self._climb([error.site.name]):
+                    self._take_alone(error)
+                continue
+            except CoverageError as error:
+                self._take_alone(error)
+                continue
+            except Exception as error:
+                if should_reduce_batch_size(error):
+                    raise
+                # The examples alone went well, so the batch or the taps are to blame.
+                what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                self._take_alone(CoverageError(f"a batch fails ({what})", remedy=TAKE_ALONE))
+                continue
+            verify_losses(self.model, found, truth)
+            if not self._disagree(found, truth):
+                break
         self._checked |= self.capture.reached
+        self._say_looped()
         return truth
 
-    def _missed(self, found: BatchGradients, truth: BatchGradients) -> str | None:
+    def _disagree(self, found: BatchGradients, truth: BatchGradients) -> bool:
+        """Whether a batch misses something; if so, the way to go has been changed."""
         missed = [name for name in found.unused if name not in truth.unused]
-        if not missed:
-            return None
-        shown = ", ".join(missed[:3]) + (f" and {len(missed) - 3} more" if missed[3:] else "")
-        return (
-            f"{shown}: used outside the forward of the module that holds it, where no per-example "
-            "rule reaches it"
-        )
+        wrong = differing(self.model, found, truth)
+        if not missed and not wrong:
+            return False
+        names = missed or list(wrong)
+        if not self._climb(
+            [s.name for s in self.capture.sites if set(names) & {*s.blocks.values()}]
+        ):
+            shown = ", ".join(missed[:3]) + (f" and {len(missed) - 3} more" if missed[3:] else "")
+            reason = f"{shown}: used outside the forward of the modules that hold it"
+            self._take_alone(
+                CoverageError(reason if missed else wrong[names[0]], remedy=TAKE_ALONE)
+            )
+        return True
+
+    def _climb(self, sites: list[str]) -> bool:
+        """Have the modules around these sites run again in their place, if that makes sense."""
+        above = set(self.capture.above)
+        for name in sites:
+            above.add(name)
+            parent = GradientCapture(self.model, self.chosen, frozenset(above))
+            around = [s.name for s in parent.sites if name.startswith(f"{s.name}.") or not s.name]
+            climbed = self._climbed.get(name, 0) + 1
+            if climbed > CLIMB or "" in around:
+                return False
+            for site in around:
+                self._climbed[site] = max(climbed, self._climbed.get(site, 0))
+        self.capture = GradientCapture(self.model, self.chosen, frozenset(above))
+        return True
 
     def _batched(self, examples: Sequence[Any]) -> BatchGradients:
         batch = send_to_device(self.task.collate(examples), self.device)
         return self.capture(self.task, batch, len(examples))
 
     def _take_alone(self, reason: CoverageError) -> None:
-        if not self.fallback or "losses of shape" in reason.message:
+        if not self.fallback:
             raise reason
         self.alone = True
-        warnings.warn(
-            f"{reason.message}. Each example is taken alone: exact, but slower",
-            FallbackWarning,
-            stacklevel=2,
-        )
+        self._warn(f"{reason.message}. Each example is taken alone: exact, but slower")
+
+    def _say_looped(self) -> None:
+        looped = [site for site in self.capture.sites if site.name in self.capture.looped]
+        kinds = sorted({type(site.module).__name__ for site in looped} - self._said)
+        if kinds and not self.alone:
+            self._said |= set(kinds)
+            self._warn(
+                f"{', '.join(kinds)} ({looped[0].name}): run again for one example after another, "
+                "since vmap cannot follow what they do: exact, but slower"
+            )
+
+    def _warn(self, message: str) -> None:
+        warnings.warn(message, FallbackWarning, stacklevel=3)

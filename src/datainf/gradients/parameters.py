@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -31,13 +32,16 @@ BEFORE_TUNING = ".original_module."
 
 @dataclass(frozen=True)
 class Site:
-    """A module whose forward uses selected parameters: parameter name below it → block name; and
-    its rule, if it has one."""
+    """A module whose forward uses selected parameters: parameter name below it → block name."""
 
     name: str
     module: nn.Module
     blocks: dict[str, str]
-    rule: Rule | None
+
+    @cached_property
+    def rule(self) -> Rule | None:
+        """The module's rule, if it has one; it knows the module's own parameters alone."""
+        return rule_of(self.module) if not any("." in local for local in self.blocks) else None
 
 
 def select(model: nn.Module, trainable: str | None = None) -> dict[str, nn.Parameter]:
@@ -63,35 +67,49 @@ def select(model: nn.Module, trainable: str | None = None) -> dict[str, nn.Param
     return chosen
 
 
-def sites(model: nn.Module, chosen: dict[str, nn.Parameter]) -> list[Site]:
+def sites(
+    model: nn.Module, chosen: dict[str, nn.Parameter], above: frozenset[str] = frozenset()
+) -> list[Site]:
     """Every module that uses a chosen parameter; a tied parameter has several.
 
     A container such as ParameterDict runs nothing: its parameters belong to the module around it.
+    So do, by demand, those of the modules named in `above`.
     """
     names = {id(parameter): name for name, parameter in chosen.items()}
-    modules = dict(model.named_modules())
-    blocks: dict[str, dict[str, str]] = defaultdict(dict)
-    for module_name, module in modules.items():
-        user = module_name
-        while user and not _has_forward(modules[user]):
+    # A container that several modules share stands at several places, each with its own user.
+    modules = dict(model.named_modules(remove_duplicate=False))
+    climbed = {id(modules[name]) for name in above}
+    users: dict[tuple[int, str], dict[str, str]] = {}
+    for holder, module in modules.items():
+        user = holder
+        while user and (id(modules[user]) in climbed or not _has_forward(modules[user])):
             user = user.rpartition(".")[0]
-        below = module_name.removeprefix(user).removeprefix(".")
         for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             if id(parameter) in names:
-                blocks[user][f"{below}.{local}" if below else local] = names[id(parameter)]
-    return [
-        Site(name, modules[name], found, _rule_for(modules[name], found))
-        for name, found in blocks.items()
-    ]
+                users.setdefault((id(module), local), {}).setdefault(user, holder)
+    found: dict[int, Site] = {}
+    for (_, local), places in users.items():
+        for user, holder in _lowest(places).items():
+            module = modules[user]
+            site = found.setdefault(id(module), Site(user, module, {}))
+            path = f"{holder}.{local}".removeprefix(f"{user}." if user else "")
+            site.blocks[path] = names[id(module.get_parameter(path))]
+    return list(found.values())
+
+
+def _lowest(places: dict[str, str]) -> dict[str, str]:
+    """Of the modules that use one container, those that hold no other user of it."""
+    return {
+        user: holder
+        for user, holder in places.items()
+        if not any(
+            other != user and other.startswith(f"{user}." if user else "") for other in places
+        )
+    }
 
 
 def _has_forward(module: nn.Module) -> bool:
     return getattr(type(module).forward, "__name__", "") != "_forward_unimplemented"
-
-
-def _rule_for(module: nn.Module, blocks: dict[str, str]) -> Rule | None:
-    """A rule knows a module's own parameters, not those of containers in it."""
-    return rule_of(module) if not any("." in local for local in blocks) else None
 
 
 def blocks_of(model: nn.Module, chosen: dict[str, nn.Parameter], copies: int = 1) -> list[Block]:

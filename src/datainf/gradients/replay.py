@@ -14,27 +14,52 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 CHUNK_BYTES = 128 * 2**20
 """What the rows of one vmap may need for a gradient of the module's largest tensor each."""
 
 
+class InseparableError(Exception):
+    """A call's rows cannot be told apart by example; the text goes on after the module's name."""
+
+
 class Call:
     """The arguments of one call of a module, taken apart into rows.
 
-    Raises `InseparableError` if a tensor among them has neither a row an example nor one for all.
+    Args:
+        args, kwargs: What the module was called with; tensors in containers are found.
+        rows: How many rows its output has. A tensor of as many rows is split; others are shared.
+        outputs: Places of the outputs by row among all leaves of what the module returned.
+        known: Which tensors were split in an earlier call, so that one whose length happens to
+            equal `rows` this time is not.
+
+    Raises `InseparableError` if a floating-point tensor has neither a row an example nor one for
+    all, or a tensor that was split before cannot be now.
     """
 
-    def __init__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int) -> None:
-        leaves, self._spec = _flatten(args, kwargs)
+    def __init__(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        rows: int,
+        outputs: Sequence[int] = (0,),
+        known: list[bool] | None = None,
+    ) -> None:
+        leaves, self._spec = tree_flatten((args, dict(kwargs)))
         self._constants = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        self._outputs = list(outputs)
         self.tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        self.by_row = [t.dim() > 0 and t.shape[0] == rows for t in self.tensors]
+        self.by_row = [t.dim() > 0 and len(t) == rows for t in self.tensors]
+        if known is not None and len(known) == len(self.by_row):
+            if any(before and not now for before, now in zip(known, self.by_row, strict=True)):
+                raise InseparableError(f"was called with other than {rows} rows")
+            self.by_row = known
         for tensor, split in zip(self.tensors, self.by_row, strict=True):
-            if not split and tensor.dim() > 0 and tensor.shape[0] != 1:
-                raise InseparableError(f"sees {tensor.shape[0]} rows")
+            whole = tensor.dim() == 0 or len(tensor) == 1 or not tensor.is_floating_point()
+            if not split and not whole:
+                raise InseparableError(f"sees {len(tensor)} rows")
 
     def build(self, tensors: Sequence[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with other tensors in their places."""
@@ -44,63 +69,103 @@ class Call:
         args, kwargs = tree_unflatten(leaves, self._spec)
         return args, kwargs
 
-
-class InseparableError(Exception):
-    """A module's rows cannot be told apart by example; the text goes on after its name."""
+    def outputs(self, result: Any) -> list[Tensor]:
+        """The outputs by row, of what the module returned."""
+        leaves = tree_flatten(result)[0]
+        return [leaves[place] for place in self._outputs]
 
 
 def replay(
-    module: nn.Module, call: Call, tensors: Sequence[Tensor], dY: Tensor, wanted: Sequence[str]
-) -> dict[str, Tensor]:
-    """Name below the module → [B, *parameter's shape], float32 or better.
+    module: nn.Module,
+    call: Call,
+    tensors: Sequence[Tensor],
+    dY: Sequence[Tensor],
+    wanted: Sequence[str],
+    *,
+    loop: bool = False,
+) -> tuple[dict[str, Tensor], bool]:
+    """Name below the module → [B, *parameter's shape], float32 or better; and whether the rows
+    went one after another, because `loop` said so or vmap could not follow the module.
 
     Args:
         module: Run again by its forward, with these parameters replaced; its hooks run too.
         call: How the tensors make up its arguments.
         tensors: The call's tensors.
-        dY: The output's gradient [B, …].
+        dY: The gradients [B, …] of its outputs by row.
         wanted: Names of parameters, as in `module.named_parameters()`.
     """
-    parameters = {name: module.get_parameter(name).detach() for name in wanted}
-    split = [
-        tensor.detach().unsqueeze(1) for tensor, s in zip(tensors, call.by_row, strict=True) if s
-    ]
-    shared = [tensor.detach() for tensor, s in zip(tensors, call.by_row, strict=True) if not s]
-
-    def one(dy: Tensor, *rows: Tensor) -> dict[str, Tensor]:
-        own, common = iter(rows), iter(shared)
-        args, kwargs = call.build([next(own) if s else next(common) for s in call.by_row])
-
-        def output(replaced: dict[str, Tensor]) -> Tensor:
-            result: Tensor = torch.func.functional_call(module, replaced, args, kwargs)
-            return result
-
-        pull = torch.func.vjp(output, parameters)[1]
-        (gradients,) = pull(dy)
-        return {name: g if g.itemsize >= 4 else g.float() for name, g in gradients.items()}
-
+    split = [t for t, s in zip(tensors, call.by_row, strict=True) if s]
+    shared = [t for t, s in zip(tensors, call.by_row, strict=True) if not s]
+    again = _Again(module, call, wanted, shared)
+    rows = [tensor.detach() for tensor in (*dY, *split)]
+    rows = [row.unsqueeze(1) for row in rows]  # a batch of one each
     with torch.enable_grad():
-        return _mapped(one, [dY.detach().unsqueeze(1), *split], _chunk(module))
+        if not loop and len(rows[0]) > 1:
+            try:
+                return torch.func.vmap(again.mapped, chunk_size=_chunk(module))(*rows), False
+            except (RuntimeError, ValueError, NotImplementedError) as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                # vmap knows no .item(), no branch on data, no autograd.Function of the old form.
+        found = [again.plain(*(tensor[i] for tensor in rows)) for i in range(len(rows[0]))]
+    return {name: torch.stack([row[name] for row in found]) for name in wanted}, len(found) > 1
 
 
-def _mapped(one: Any, inputs: list[Tensor], chunk: int) -> dict[str, Tensor]:
-    """`one` over the rows of the inputs, at once if it can be."""
-    if len(inputs[0]) > 1:
-        try:
-            found: dict[str, Tensor] = torch.func.vmap(one, chunk_size=chunk)(*inputs)
-            return found
-        except (RuntimeError, ValueError, NotImplementedError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            # vmap knows no .item(), no branch on data and not every operation; a loop does.
-    rows = [one(*(tensor[i] for tensor in inputs)) for i in range(len(inputs[0]))]
-    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+class _Again:
+    """A module and what all rows share, ready to be run for one row."""
+
+    def __init__(
+        self, module: nn.Module, call: Call, wanted: Sequence[str], shared: Sequence[Tensor]
+    ) -> None:
+        self.module, self.call = module, call
+        self.shared = [tensor.detach() for tensor in shared]
+        self.parameters = {name: module.get_parameter(name).detach() for name in wanted}
+
+    def mapped(self, *row: Tensor) -> dict[str, Tensor]:
+        """A row's gradients through `torch.func`, for vmap. `row`: dY, then the split tensors."""
+        dy, own = self._parted(row)
+        pull = torch.func.vjp(lambda replaced: self._outputs(replaced, own), self.parameters)[1]
+        (gradients,) = pull(dy)
+        return {name: _float(gradient) for name, gradient in gradients.items()}
+
+    def plain(self, *row: Tensor) -> dict[str, Tensor]:
+        """The same by plain autograd, which takes everything."""
+        dy, own = self._parted(row)
+        replaced = {name: p.clone().requires_grad_() for name, p in self.parameters.items()}
+        outputs = self._outputs(replaced, own)
+        live = [i for i, output in enumerate(outputs) if output.requires_grad]
+        found: Sequence[Tensor | None] = [None] * len(replaced)
+        if live:
+            found = torch.autograd.grad(
+                [outputs[i] for i in live],
+                list(replaced.values()),
+                [dy[i] for i in live],
+                allow_unused=True,
+            )
+        return {
+            name: _float(torch.zeros_like(p).detach() if gradient is None else gradient)
+            for (name, p), gradient in zip(replaced.items(), found, strict=True)
+        }
+
+    def _parted(self, row: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        split = sum(self.call.by_row)
+        return list(row[: len(row) - split]), list(row[len(row) - split :])
+
+    def _outputs(self, replaced: dict[str, Tensor], own: Sequence[Tensor]) -> list[Tensor]:
+        rows, common = iter(own), iter(self.shared)
+        args, kwargs = self.call.build(
+            [next(rows) if s else next(common) for s in self.call.by_row]
+        )
+        result = torch.func.functional_call(
+            self.module, replaced, args, kwargs, tie_weights=False
+        )  # tied parameters have an entry each
+        return self.call.outputs(result)
+
+
+def _float(gradient: Tensor) -> Tensor:
+    return gradient if gradient.itemsize >= 4 else gradient.float()
 
 
 def _chunk(module: nn.Module) -> int:
     largest = max((p.numel() for p in module.parameters()), default=1)
     return max(1, CHUNK_BYTES // (4 * largest))
-
-
-def _flatten(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], TreeSpec]:
-    return tree_flatten((args, dict(kwargs)))

@@ -40,22 +40,25 @@ def verify_losses(model: nn.Module, found: BatchGradients, truth: BatchGradients
             )
 
 
-def differing(model: nn.Module, found: BatchGradients, truth: BatchGradients) -> str | None:
-    """The first gradient that is something else in a batch than for the example alone, in words."""
+def differing(model: nn.Module, found: BatchGradients, truth: BatchGradients) -> dict[str, str]:
+    """The blocks whose gradients are something else in a batch than for the example alone, each
+    with the first difference in words."""
     tolerance = tolerance_of(model)
     totals = torch.stack([gradient.norm(dim=1) for gradient in truth.gradients.values()]).norm(
         dim=0
     )
+    different = {}
     for name, gradients in truth.gradients.items():
         for row, gradient in enumerate(gradients):
             # A block that is nothing beside the others is judged by their scale, not its own.
             error = _error(found.gradients[name][row], gradient, floor=1e-4 * float(totals[row]))
             if error > tolerance:
-                return (
+                different[name] = (
                     f"{name}: its gradient, computed in a batch, differs from plain autograd on "
                     f"example {row} alone by {error:.1e} of its norm (allowed: {tolerance:.0e})"
                 )
-    return None
+                break
+    return different
 
 
 def one_at_a_time(
@@ -66,30 +69,8 @@ def one_at_a_time(
     device: torch.device,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The truth: one example's loss and its gradient [d_l] a block, by plain autograd."""
-    batch = send_to_device(task.collate([example]), device)
-    for scale in loss_scales(model):
-        with _requiring_grad(chosen), torch.enable_grad():
-            parts = batch_losses(task, model, batch, 1).reshape(-1)
-            found = [_gradients(part * scale, chosen, scale) for part in parts]
-        gradients = {name: torch.cat([part[name] for part in found]) for name in chosen}
-        if scale == 1 or all(torch.isfinite(g).all() for g in gradients.values()):
-            break
-    return parts.mean().detach(), gradients
-
-
-def _gradients(loss: Tensor, chosen: dict[str, nn.Parameter], scale: float) -> dict[str, Tensor]:
-    if not loss.requires_grad:
-        return {name: torch.zeros_like(p).detach().reshape(-1) for name, p in chosen.items()}
-    gradients = torch.autograd.grad(
-        loss, list(chosen.values()), allow_unused=True, retain_graph=True
-    )
-    return {
-        name: (torch.zeros_like(p) if g is None else g.float() if g.itemsize < 4 else g)
-        .detach()
-        .reshape(-1)
-        / scale
-        for (name, p), g in zip(chosen.items(), gradients, strict=True)
-    }
+    found = each_alone(model, chosen, task, [example], device)
+    return found.losses[0], {name: gradient[0] for name, gradient in found.gradients.items()}
 
 
 def each_alone(
@@ -99,11 +80,56 @@ def each_alone(
     examples: Sequence[Any],
     device: torch.device,
 ) -> BatchGradients:
-    """`one_at_a_time` for several examples: the fallback, exact for whatever autograd can do."""
-    found = [one_at_a_time(model, chosen, task, example, device) for example in examples]
-    gradients = {name: torch.stack([g[name] for _, g in found]) for name in chosen}
-    unused = [name for name, gradient in gradients.items() if not gradient.any()]
-    return BatchGradients(torch.stack([loss for loss, _ in found]), gradients, unused)
+    """Plain autograd for one example after another: exact for whatever autograd can do."""
+    losses, gradients, unused = [], [], set(chosen)
+    for example in examples:
+        batch = send_to_device(task.collate([example]), device)
+        for scale in loss_scales(model):
+            with _requiring_grad(chosen), torch.enable_grad():
+                parts = batch_losses(task, model, batch, 1).reshape(-1)
+                found = [_gradients(part * scale, chosen, keep=len(parts) > 1) for part in parts]
+            if scale == 1 or all(_finite(part) for part in found):
+                break
+        unused -= {
+            name for part in found for name, gradient in part.items() if gradient is not None
+        }
+        losses.append(parts.mean().detach())
+        gradients.append([_flat(part, chosen, scale) for part in found])
+    return BatchGradients(
+        torch.stack(losses),
+        {
+            name: torch.stack([torch.cat([part[name] for part in parts]) for parts in gradients])
+            for name in chosen
+        },
+        [name for name in chosen if name in unused],
+    )
+
+
+def _gradients(
+    loss: Tensor, chosen: dict[str, nn.Parameter], *, keep: bool
+) -> dict[str, Tensor | None]:
+    if not loss.requires_grad:
+        return dict.fromkeys(chosen)
+    gradients = torch.autograd.grad(
+        loss, list(chosen.values()), allow_unused=True, retain_graph=keep
+    )
+    return dict(zip(chosen, gradients, strict=True))
+
+
+def _flat(
+    gradients: dict[str, Tensor | None], chosen: dict[str, nn.Parameter], scale: float
+) -> dict[str, Tensor]:
+    """[d_l], float32 or better, of the unscaled loss."""
+    found = {}
+    for name, gradient in gradients.items():
+        gradient = torch.zeros_like(chosen[name]) if gradient is None else gradient
+        gradient = gradient.detach().reshape(-1)
+        found[name] = (gradient if gradient.itemsize >= 4 else gradient.float()) / scale
+    return found
+
+
+def _finite(gradients: dict[str, Tensor | None]) -> bool:
+    return all(g is None or bool(torch.isfinite(g).all()) for g in gradients.values())
 
 
 @contextmanager

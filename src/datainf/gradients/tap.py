@@ -1,0 +1,221 @@
+"""Taps: identities in the forward pass whose backward pass yields per-example gradients.
+
+A module's rows are the batch's examples, or `parts` rows an example, part after part: row r
+belongs to example r modulo the batch's size. A call whose rows are not the examples is guarded
+instead: should a gradient come back through it, it belongs to nobody, and the pass stops there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from datainf.errors import CoverageError
+from datainf.gradients.parameters import Site
+from datainf.gradients.replay import Call, InseparableError, replay
+
+TAKE_ALONE = (
+    "allow the fallback, which takes each example alone; or leave the parameter out with "
+    "--trainable"
+)
+
+
+class SiteError(CoverageError):
+    """The rows of a site's module are not the examples."""
+
+    def __init__(self, site: Site, what: str, size: int) -> None:
+        self.site = site
+        shown = ", ".join(list(site.blocks.values())[:3])
+        super().__init__(
+            f"{shown}: the module {site.name or 'itself'} ({type(site.module).__name__}) {what} "
+            f"where the batch has {size} examples, so its rows cannot be told apart by example",
+            remedy=TAKE_ALONE,
+        )
+
+
+@dataclass
+class Sink:
+    """Where the taps of one backward pass leave their gradients.
+
+    size: examples of the batch; parts: rows an example, at most; concatenate: whether an
+    example's parts stay apart; scale: what the loss was multiplied by; calls: see `Call`; looped:
+    the sites that no vmap can follow, known from pass to pass.
+    """
+
+    size: int
+    parts: int
+    concatenate: bool
+    scale: float
+    calls: dict[str, list[bool]]
+    looped: set[str]
+    anchor: Tensor = field(default_factory=lambda: torch.zeros((), requires_grad=True))
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)
+    replaying: bool = False
+
+    @property
+    def rows(self) -> set[int]:
+        """How many rows a module may see."""
+        return {self.size, self.size * self.parts}
+
+    def add(self, site: Site, call: Call, tensors: list[Tensor], dY: Sequence[Tensor]) -> None:
+        """Add a call's gradients to the blocks of its site."""
+        try:
+            found = self._differentiate(site, call, tensors, dY)
+        except NotImplementedError as error:
+            raise SiteError(site, f"cannot be taken apart ({error})", self.size) from None
+        self.reached.add(site.name)
+        for local, gradient in found.items():
+            name = site.blocks[local]
+            gradient = self._by_example(site, gradient) / self.scale
+            # A module that runs twice, or a tied parameter, sums over its uses.
+            known = self.gradients.get(name)
+            self.gradients[name] = gradient if known is None else known + gradient
+
+    def _differentiate(
+        self, site: Site, call: Call, tensors: list[Tensor], dY: Sequence[Tensor]
+    ) -> Mapping[str, Tensor]:
+        if site.rule is not None:
+            return site.rule(site.module, tensors[0], dY[0], frozenset(site.blocks))
+        self.replaying = True
+        try:
+            found, looped = replay(
+                site.module, call, tensors, dY, list(site.blocks), loop=site.name in self.looped
+            )
+        finally:
+            self.replaying = False
+        if looped:
+            self.looped.add(site.name)
+        return found
+
+    def _by_example(self, site: Site, gradient: Tensor) -> Tensor:
+        """[rows, …] → [B, d], or [B, parts·d]."""
+        if gradient.shape[0] == self.size and not self.concatenate:
+            return gradient.reshape(self.size, -1)
+        if gradient.shape[0] != self.size * self.parts:
+            raise CoverageError(
+                f"{next(iter(site.blocks.values()))}: its module runs once for all parts of an "
+                "example, whose gradients cannot be kept apart",
+                remedy="average them instead of concatenating",
+            )
+        by_part = gradient.reshape(self.parts, self.size, -1)
+        if self.concatenate:
+            return by_part.transpose(0, 1).reshape(self.size, -1)
+        return by_part.sum(dim=0)
+
+
+def tap(
+    site: Site,
+    sink: Sink,
+    module: nn.Module,  # noqa: ARG001 - a hook's signature
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    output: Any,
+) -> Any:
+    """A forward hook, with the site and the sink bound: the output, tapped or guarded."""
+    if sink.replaying or not torch.is_grad_enabled():
+        return output
+    if _is_single(output) and output.dim() > 2 and sink.size > 1 and sink.parts == 1:
+        # One row for all examples, such as position embeddings: each gets its own, so that their
+        # gradients come apart.
+        output = _expanded(output, sink.size)
+        args = tuple(_expanded(arg, sink.size) for arg in args)
+        kwargs = {name: _expanded(arg, sink.size) for name, arg in kwargs.items()}
+    if site.rule is not None:  # which reads one tensor alone
+        args, kwargs = (args or tuple(kwargs.values()))[:1], {}
+    leaves, spec = tree_flatten(output)
+    places = [i for i, leaf in enumerate(leaves) if _is_differentiable(leaf)]
+    by_row = _by_row(leaves, places, sink)
+    try:
+        call = _call(site, sink, args, kwargs, leaves, by_row)
+        _tap_places(site, sink, call, leaves, by_row)
+        why = "gives something else beside its rows,"
+    except InseparableError as error:
+        why, by_row = str(error), []
+    for i in places:
+        if i not in by_row:
+            leaves[i] = _Guard.apply(leaves[i], sink.anchor, SiteError(site, why, sink.size))  # type: ignore[no-untyped-call]
+    return tree_unflatten(leaves, spec)
+
+
+def _by_row(leaves: list[Any], places: list[int], sink: Sink) -> list[int]:
+    """The outputs that have as many rows as the first that has a row an example."""
+    rows = [len(leaves[i]) if leaves[i].dim() else 0 for i in places]
+    first = next((n for n in rows if n in sink.rows), None)
+    return [i for i, n in zip(places, rows, strict=True) if n == first]
+
+
+def _call(
+    site: Site,
+    sink: Sink,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    leaves: list[Any],
+    by_row: list[int],
+) -> Call:
+    if not by_row:
+        shapes = [list(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
+        raise InseparableError(f"gives {' and '.join(map(str, shapes[:2])) or 'no tensor'}")
+    call = Call(args, kwargs, len(leaves[by_row[0]]), by_row, sink.calls.get(site.name))
+    if not any(call.by_row):
+        shapes = [list(tensor.shape) for tensor in call.tensors]
+        raise InseparableError(f"sees {' and '.join(map(str, shapes[:2])) or 'no tensor'}")
+    if site.rule is None:
+        sink.calls[site.name] = call.by_row
+    return call
+
+
+def _tap_places(site: Site, sink: Sink, call: Call, leaves: list[Any], by_row: list[int]) -> None:
+    outputs = [leaves[i] for i in by_row]
+    inputs = [tensor.detach() for tensor in call.tensors]
+    tapped = _Tap.apply(sink.anchor, site, call, sink, len(outputs), *outputs, *inputs)  # type: ignore[no-untyped-call]
+    for i, leaf in zip(by_row, tapped, strict=True):
+        leaves[i] = leaf
+
+
+def _is_differentiable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+
+
+def _is_single(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == 1
+
+
+def _expanded(value: Any, size: int) -> Any:
+    return value.expand(size, *value.shape[1:]) if _is_single(value) else value
+
+
+class _Tap(torch.autograd.Function):
+    """The identity on a call's outputs; its backward feeds the sink."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, _anchor: Tensor, site: Site, call: Call, sink: Sink, outputs: int, *tensors: Any
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(*tensors[outputs:])
+        ctx.site, ctx.call, ctx.sink = site, call, sink
+        ctx.inputs = len(tensors) - outputs
+        return tuple(output.view_as(output) for output in tensors[:outputs])
+
+    @staticmethod
+    def backward(ctx: Any, *dY: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.sink.add(ctx.site, ctx.call, list(ctx.saved_tensors), dY)
+        return (*[None] * 5, *dY, *[None] * ctx.inputs)
+
+
+class _Guard(torch.autograd.Function):
+    """The identity; a gradient that comes back through it is an error."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, _anchor: Tensor, error: SiteError) -> Tensor:
+        ctx.error = error
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, dY: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG004
+        raise ctx.error
