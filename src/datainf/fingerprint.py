@@ -74,7 +74,12 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 def _update(state: xxhash.xxh3_128, value: Any) -> None:
     # Each kind starts with a tag and its length, so that no two values share their bytes.
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and hasattr(value, "__tensor_flatten__"):  # quantised, say
+        names, context = value.__tensor_flatten__()
+        state.update(f"q{type(value).__name__}{tuple(value.shape)}{context}".encode())
+        for name in names:
+            _update(state, getattr(value, name))
+    elif isinstance(value, Tensor):
         state.update(f"t{value.dtype}{tuple(value.shape)}".encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
         state.update(tensor_bytes(flat))

@@ -17,7 +17,7 @@ from datainf.fingerprint import digest, tensors_digest
 from datainf.gradients.batches import batches
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
-from datainf.gradients.parameters import adapter_scaling, architecture, blocks_of, select
+from datainf.gradients.parameters import adapter_scaling, architecture, blocks_of, select, weights
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress, Silent
 from datainf.store import GradientStore, Index
@@ -183,7 +183,6 @@ def _index(
     dtype = dtype or accumulate_dtype(next(iter(chosen.values())).dtype)
     blocks = blocks_of(model, chosen, task.parts if task.concatenate else 1)
     row_bytes = sum(block.width for block in blocks) * dtype.itemsize
-    frozen = [(name, t) for name, t in model.state_dict().items() if name not in chosen]
     settings = task.settings()
     return Index(
         n=len(survey.ids),
@@ -192,7 +191,7 @@ def _index(
         fingerprints={
             "base": digest(
                 [
-                    tensors_digest((n, t) for n, t in frozen if isinstance(t, Tensor)),
+                    tensors_digest((n, t) for n, t in weights(model) if n not in chosen),
                     architecture(model),
                 ]
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -24,6 +25,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """
     training = [module for module in model.modules() if module.training]
     model.eval()
+    for module in model.modules():
+        # Out of training mode, bitsandbytes repacks its 4-bit weights in place on some CPUs, to
+        # other values. It has no dropout.
+        module.training = _is_repacked(module)
     with ExitStack() as stack:
         for config in _caching(model):
             stack.enter_context(replaced(config, "use_cache", False))
@@ -35,8 +40,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         try:
             yield
         finally:
+            model.eval()
             for module in training:
                 module.training = True
+
+
+def _is_repacked(module: nn.Module) -> bool:
+    library = sys.modules.get("bitsandbytes")
+    return library is not None and isinstance(module, library.nn.Linear4bit)
 
 
 def _caching(model: nn.Module) -> list[Any]:

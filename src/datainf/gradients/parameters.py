@@ -6,12 +6,13 @@ import json
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from datainf.errors import ModelError, OptionError
 from datainf.gradients.rules import Rule, rule_of
@@ -53,6 +54,19 @@ def select(model: nn.Module, trainable: str | None = None) -> dict[str, nn.Param
 
     Raises `OptionError` for a pattern that matches nothing, `ModelError` if nothing is left.
     """
+    chosen = _chosen(model, trainable)
+    offloaded = next((name for name, parameter in chosen.items() if parameter.is_meta), None)
+    if offloaded is not None:
+        raise ModelError(
+            f"{offloaded} is not in memory: accelerate keeps it on disk or on the CPU and loads it "
+            "for each forward pass, so that no gradient reaches it",
+            remedy="a device_map that keeps the layers with the adapter on a device; layers "
+            "without may stay offloaded",
+        )
+    return chosen
+
+
+def _chosen(model: nn.Module, trainable: str | None) -> dict[str, nn.Parameter]:
     named = dict(model.named_parameters())
     if trainable is not None:
         return _matching(named, trainable)
@@ -126,6 +140,28 @@ def blocks_of(model: nn.Module, chosen: dict[str, nn.Parameter], copies: int = 1
 def _copied(parameter: nn.Parameter, copies: int) -> tuple[int, ...]:
     shape = tuple(parameter.shape)
     return shape if copies == 1 else (copies, *shape)
+
+
+def weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """A model's parameters and persistent buffers by name, those that accelerate keeps on disk
+    or on the CPU read in, one after another."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            continue
+        if not value.is_meta:
+            yield name, value
+            continue
+        holder, _, local = name.rpartition(".")
+        hook: Any = getattr(modules[holder], "_hf_hook", None)
+        hooks = getattr(hook, "hooks", [hook])  # one, or several in a row
+        known = next((h.weights_map for h in hooks if getattr(h, "weights_map", None)), None)
+        if known is None:
+            raise ModelError(
+                f"{name} has no values: it is on the meta device",
+                remedy="load the model's weights, or dispatch it with accelerate",
+            )
+        yield name, known[local]
 
 
 def architecture(model: nn.Module) -> dict[str, Any]:
