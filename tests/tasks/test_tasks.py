@@ -116,11 +116,6 @@ def test_labels():
         task.encode({"label": 1})
 
 
-def test_regression_heads_are_refused(tokenizer):
-    with pytest.raises(ModelError, match=r"regression.*1 output"):
-        tasks.SequenceClassification(tokenizer).for_model(make_base("bert", num_labels=1))
-
-
 def test_truncation_is_counted_and_encoding_is_idempotent(tokenizer):
     for task, row in [
         (tasks.CausalLM(tokenizer, max_length=10), {"text": "0123456789abc"}),

@@ -4,5 +4,16 @@ from datainf.tasks.base import Task
 from datainf.tasks.causal_lm import CausalLM
 from datainf.tasks.classification import SequenceClassification
 from datainf.tasks.custom import Custom
+from datainf.tasks.image_classification import ImageClassification
+from datainf.tasks.seq2seq import Seq2Seq
+from datainf.tasks.token_classification import TokenClassification
 
-__all__ = ["CausalLM", "Custom", "SequenceClassification", "Task"]
+__all__ = [
+    "CausalLM",
+    "Custom",
+    "ImageClassification",
+    "Seq2Seq",
+    "SequenceClassification",
+    "Task",
+    "TokenClassification",
+]

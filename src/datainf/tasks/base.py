@@ -86,11 +86,38 @@ def token_limit(model: nn.Module, tokenizer: Any) -> int | None:
         config = config.get_text_config() if hasattr(config, "get_text_config") else config
         positions = getattr(config, "max_position_embeddings", None)
         if isinstance(positions, int) and positions > 0:
-            limits.append(positions - _position_offset(model))
+            limits.append(positions - _position_offset(model) - virtual_tokens(model))
     stated = getattr(tokenizer, "model_max_length", None)
     if isinstance(stated, int) and stated < 10**9:  # transformers says 10^30 for "unknown"
         limits.append(stated)
     return min(limits) if limits else None
+
+
+def shorter(*limits: int | None) -> int | None:
+    """The smallest limit, None where there is none."""
+    stated = [limit for limit in limits if limit is not None]
+    return min(stated, default=None)
+
+
+def virtual_tokens(model: nn.Module) -> int:
+    """How many positions a prompt-learning adapter (prompt, prefix or P-tuning) takes."""
+    config = _prompt_learning(model)
+    return 0 if config is None else int(config.num_virtual_tokens)
+
+
+def soft_prompt_tokens(model: nn.Module) -> int:
+    """How many embeddings an adapter puts in front of the inputs; a prefix of keys and values, as
+    in prefix tuning, is none."""
+    config = _prompt_learning(model)
+    if config is None or config.peft_type.value in ("PREFIX_TUNING", "CARTRIDGE"):
+        return 0
+    return int(config.num_virtual_tokens)
+
+
+def _prompt_learning(model: nn.Module) -> Any:
+    """The configuration of the active adapter if it is one that learns a prompt."""
+    config = getattr(model, "active_peft_config", None)
+    return config if getattr(config, "is_prompt_learning", False) else None
 
 
 def _position_offset(model: nn.Module) -> int:

@@ -12,23 +12,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datainf.errors import DataError
 from datainf.fingerprint import tokenizer_digest
 from datainf.tasks.base import IGNORE, TRUNCATED, Task, pad, token_limit
+from datainf.tasks.packing import refuse_packed
+from datainf.tasks.token_losses import next_token_nll
+
+SUPERVISED = ("completion_mask", "assistant_masks")
+"""In tokenised rows, as TRL writes them: 1 where a token is supervised."""
 
 
 @dataclass(frozen=True)
 class CausalLM(Task):
     """A decoder's language-modelling loss.
 
-    Examples are mappings with `input_ids` (used as they are, with `labels` and
-    `attention_mask` if given), `messages` (through the tokenizer's chat template),
-    `prompt` + `completion`, or `text`. The end-of-sequence token is appended to texts and
-    completions that do not end in it, unless `append_eos` is false. Sequences longer than
-    `max_length` (None: the model's limit) lose their end.
+    Examples are mappings with `input_ids` (used as they are, with `labels`, `attention_mask`,
+    `completion_mask` and `assistant_masks` if given), `messages` (through the tokenizer's chat
+    template), `prompt` + `completion`, or `text`. The end-of-sequence token is appended to texts
+    and completions that do not end in it, unless `append_eos` is false. Sequences longer than
+    `max_length` (None: the model's limit) lose their end. Packed rows are refused.
     """
 
     tokenizer: Any
@@ -46,6 +50,7 @@ class CausalLM(Task):
         if TRUNCATED in example:
             return dict(example)
         if "input_ids" in example:
+            refuse_packed(example)
             ids, labels = _given(example)
         elif "messages" in example:
             ids, labels = self._conversation(example["messages"])
@@ -75,15 +80,8 @@ class CausalLM(Task):
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        targets = batch["labels"][:, 1:].to(logits.device)
-        # Only supervised positions are turned into float32: prompts and padding cost nothing.
-        supervised = targets != IGNORE
-        token_losses = F.cross_entropy(
-            _at_least_float32(logits[:, :-1][supervised]), targets[supervised], reduction="none"
-        )
-        rows = supervised.nonzero()[:, 0]
-        sums = token_losses.new_zeros(len(targets)).index_add(0, rows, token_losses)
-        return sums / supervised.sum(dim=1)
+        sums, counts = next_token_nll(logits, batch["labels"])
+        return sums / counts
 
     def describe(self, example: Mapping[str, Any]) -> str:
         if "messages" in example:
@@ -159,15 +157,16 @@ class CausalLM(Task):
 def _given(example: Mapping[str, Any]) -> tuple[list[int], list[int]]:
     """Ids and labels of a row that was tokenised before, without the padding it came with."""
     ids = [int(token) for token in example["input_ids"]]
-    mask = example.get("attention_mask")
-    mask = [1] * len(ids) if mask is None else [int(kept) for kept in mask]
-    labels = example.get("labels")
-    labels = list(ids) if labels is None else [int(label) for label in labels]
-    if not len(ids) == len(mask) == len(labels):
-        raise DataError(
-            f"input_ids, attention_mask and labels differ in length: {len(ids)}, {len(mask)}, "
-            f"{len(labels)}"
-        )
+    parts: dict[str, list[int]] = {"attention_mask": [1] * len(ids), "labels": list(ids)}
+    for part in (*parts, *SUPERVISED):
+        if example.get(part) is not None:
+            parts[part] = [int(value) for value in example[part]]
+    if any(len(values) != len(ids) for values in parts.values()):
+        lengths = ", ".join(str(len(values)) for values in (ids, *parts.values()))
+        raise DataError(f"input_ids, {' and '.join(parts)} differ in length: {lengths}")
+    mask, labels = parts.pop("attention_mask"), parts.pop("labels")
+    for marks in parts.values():
+        labels = [label if mark else IGNORE for label, mark in zip(labels, marks, strict=True)]
     kept = [position for position, keep in enumerate(mask) if keep]
     return [ids[position] for position in kept], [labels[position] for position in kept]
 
@@ -179,7 +178,3 @@ def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
             break
         length += 1
     return length
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits if logits.itemsize >= 4 else logits.float()

@@ -1,0 +1,96 @@
+"""Opening images: files, bytes, PIL images, and what `datasets` gives.
+
+Pillow is needed for images alone, and imported where it is used.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datainf.errors import DataError, InputError
+
+
+def open_image(value: Any) -> Any:
+    """An upright RGB image (`PIL.Image.Image`) from a path, bytes, a PIL image, or a mapping with
+    `bytes` or `path` as in `datasets`.
+
+    Raises `DataError` for what cannot be read, `InputError` where pillow is not installed.
+    """
+    pillow = _pillow()
+    try:
+        with _opened(value) as image:
+            return pillow.ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, pillow.Image.DecompressionBombError) as error:
+        raise _unreadable(value, error) from None
+
+
+def check_image(value: Any) -> None:
+    """Whether an image is there and its header is one, without decoding it.
+
+    Raises `DataError` and `InputError` as `open_image` does.
+    """
+    pillow = _pillow()
+    try:
+        with _opened(value):
+            pass
+    except (OSError, ValueError, SyntaxError, pillow.Image.DecompressionBombError) as error:
+        raise _unreadable(value, error) from None
+
+
+def image_name(value: Any) -> str | None:
+    """The path that an image came from, if it is known."""
+    if isinstance(value, Mapping):
+        value = value.get("path")
+    name = getattr(value, "filename", value)
+    return str(name) if isinstance(name, str | Path) and str(name) else None
+
+
+def _opened(value: Any) -> Any:
+    """A context that gives the image; a person's own stays open afterwards."""
+    pillow = _pillow()
+    if isinstance(value, pillow.Image.Image):
+        return _Kept(value)
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return pillow.Image.open(io.BytesIO(value))
+    if isinstance(value, str | Path):
+        if not Path(value).is_file():
+            raise FileNotFoundError("there is no such file")
+        return pillow.Image.open(value)
+    raise ValueError(f"it is a {type(value).__name__}")
+
+
+class _Kept:
+    """Hands out an image, and leaves it alone."""
+
+    def __init__(self, image: Any) -> None:
+        self.image = image
+
+    def __enter__(self) -> Any:
+        return self.image
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _pillow() -> Any:
+    try:
+        import PIL.Image
+        import PIL.ImageOps
+    except ImportError:
+        raise InputError(
+            "reading images needs pillow", remedy="pip install 'datainf[diffusion]'"
+        ) from None
+    return PIL
+
+
+def _unreadable(value: Any, error: Exception) -> DataError:
+    name = image_name(value)
+    return DataError(
+        f"the image {'in the row' if name is None else name} cannot be read: {error}",
+        remedy="a whole PNG, JPEG or other file that pillow reads, or leave the row out",
+    )

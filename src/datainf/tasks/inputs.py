@@ -1,0 +1,71 @@
+"""What an encoder or decoder reads, in rows that were tokenised here or before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from datainf.errors import DataError, ModelError
+from datainf.tasks.base import IGNORE, pad
+
+MODEL_INPUTS = {"input_ids": None, "attention_mask": 0, "token_type_ids": 0}
+"""What is handed to the model, with the value that pads it (None: the tokenizer's)."""
+
+
+def given_inputs(example: Mapping[str, Any], max_length: int | None) -> dict[str, list[int]]:
+    """The model's inputs in a row that was tokenised before.
+
+    Raises `DataError` for a row that is longer than the limit: which of its special tokens would
+    have to stay is not known here.
+    """
+    row = {key: [int(v) for v in example[key]] for key in MODEL_INPUTS if key in example}
+    row.setdefault("attention_mask", [1] * len(row["input_ids"]))
+    lengths = {key: len(values) for key, values in row.items()}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        raise DataError(f"the row's parts differ in length: {shown}")
+    if max_length is not None and len(row["input_ids"]) > max_length:
+        raise DataError(
+            f"the row has {len(row['input_ids'])} tokens and the limit is {max_length}",
+            remedy="tokenise with truncation, or give the text in place of input_ids",
+        )
+    return row
+
+
+def tokenised(tokenizer: Any, *texts: Any, **options: Any) -> Any:
+    """A tokenizer's output for a text or a pair, without its advice on lengths."""
+    return tokenizer(*texts, verbose=False, **options)
+
+
+def pad_inputs(encoded: Sequence[Mapping[str, Any]], tokenizer: Any) -> dict[str, Tensor]:
+    """The model's inputs of several rows, int64 [batch, longest] each."""
+    # Which id pads is of no consequence under the mask; 0 exists in every vocabulary.
+    pad_id = getattr(tokenizer, "pad_token_id", None) or 0
+    return {
+        key: pad([row[key] for row in encoded], pad_id if value is None else value)
+        for key, value in MODEL_INPUTS.items()
+        if key in encoded[0]
+    }
+
+
+def pad_labels(encoded: Sequence[Mapping[str, Any]]) -> Tensor:
+    """Labels of several rows, int64 [batch, longest], −100 where there is none."""
+    return pad([row["labels"] for row in encoded], IGNORE)
+
+
+def require_fast(tokenizer: Any, purpose: str) -> None:
+    """Raises `ModelError` for a tokenizer that does not say which word a token came from."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            f"{purpose} needs a fast tokenizer, and {type(tokenizer).__name__} is none",
+            remedy="rows with input_ids and labels, or a model that has a fast tokenizer",
+        )
+
+
+def base_model(model: nn.Module) -> nn.Module:
+    """The model inside its adapter."""
+    unwrap = getattr(model, "get_base_model", None)
+    inner: nn.Module = unwrap() if callable(unwrap) else model
+    return inner

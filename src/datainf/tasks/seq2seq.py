@@ -1,0 +1,133 @@
+"""Encoder-decoder language modelling.
+
+    loss = −(1/|T|) Σ_{t ∈ T} log p(target_t | source, target before t)
+
+T being all of the target's tokens, its end-of-sequence token among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from datainf.errors import DataError, ModelError, OptionError
+from datainf.fingerprint import tokenizer_digest
+from datainf.tasks.base import IGNORE, TRUNCATED, Task, shorter, token_limit
+from datainf.tasks.inputs import base_model, given_inputs, pad_inputs, pad_labels, tokenised
+from datainf.tasks.token_losses import token_nll
+
+INPUTS = ("input_ids", "attention_mask")
+
+
+@dataclass(frozen=True)
+class Seq2Seq(Task):
+    """The loss of a target given its source, as for T5 or BART.
+
+    Examples are mappings with `source` and `target`, or with `input_ids` and `labels`. Both texts
+    go through the tokenizer, which adds its special tokens. Sources longer than `max_length` and
+    targets longer than `max_target_length` (None: the model's limit) lose their end. The decoder's
+    inputs are made from the labels by the model itself.
+    """
+
+    tokenizer: Any
+    max_length: int | None = None
+    max_target_length: int | None = None
+    name: ClassVar[str] = "seq2seq"
+
+    def __post_init__(self) -> None:
+        if self.max_target_length is not None and self.max_target_length < 1:
+            raise OptionError(
+                f"the maximal length of a target must be at least 1, got {self.max_target_length}"
+            )
+
+    def for_model(self, model: nn.Module) -> Self:
+        config: Any = base_model(model).config
+        if not config.is_encoder_decoder:
+            raise ModelError(
+                f"{type(base_model(model)).__name__} has no encoder and decoder",
+                remedy="datainf.tasks.CausalLM (--task causal-lm) for a decoder alone",
+            )
+        limit = token_limit(model, self.tokenizer)
+        return replace(
+            self,
+            max_length=shorter(self.max_length, limit),
+            max_target_length=shorter(self.max_target_length, limit),
+        )
+
+    def encode(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        if TRUNCATED in example:
+            return dict(example)
+        if "input_ids" in example:
+            return self._given(example)
+        if "source" not in example or "target" not in example:
+            raise DataError(
+                f"no source and target in the example: its columns are "
+                f"{', '.join(map(str, example))}",
+                remedy="columns source and target, or input_ids and labels",
+            )
+        row, cut = self._tokens(self.max_length, example["source"])
+        target, cut_target = self._tokens(self.max_target_length, text_target=example["target"])
+        if not target["input_ids"]:
+            raise DataError("the target has no token", remedy="fill it in, or leave the row out")
+        inputs = {key: row[key] for key in INPUTS}
+        return {**inputs, "labels": target["input_ids"], TRUNCATED: cut + cut_target}
+
+    def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
+        encoded = [self.encode(example) for example in examples]
+        return {**pad_inputs(encoded, self.tokenizer), "labels": pad_labels(encoded)}
+
+    def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        labels = batch["labels"]
+        inputs = {key: batch[key] for key in INPUTS}
+        logits = model(**inputs, labels=labels).logits
+        # Some soft prompts stand in front of the decoder's tokens too.
+        sums, counts = token_nll(logits[:, -labels.shape[1] :], labels)
+        return sums / counts
+
+    def describe(self, example: Mapping[str, Any]) -> str:
+        if "source" in example:
+            return f"{example['source']} → {example['target']}"
+        parts = [[t for t in example[key] if t != IGNORE] for key in ("input_ids", "labels")]
+        return " → ".join(
+            str(self.tokenizer.decode(part, skip_special_tokens=True)) for part in parts
+        )
+
+    def length(self, example: Any) -> int:
+        """Tokens of source and target together."""
+        return super().length(example) + len(example.get("labels", ()))
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "max_length": self.max_length,
+            "max_target_length": self.max_target_length,
+            "tokenizer": tokenizer_digest(self.tokenizer),
+        }
+
+    def _tokens(
+        self, limit: int | None, *source: str, **target: str
+    ) -> tuple[dict[str, list[int]], int]:
+        """Ids and mask of a text, cut to the limit, and how many tokens that cost."""
+        row = tokenised(self.tokenizer, *source, **target)
+        cut = 0
+        if limit is not None and len(row["input_ids"]) > limit:
+            cut = len(row["input_ids"]) - limit
+            row = tokenised(self.tokenizer, *source, **target, truncation=True, max_length=limit)
+        if not row["input_ids"]:
+            return {"input_ids": [], "attention_mask": []}, cut
+        return {key: list(row[key]) for key in INPUTS}, cut
+
+    def _given(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        row = given_inputs(example, self.max_length)
+        labels = [int(label) for label in example.get("labels") or ()]
+        limit = self.max_target_length
+        kept = labels if limit is None else labels[:limit]
+        while kept and kept[-1] == IGNORE:  # padding that the row came with
+            kept = kept[:-1]
+        if all(label == IGNORE for label in kept):
+            raise DataError("no label to learn from", remedy="labels, or columns source and target")
+        inputs = {key: row[key] for key in INPUTS}
+        return {**inputs, "labels": kept, TRUNCATED: max(0, len(labels) - (limit or len(labels)))}

@@ -1,0 +1,148 @@
+"""A label for each word: loss = −(1/|S|) Σ_{t ∈ S} log p(tag_t | tokens).
+
+S are the labelled tokens: the first of each word, or those whose label is not −100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from datainf.errors import DataError
+from datainf.fingerprint import tokenizer_digest
+from datainf.tasks.base import IGNORE, TRUNCATED, Task, shorter, token_limit
+from datainf.tasks.inputs import (
+    MODEL_INPUTS,
+    given_inputs,
+    pad_inputs,
+    pad_labels,
+    require_fast,
+    tokenised,
+)
+from datainf.tasks.labels import Labels
+from datainf.tasks.token_losses import token_nll
+
+
+@dataclass(frozen=True)
+class TokenClassification(Task):
+    """Cross-entropy of tags, such as those of named entities.
+
+    Examples are mappings with `tokens` (a list of words) and `tags` (for each a class index, a
+    class name of the model's `config.label2id`, or −100 for none); or with `input_ids` and
+    `labels`. Inputs longer than `max_length` (None: the model's limit) lose their last words.
+    """
+
+    tokenizer: Any
+    max_length: int | None = None
+    labels: Labels = field(default_factory=Labels)  # taken from the model by `for_model`
+    name: ClassVar[str] = "token-classification"
+
+    def for_model(self, model: nn.Module) -> Self:
+        config: Any = model.config
+        labels = replace(Labels.of(config), problem="single_label_classification")
+        limit = shorter(self.max_length, token_limit(model, self.tokenizer))
+        return replace(self, max_length=limit, labels=labels)
+
+    def encode(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        if TRUNCATED in example:
+            return dict(example)
+        if "input_ids" in example:
+            return self._given(example)
+        words, tags = self._words(example)
+        require_fast(self.tokenizer, "tagging words")
+        row = tokenised(self.tokenizer, words, is_split_into_words=True)
+        cut = 0
+        if self.max_length is not None and len(row["input_ids"]) > self.max_length:
+            cut = len(row["input_ids"]) - self.max_length
+            row = tokenised(
+                self.tokenizer,
+                words,
+                is_split_into_words=True,
+                truncation=True,
+                max_length=self.max_length,
+            )
+        labels = _at_first_tokens(row.word_ids(), tags)
+        inputs = {key: list(row[key]) for key in MODEL_INPUTS if key in row}
+        _require_a_label(labels, cut)
+        return {**inputs, "labels": labels, TRUNCATED: cut}
+
+    def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
+        encoded = [self.encode(example) for example in examples]
+        return {**pad_inputs(encoded, self.tokenizer), "labels": pad_labels(encoded)}
+
+    def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        inputs = {key: value for key, value in batch.items() if key in MODEL_INPUTS}
+        labels = batch["labels"]
+        # A soft prompt's outputs stand in front.
+        sums, counts = token_nll(model(**inputs).logits[:, -labels.shape[1] :], labels)
+        return sums / counts
+
+    def describe(self, example: Mapping[str, Any]) -> str:
+        if "tokens" in example:
+            pairs = zip(example["tokens"], example["tags"], strict=False)
+            return " ".join(f"{word}/{tag}" for word, tag in pairs)
+        return str(self.tokenizer.decode(example["input_ids"], skip_special_tokens=True))
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "max_length": self.max_length,
+            **self.labels.settings(),
+            "tokenizer": tokenizer_digest(self.tokenizer),
+        }
+
+    def _words(self, example: Mapping[str, Any]) -> tuple[list[str], list[int]]:
+        if "tokens" not in example or "tags" not in example:
+            raise DataError(
+                f"no tagged words in the example: its columns are {', '.join(map(str, example))}",
+                remedy="columns tokens and tags (or ner_tags), or input_ids and labels",
+            )
+        words, tags = list(example["tokens"]), list(example["tags"])
+        if not words or not all(isinstance(word, str) for word in words):
+            raise DataError("tokens is not a list of words", remedy='["a", "word", "each"]')
+        if len(words) != len(tags):
+            raise DataError(
+                f"there are {len(words)} tokens and {len(tags)} tags", remedy="a tag for each word"
+            )
+        return words, [self._tag(tag) for tag in tags]
+
+    def _tag(self, tag: Any) -> int:
+        if tag is None or isinstance(tag, bool):
+            raise DataError(f"the tag {tag!r} is neither a class index nor a class name")
+        return IGNORE if tag == IGNORE else self.labels.class_index(tag)
+
+    def _given(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        row = given_inputs(example, self.max_length)
+        if "labels" not in example:
+            raise DataError("the row has input_ids and no labels", remedy="a label for each token")
+        labels = [self._tag(label) for label in example["labels"]]
+        if len(labels) != len(row["input_ids"]):
+            raise DataError(
+                f"there are {len(row['input_ids'])} input_ids and {len(labels)} labels",
+                remedy="a label for each token, -100 where there is none",
+            )
+        # Padding that the row came with may carry labels; it is not the example's.
+        kept = [label if keep else IGNORE for label, keep in zip(labels, row["attention_mask"],
+                                                                strict=True)]  # fmt: skip
+        _require_a_label(kept, 0)
+        return {**row, "labels": kept, TRUNCATED: 0}
+
+
+def _at_first_tokens(word_ids: Sequence[int | None], tags: Sequence[int]) -> list[int]:
+    """The tag of a word at its first token, −100 at all others."""
+    labels, before = [], None
+    for word in word_ids:
+        labels.append(IGNORE if word is None or word == before else tags[word])
+        before = word
+    return labels
+
+
+def _require_a_label(labels: Sequence[int], cut: int) -> None:
+    if all(label == IGNORE for label in labels):
+        where = f" within the first {len(labels)} tokens" if cut else ""
+        raise DataError(
+            f"no labelled token{where}", remedy="a larger --max-length, or leave the row out"
+        )
