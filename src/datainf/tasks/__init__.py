@@ -6,6 +6,7 @@ from datainf.tasks.classification import SequenceClassification
 from datainf.tasks.custom import Custom
 from datainf.tasks.image_classification import ImageClassification
 from datainf.tasks.seq2seq import Seq2Seq
+from datainf.tasks.text_to_image import TextToImage
 from datainf.tasks.token_classification import TokenClassification
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "Seq2Seq",
     "SequenceClassification",
     "Task",
+    "TextToImage",
     "TokenClassification",
 ]
