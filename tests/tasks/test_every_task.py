@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from datainf.gradients.capture import evaluating
 from datainf.gradients.engine import PerExample
+from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import one_at_a_time
 from tiny_models import TINY, tiny_base, tiny_lora, tiny_task

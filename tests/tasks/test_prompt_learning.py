@@ -11,8 +11,8 @@ import transformers
 from conftest import KV, SMALL, TEXTS, make_base, make_rows
 from datainf import tasks
 from datainf.errors import CoverageError
-from datainf.gradients.capture import evaluating
 from datainf.gradients.engine import FallbackWarning, PerExample
+from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import one_at_a_time
 from datainf.tasks.base import IGNORE, soft_prompt_tokens, virtual_tokens

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import nn
 
 from datainf.errors import CoverageError, DataError, ModelError, OptionError, StoreMismatchError
-from datainf.gradients.capture import evaluating
 from datainf.gradients.collect import collect
 from datainf.gradients.engine import PerExample
+from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import each_alone
 from datainf.tasks import TextToImage
