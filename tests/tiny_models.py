@@ -18,7 +18,8 @@ BART = {"vocab_size": 258, "d_model": 16, "encoder_layers": 2, "decoder_layers":
         "bos_token_id": 1, "eos_token_id": 1, "decoder_start_token_id": 1,
         "forced_eos_token_id": 1, "init_std": 0.2}  # fmt: skip
 T5 = {"vocab_size": 258, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2,
-      "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}  # fmt: skip
+      "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0,
+      "initializer_factor": 0.5}  # fmt: skip
 VIT = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
        "num_attention_heads": 2, "image_size": 16, "patch_size": 4, "num_labels": 3,
        "initializer_range": 0.2}  # fmt: skip

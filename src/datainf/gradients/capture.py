@@ -64,6 +64,8 @@ class GradientCapture:
         """The sites that have given a gradient so far."""
         self.looped: set[str] = set()
         """Those whose modules are run again for one example after another."""
+        self.copying = False
+        """Whether taps copy, for a model that changes its modules' outputs in place."""
         self._calls: dict[str, list[bool]] = {}
 
     def __call__(self, task: Task, batch: Any, size: int) -> BatchGradients:
@@ -72,7 +74,9 @@ class GradientCapture:
         Raises `CoverageError`, for a module whose rows are not the examples a `SiteError`.
         """
         for scale in loss_scales(self.model):
-            sink = Sink(size, task.parts, task.concatenate, scale, self._calls, self.looped)
+            sink = Sink(
+                size, task.parts, task.concatenate, scale, self.copying, self._calls, self.looped
+            )
             with self._hooks(sink), torch.enable_grad():
                 losses = batch_losses(task, self.model, batch, size)
                 if losses.requires_grad:
@@ -90,6 +94,8 @@ class GradientCapture:
                 unused.append(name)
                 copies = sink.parts if sink.concatenate else 1
                 gradient = torch.zeros((sink.size, copies * parameter.numel()))
+            else:
+                gradient = _hooked(parameter, gradient)
             gradients[name] = gradient.to(losses.device)
         return BatchGradients(losses, gradients, unused)
 
@@ -122,3 +128,17 @@ def loss_scales(model: nn.Module) -> tuple[float, ...]:
     """What to multiply the loss by, to be tried in this order; only float16 needs any."""
     half = any(parameter.dtype == torch.float16 for parameter in model.parameters())
     return LOSS_SCALES if half else (1.0,)
+
+
+def _hooked(parameter: nn.Parameter, gradient: Tensor) -> Tensor:
+    """[B, copies·d] after the parameter's own hooks, which mask or project what it learns."""
+    hooks: Any = parameter._backward_hooks
+    if not hooks:
+        return gradient
+    rows = gradient.reshape(-1, *parameter.shape)
+    for hook in hooks.values():
+        changed = [hook(row) for row in rows]
+        rows = torch.stack(
+            [row if new is None else new for row, new in zip(rows, changed, strict=True)]
+        )
+    return rows.reshape(gradient.shape)

@@ -57,16 +57,8 @@ class PerExample:
     def __call__(self, examples: Sequence[Any]) -> BatchGradients:
         """Losses and gradients of the examples, in their order."""
         while not self.alone:
-            try:
-                found = self._batched(examples)
-            except LossShapeError:
-                raise
-            except SiteError as error:
-                if not self._climb([error.site.name]):
-                    self._take_alone(error)
-                continue
-            except CoverageError as error:
-                self._take_alone(error)
+            found = self._attempt(examples)
+            if found is None:
                 continue
             if self.capture.reached <= self._checked:
                 return found
@@ -81,23 +73,8 @@ class PerExample:
         """
         truth = each_alone(self.model, self.chosen, self.task, examples, self.device)
         while not self.alone:
-            try:
-                found = self._batched(examples)
-            except LossShapeError:
-                raise
-            except SiteError as error:
-                if not self._climb([error.site.name]):
-                    self._take_alone(error)
-                continue
-            except CoverageError as error:
-                self._take_alone(error)
-                continue
-            except Exception as error:
-                if should_reduce_batch_size(error):
-                    raise
-                # The examples alone went well, so the batch or the taps are to blame.
-                what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                self._take_alone(CoverageError(f"a batch fails ({what})", remedy=TAKE_ALONE))
+            found = self._attempt(examples)
+            if found is None:
                 continue
             verify_losses(self.model, found, truth)
             if not self._disagree(found, truth):
@@ -105,6 +82,30 @@ class PerExample:
         self._checked |= self.capture.reached
         self._say_looped()
         return truth
+
+    def _attempt(self, examples: Sequence[Any]) -> BatchGradients | None:
+        """The examples in a batch; None where that fails and the way to go has been changed."""
+        batch = send_to_device(self.task.collate(examples), self.device)
+        try:
+            return self.capture(self.task, batch, len(examples))
+        except LossShapeError:
+            raise
+        except SiteError as error:
+            if not self._climb([error.site.name]):
+                self._take_alone(error)
+        except CoverageError as error:
+            self._take_alone(error)
+        except Exception as error:
+            if should_reduce_batch_size(error):
+                raise
+            if "modified inplace" in str(error) and not self.capture.copying:
+                self.capture.copying = True
+                return None
+            # The fault is the batch's or the taps', or else comes up again without them.
+            what = (str(error).splitlines() or [""])[0]
+            reason = f"a batch fails ({type(error).__name__}: {what})"
+            self._take_alone(CoverageError(reason, remedy=TAKE_ALONE))
+        return None
 
     def _disagree(self, found: BatchGradients, truth: BatchGradients) -> bool:
         """Whether a batch misses something; if so, the way to go has been changed."""
@@ -135,12 +136,12 @@ class PerExample:
                 return False
             for site in around:
                 self._climbed[site] = max(climbed, self._climbed.get(site, 0))
-        self.capture = GradientCapture(self.model, self.chosen, frozenset(above))
+        copying, self.capture = (
+            self.capture.copying,
+            GradientCapture(self.model, self.chosen, frozenset(above)),
+        )
+        self.capture.copying = copying
         return True
-
-    def _batched(self, examples: Sequence[Any]) -> BatchGradients:
-        batch = send_to_device(self.task.collate(examples), self.device)
-        return self.capture(self.task, batch, len(examples))
 
     def _take_alone(self, reason: CoverageError) -> None:
         if not self.fallback:

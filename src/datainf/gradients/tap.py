@@ -43,7 +43,8 @@ class Sink:
     """Where the taps of one backward pass leave their gradients.
 
     size: examples of the batch; parts: rows an example, at most; concatenate: whether an
-    example's parts stay apart; scale: what the loss was multiplied by; calls: see `Call`; looped:
+    example's parts stay apart; scale: what the loss was multiplied by;
+    copying: whether taps copy what they pass; calls: see `Call`; looped:
     the sites that no vmap can follow, known from pass to pass.
     """
 
@@ -51,6 +52,7 @@ class Sink:
     parts: int
     concatenate: bool
     scale: float
+    copying: bool
     calls: dict[str, list[bool]]
     looped: set[str]
     anchor: Tensor = field(default_factory=lambda: torch.zeros((), requires_grad=True))
@@ -200,7 +202,8 @@ class _Tap(torch.autograd.Function):
         ctx.save_for_backward(*tensors[outputs:])
         ctx.site, ctx.call, ctx.sink = site, call, sink
         ctx.inputs = len(tensors) - outputs
-        return tuple(output.view_as(output) for output in tensors[:outputs])
+        # A view cannot be changed in place afterwards, as some models do.
+        return tuple(t.clone() if sink.copying else t.view_as(t) for t in tensors[:outputs])
 
     @staticmethod
     def backward(ctx: Any, *dY: Tensor) -> tuple[Tensor | None, ...]:
