@@ -158,8 +158,9 @@ def _collected(store: GradientStore, task: Task) -> str:
     text = f"{store.path}: {len(store)} gradients of {parameters:,} parameters in "
     text += f"{len(store.index.blocks)} tensors"
     if cut := store.index.notes.get("truncated", 0):
-        limit = getattr(task, "max_length", None)
-        text += f"; {cut} of {len(store)} examples were cut to {limit} tokens"
+        limits = [getattr(task, name, None) for name in ("max_length", "max_target_length")]
+        shown = " and ".join(str(limit) for limit in limits if limit is not None)
+        text += f"; {cut} of {len(store)} examples were cut to {shown} tokens"
     return text
 
 
