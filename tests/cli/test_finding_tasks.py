@@ -17,6 +17,7 @@ from conftest import TEXTS, make_tokenizer, write_rows
 from datainf import GradientStore, Scores
 from datainf.cli import main
 from datainf.data import load
+from datainf.errors import ModelError
 from datainf.models import load_model, make_task
 from tiny_models import (
     NUMBERS,
@@ -162,6 +163,13 @@ def test_the_bases_own_head_makes_way_for_the_adapters(tmp_path):
     assert loaded.model.config.num_labels == 3
     head = loaded.model.get_base_model().classifier.modules_to_save["default"]
     assert head.weight.shape == (3, 16)
+
+
+@pytest.mark.parametrize("name", ["vit", "bert-tags"])
+def test_a_head_that_nobody_saved_is_refused(name, tmp_path):
+    save(name, tmp_path)
+    with pytest.raises(ModelError, match=r"no weights for classifier.bias, .* would be random"):
+        load_model(str(tmp_path / "base"), None, TINY[name].task)
 
 
 def test_options_overrule_and_run_yaml_replays_them(datainf, tmp_path):
