@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
+from datainf.cli.options import PART_HELP
 from datainf.config import RunConfig, read_config
 from datainf.data import Columns
+from datainf.data.columns import PARTS
 from datainf.errors import OptionError
 
 
@@ -27,6 +29,12 @@ def test_settings_come_back_from_their_file(tmp_path, monkeypatch):
     absolute = {name: str(tmp_path / getattr(config, name)) for name in ("train", "query", "out")}
     assert found == replace(config, **absolute), "files from anywhere, hub ids as they were"
     assert found.columns == Columns(label="größe")
+
+
+def test_every_part_of_the_columns_is_a_setting_and_an_option():
+    settings = {f.name for f in fields(RunConfig) if f.name.endswith("_column")}
+    assert settings == {f"{part}_column" for part in PARTS}
+    assert list(PART_HELP) == list(PARTS)
 
 
 def test_a_damping_written_as_a_number_is_read(tmp_path):

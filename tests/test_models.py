@@ -12,13 +12,14 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from conftest import lora_config, make_base, make_tokenizer, save_model
+from datainf.data import Candidates
 from datainf.errors import ModelError, OptionError
 from datainf.gradients.parameters import adapter_scaling, architecture
 from datainf.models import (
     base_of,
+    candidates,
     device_of,
     dtype_of,
-    find_task,
     load_model,
     load_tokenizer,
     make_task,
@@ -36,7 +37,7 @@ def edited(adapter, tmp_path, change):
 @pytest.mark.parametrize("kind", ["llama", "bert"])
 def test_a_saved_adapter_gives_the_model_that_was_saved(kind, request, tokenizer):
     base, adapter = request.getfixturevalue(f"saved_{kind}")
-    task = find_task(None, str(adapter))
+    task = candidates(None, str(adapter)).tasks[0]
     loaded = load_model(None, str(adapter), task)
     assert loaded.base == str(base) == base_of(str(adapter))
     assert not loaded.model.training
@@ -142,19 +143,50 @@ def test_what_is_no_model_or_adapter(saved_llama, tmp_path):
         load_tokenizer(str(tmp_path / "none"), None)
 
 
-def test_the_task_is_found(saved_llama, saved_bert, tmp_path):
+def with_config(adapter, folder, **changes):
+    """A copy of an adapter whose configuration says something else."""
+    copy = shutil.copytree(adapter, folder)
+    config = json.loads((copy / "adapter_config.json").read_text())
+    (copy / "adapter_config.json").write_text(json.dumps(config | changes))
+    return str(copy)
+
+
+def test_what_a_model_can_be_for_is_found(saved_llama, saved_bert, tmp_path):
     llama, llama_adapter = saved_llama
     bert, bert_adapter = saved_bert
-    assert find_task(None, str(llama_adapter)) == find_task(str(llama), None) == "causal-lm"
-    assert find_task(None, str(bert_adapter)) == find_task(str(bert), None) == "classification"
+    for base, adapter, tasks, sign in [
+        (None, llama_adapter, ("causal-lm", "preference"), "the adapter's task type CAUSAL_LM"),
+        (llama, None, ("causal-lm", "preference"), "the base's architecture LlamaForCausalLM"),
+        (None, bert_adapter, ("classification",), "the adapter's task type SEQ_CLS"),
+        (bert, None, ("classification",), "the base's architecture BertForSequenceClassification"),
+    ]:
+        found = candidates(base and str(base), adapter and str(adapter))
+        assert found == Candidates(tasks, sign)
     plain = tmp_path / "plain"
     transformers.BertModel(make_base("bert").config).save_pretrained(plain)
-    assert find_task(str(plain), None) is None
-    other = shutil.copytree(llama_adapter, tmp_path / "other")
-    config = json.loads((other / "adapter_config.json").read_text())
-    (other / "adapter_config.json").write_text(json.dumps(config | {"task_type": "TOKEN_CLS"}))
-    with pytest.raises(ModelError, match="for TOKEN_CLS, which is not supported yet"):
-        find_task(None, str(other))
+    assert candidates(str(plain), None) is None
+    typeless = with_config(llama_adapter, tmp_path / "typeless", task_type=None)
+    assert candidates(str(bert), typeless).tasks == ("classification",)
+    assert candidates(None, typeless).sign == "the base's architecture LlamaForCausalLM"
+    made_on = {"base_model_class": "ViTForImageClassification", "parent_library": "transformers"}
+    noted = with_config(llama_adapter, tmp_path / "noted", task_type=None, auto_mapping=made_on)
+    assert candidates(None, noted) == Candidates(
+        ("image-classification",), "the adapter was made on a ViTForImageClassification"
+    )
+    other = with_config(llama_adapter, tmp_path / "other", task_type="QUESTION_ANS")
+    with pytest.raises(ModelError, match="for QUESTION_ANS, which is not supported yet"):
+        candidates(None, other)
+
+
+def test_pipelines_are_known_by_their_files(saved_llama, tmp_path):
+    (tmp_path / "model_index.json").write_text("{}")
+    assert candidates(str(tmp_path), None).tasks == ("text-to-image",)
+    lora = tmp_path / "lora"
+    lora.mkdir()
+    (lora / "pytorch_lora_weights.safetensors").write_bytes(b"")
+    assert candidates(None, str(lora)).tasks == ("text-to-image",)
+    with pytest.raises(ModelError, match="no models of transformers"):
+        load_model(str(saved_llama[0]), None, "text-to-image")
 
 
 def test_a_full_model_needs_no_adapter(saved_llama):
@@ -185,3 +217,6 @@ def test_devices_and_dtypes():
         dtype_of("float8", cpu)
     with pytest.raises(OptionError, match="at least 2"):
         make_task("causal-lm", None, 1)
+    with pytest.raises(OptionError, match="image-classification has no max length"):
+        make_task("image-classification", None, 100)
+    assert make_task("seq2seq", None, 100, 20).max_target_length == 20

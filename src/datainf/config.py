@@ -11,7 +11,7 @@ import yaml
 
 from datainf.attribute import Blocks, Normalize
 from datainf.data import Columns
-from datainf.data.columns import TaskName
+from datainf.data.columns import PARTS, TaskName, known_task
 from datainf.errors import InputError, OptionError
 from datainf.estimators import from_name
 from datainf.files import write_atomically
@@ -40,6 +40,7 @@ class RunConfig:
     dtype: str | None = None
     batch_tokens: int = 4096
     max_length: int | None = None
+    max_target_length: int | None = None
     seed: int = 0
     train_split: str | None = None
     query_split: str | None = None
@@ -51,13 +52,20 @@ class RunConfig:
     completion_column: str | None = None
     messages_column: str | None = None
     label_column: str | None = None
+    source_column: str | None = None
+    target_column: str | None = None
+    tokens_column: str | None = None
+    tags_column: str | None = None
+    chosen_column: str | None = None
+    rejected_column: str | None = None
+    image_column: str | None = None
     id_column: str | None = None
 
     def __post_init__(self) -> None:
         if self.model is None and self.adapter is None:
             raise OptionError("neither a model nor an adapter was named", remedy="--adapter DIR")
-        if self.task not in (None, *get_args(TaskName)):
-            raise OptionError(f"unknown task {self.task!r}", remedy=" or ".join(get_args(TaskName)))
+        if self.task is not None:
+            known_task(self.task)
         if self.top < 1:
             raise OptionError(f"top must be at least 1, got {self.top}")
         if self.batch_tokens < 1:
@@ -73,9 +81,7 @@ class RunConfig:
 
     @property
     def columns(self) -> Columns:
-        return Columns(
-            **{name.name: getattr(self, f"{name.name}_column") for name in fields(Columns)}
-        )
+        return Columns(**{part: getattr(self, f"{part}_column") for part in PARTS})
 
     def save(self, path: Path) -> None:
         """Write run.yaml, with local paths made absolute so that it replays from anywhere."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +18,31 @@ import torch
 import transformers
 from torch import nn
 
-from datainf.data.columns import TaskName
+from datainf import tasks
+from datainf.data.columns import Candidates, TaskName
 from datainf.errors import ModelError, OptionError
-from datainf.tasks import CausalLM, SequenceClassification, Task
+from datainf.tasks import Task
+from datainf.tasks.kinds import KINDS, by_architecture, by_peft_task
 
-AUTO_CLASSES: dict[TaskName, str] = {
-    "causal-lm": "AutoModelForCausalLM",
-    "classification": "AutoModelForSequenceClassification",
-}
-TASKS: dict[TaskName, type[CausalLM] | type[SequenceClassification]] = {
-    "causal-lm": CausalLM,
-    "classification": SequenceClassification,
-}
-PEFT_TASKS: dict[str, TaskName] = {"CAUSAL_LM": "causal-lm", "SEQ_CLS": "classification"}
-ARCHITECTURES: dict[str, TaskName] = {
-    "ForCausalLM": "causal-lm",
-    "LMHeadModel": "causal-lm",
-    "ForSequenceClassification": "classification",
-}
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
     "float64": torch.float64,
 }
-HEAD = re.compile(r"\.(classifier|score)(\.out_proj)?\.weight$")
-"""The weight of a sequence classifier's last layer, [classes, width], in an adapter's file."""
+HEAD = re.compile(
+    r"\.(classifier|score|classification_head|cls_classifier)(\.\d+|\.out_proj)?\.weight$"
+)
+"""The weight of a classifier's last layer, [classes, width], in an adapter's file."""
+PIPELINE_INDEX = "model_index.json"
+PIPELINE_LORA = "pytorch_lora_weights.safetensors"
+"""By these files diffusers' pipelines, and adapters for them, are known."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready for attribution, with its tokenizer."""
+    """A model ready for attribution, with what it reads its inputs through: a tokenizer, or for
+    images an image processor."""
 
     model: nn.Module
     tokenizer: Any
@@ -80,23 +74,43 @@ def dtype_of(name: str | None, device: torch.device) -> torch.dtype | str:
     return DTYPES[name]
 
 
-def find_task(base: str | None, adapter: str | None) -> TaskName | None:
-    """What the adapter, or else the base, was made for; None if neither says."""
-    if adapter is not None:
-        task_type = adapter_config(adapter).task_type
-        if task_type is not None:
-            name = str(getattr(task_type, "value", task_type))
-            if name not in PEFT_TASKS:
-                raise ModelError(
-                    f"the adapter {adapter} is for {name}, which is not supported yet",
-                    remedy=f"an adapter for {' or '.join(PEFT_TASKS)}, or --task",
-                )
-            return PEFT_TASKS[name]
+def candidates(base: str | None, adapter: str | None) -> Candidates | None:
+    """The tasks that the adapter, or else the base, can be for; None if neither says.
+
+    Raises `ModelError` for an adapter of a task type that nothing here does, or if either cannot
+    be read.
+    """
+    if adapter is not None and (Path(adapter) / PIPELINE_LORA).is_file():
+        return Candidates(("text-to-image",), f"the adapter's {PIPELINE_LORA}")
+    if adapter is not None and (found := _of_adapter(adapter)) is not None:
+        return found
     base = base or base_of(adapter)
-    for architecture in base_config(base).architectures or []:
-        for ending, task in ARCHITECTURES.items():
-            if architecture.endswith(ending):
-                return task
+    if (Path(base) / PIPELINE_INDEX).is_file():
+        return Candidates(("text-to-image",), f"the base's {PIPELINE_INDEX}")
+    config = base_config(base)
+    for class_name in config.architectures or []:
+        both = bool(getattr(config, "is_encoder_decoder", False))
+        if tasks_of := by_architecture(class_name, encoder_decoder=both):
+            return Candidates(tasks_of, f"the base's architecture {class_name}")
+    return None
+
+
+def _of_adapter(adapter: str) -> Candidates | None:
+    config = adapter_config(adapter)
+    if config.task_type is not None:
+        name = str(getattr(config.task_type, "value", config.task_type))
+        if not (found := by_peft_task(name)):
+            known = sorted({task_type for kind in KINDS.values() for task_type in kind.peft})
+            raise ModelError(
+                f"the adapter {adapter} is for {name}, which is not supported yet",
+                remedy=f"an adapter for {' or '.join(known)}, or --task",
+            )
+        return Candidates(found, f"the adapter's task type {name}")
+    # Without a task type, peft notes the class of the model that was adapted.
+    class_name = str((config.auto_mapping or {}).get("base_model_class", ""))
+    for both in (False, True):
+        if found := by_architecture(class_name, encoder_decoder=both):
+            return Candidates(found, f"the adapter was made on a {class_name}")
     return None
 
 
@@ -124,19 +138,32 @@ def load_model(
     weights = None if adapter is None else adapter_weights(adapter)
     model, absent = _load_base(base, task, dtype_of(dtype, target), _num_labels(weights))
     _require_head(absent, weights, base)
-    tokenizer = load_tokenizer(base, adapter)
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
+    reader = load_reader(task, base, adapter)
+    if KINDS[task].reads == "tokenizer" and model.config.pad_token_id is None:
+        model.config.pad_token_id = reader.pad_token_id
     if adapter is not None and weights is not None:
         model = _attach(model, adapter, weights, base)
-    return Loaded(model.to(target).eval(), tokenizer, base)
+    return Loaded(model.to(target).eval(), reader, base)
 
 
-def make_task(name: TaskName, tokenizer: Any, max_length: int | None) -> Task:
-    """The task of a name, with the tokenizer it reads text through."""
+def make_task(
+    name: TaskName, reader: Any, max_length: int | None, max_target_length: int | None = None
+) -> Task:
+    """The task of a name, with the tokenizer or image processor it reads its inputs through.
+
+    Raises `OptionError` for a limit that is too small, or that the task does not know.
+    """
     if max_length is not None and max_length < 2:
         raise OptionError(f"the maximal length must be at least 2 tokens, got {max_length}")
-    return TASKS[name](tokenizer, max_length=max_length)
+    made: type[Any] = getattr(tasks, KINDS[name].task)
+    given = {"max_length": max_length, "max_target_length": max_target_length}
+    limits = {limit: value for limit, value in given.items() if value is not None}
+    for limit in limits.keys() - {field.name for field in fields(made)}:
+        raise OptionError(
+            f"{name} has no {limit.replace('_', ' ')}", remedy=f"no --{limit.replace('_', '-')}"
+        )
+    task: Task = made(reader, **limits)
+    return task
 
 
 def adapter_config(adapter: str) -> Any:
@@ -195,6 +222,30 @@ def adapter_weights(adapter: str) -> dict[str, torch.Tensor]:
         raise ModelError(f"cannot read the weights of {adapter}: {_first_line(error)}") from None
 
 
+def load_reader(task: TaskName, base: str, adapter: str | None) -> Any:
+    """What a task reads its inputs through: `load_tokenizer`, or the image processor.
+
+    Raises `ModelError` if it cannot be loaded.
+    """
+    if KINDS[task].reads == "tokenizer":
+        return load_tokenizer(base, adapter)
+    own = adapter is not None and (Path(adapter) / "preprocessor_config.json").is_file()
+    source = adapter if own else base
+    try:
+        return transformers.AutoImageProcessor.from_pretrained(source)
+    except ImportError as error:
+        raise ModelError(
+            f"cannot load the image processor of {source}: {_first_line(error)}",
+            remedy="pip install 'datainf[diffusion]', which brings pillow",
+        ) from None
+    except Exception as error:
+        raise ModelError(
+            f"cannot load an image processor from {source}: {_first_line(error)}",
+            remedy="processor.save_pretrained(folder) beside the model, or --model with a folder "
+            "that has a preprocessor_config.json",
+        ) from None
+
+
 def load_tokenizer(base: str, adapter: str | None) -> Any:
     """The adapter's own tokenizer if it was saved with one, else the base's."""
     own = adapter is not None and (Path(adapter) / "tokenizer_config.json").is_file()
@@ -221,9 +272,20 @@ def _load_base(
 ) -> tuple[Any, list[str]]:
     """The base model and the names of the weights that its files do not hold."""
     base_config(base)
-    options = {} if num_labels is None or task != "classification" else {"num_labels": num_labels}
+    kind = KINDS[task]
+    if kind.model is None:
+        raise ModelError(
+            f"models for {task} are no models of transformers",
+            remedy=f"datainf.tasks.{kind.task} from Python",
+        )
+    # The adapter brings the head: the base's own may have another number of classes.
+    options = (
+        {"num_labels": num_labels, "ignore_mismatched_sizes": True}
+        if num_labels is not None and kind.head
+        else {}
+    )
     try:
-        model, info = getattr(transformers, AUTO_CLASSES[task]).from_pretrained(
+        model, info = getattr(transformers, kind.model).from_pretrained(
             base, dtype=dtype, output_loading_info=True, **options
         )
     except Exception as error:
@@ -231,7 +293,8 @@ def _load_base(
             f"cannot load {base} for {task}: {_first_line(error)}",
             remedy="check the folder or hub id, and --task",
         ) from None
-    return model, sorted(info["missing_keys"])
+    mismatched = [name if isinstance(name, str) else name[0] for name in info["mismatched_keys"]]
+    return model, sorted({*info["missing_keys"], *mismatched})
 
 
 def _require_head(absent: list[str], weights: dict[str, torch.Tensor] | None, base: str) -> None:

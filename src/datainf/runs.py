@@ -21,16 +21,16 @@ import torch
 from datainf.attribute import attribute
 from datainf.config import RunConfig, read_config
 from datainf.data import Examples, load
-from datainf.data.columns import TaskName
+from datainf.data.columns import PARTS, TaskName
 from datainf.errors import DataError, DatainfError, InputError, OptionError
 from datainf.estimators import from_name
 from datainf.files import make_folder, write_atomically
 from datainf.gradients import collect
 from datainf.models import (
     base_of,
-    find_task,
+    candidates,
     load_model,
-    load_tokenizer,
+    load_reader,
     make_task,
 )
 from datainf.progress import Progress, Silent
@@ -65,10 +65,10 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     progress = progress or Silent()
     out = Path(config.out)
     make_folder(out)
-    task_name = config.task or find_task(config.model, config.adapter)
     train = load(
         config.train,
-        task_name,
+        config.task,
+        model=None if config.task else candidates(config.model, config.adapter),
         columns=config.columns,
         split=config.train_split,
         limit=config.train_limit,
@@ -113,14 +113,16 @@ def collect_stores(
 ) -> tuple[Task, list[GradientStore]]:
     """Load the model and collect a store for each of the data sets, folder → examples."""
     torch.manual_seed(config.seed)
-    task_name = next(iter(sources.values())).task
+    first = next(iter(sources.values()))
+    task_name = first.task
+    overrules = "" if config.task else "; --task overrules"
+    say(f"task: {task_name} ({first.why}){overrules}")
     for examples in sources.values():
-        parts = ", ".join(f"{part}={column}" for part, column in examples.columns.items())
-        say(f"{examples.source}: {len(examples)} examples for {task_name} ({parts})")
+        say(_found_columns(examples, config))
     loaded = load_model(
         config.model, config.adapter, task_name, device=config.device, dtype=config.dtype
     )
-    task = make_task(task_name, loaded.tokenizer, config.max_length)
+    task = make_task(task_name, loaded.tokenizer, config.max_length, config.max_target_length)
     stores = []
     for folder, examples in sources.items():
         store = collect(
@@ -138,13 +140,27 @@ def collect_stores(
     return task, stores
 
 
+def _found_columns(examples: Examples, config: RunConfig) -> str:
+    """Which columns were taken, and by which options a person names others."""
+    parts = ", ".join(f"{part}={column}" for part, column in examples.columns.items())
+    open_to_change = [
+        f"--{part.replace('_', '-')}-column"
+        for part in examples.columns
+        if part in PARTS and part not in config.columns.given()
+    ]
+    verb = "overrules" if len(open_to_change) == 1 else "overrule"
+    overrule = f"; {', '.join(open_to_change)} {verb}" if open_to_change else ""
+    return f"{examples.source}: {len(examples)} examples; {parts}{overrule}"
+
+
 def _collected(store: GradientStore, task: Task) -> str:
     parameters = sum(block.width for block in store.index.blocks)
     text = f"{store.path}: {len(store)} gradients of {parameters:,} parameters in "
     text += f"{len(store.index.blocks)} tensors"
     if cut := store.index.notes.get("truncated", 0):
-        limit = getattr(task, "max_length", None)
-        text += f"; {cut} of {len(store)} examples were cut to {limit} tokens"
+        limits = [getattr(task, name, None) for name in ("max_length", "max_target_length")]
+        shown = " and ".join(str(limit) for limit in limits if limit is not None)
+        text += f"; {cut} of {len(store)} examples were cut to {shown} tokens"
     return text
 
 
@@ -233,10 +249,10 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
 
 def _describing_task(name: TaskName, examples: list[Examples], config: RunConfig) -> Task:
     """A task that can describe rows; a tokenizer is loaded only where rows are token ids."""
-    tokenizer = None
+    reader = None
     if any("input_ids" in data.columns for data in examples):
         try:
-            tokenizer = load_tokenizer(config.model or base_of(config.adapter), config.adapter)
+            reader = load_reader(name, config.model or base_of(config.adapter), config.adapter)
         except DatainfError as error:
             raise InputError(f"the rows are token ids, and {error.message}") from None
-    return make_task(name, tokenizer, None)
+    return make_task(name, reader, None)

@@ -122,7 +122,12 @@ def test_attribute_prints_the_examples(finished, datainf):
     assert "most harmful" in out
     best = Scores.load(finished / "scores.safetensors").top(0, 1)[0]
     assert f"{best.score:+.4g}" in out
-    assert "12 examples for causal-lm (prompt=prompt, completion=completion, id=id)" in err
+    err = " ".join(err.split())
+    assert "task: causal-lm (the adapter's task type CAUSAL_LM); --task overrules" in err
+    assert (
+        "12 examples; prompt=prompt, completion=completion, id=id; --prompt-column, "
+        "--completion-column, --id-column overrule"
+    ) in err
     assert "\x1b[" not in out + err, "no colours and no bars when not a terminal"
 
 
@@ -283,7 +288,7 @@ def test_bad_input_ends_in_one_screen(attempt, saved_bert, tmp_path):
         ({"damping": "many"}, ["many"]),
         ({"normalize": "l7"}, ["l7", "none or unit"]),
         ({"blocks": "all"}, ["all", "tensor or module or model"]),
-        ({"task": "poetry"}, ["poetry", "causal-lm or classification"]),
+        ({"task": "poetry"}, ["poetry", "causal-lm or classification or token-classification"]),
         ({"device": "toaster"}, ["toaster", "cpu"]),
         ({"dtype": "float8"}, ["float8", "bfloat16"]),
         ({"method": "datainf", "steps": 3}, ["steps"]),

@@ -79,7 +79,7 @@ FAULTS = [
     ("jsonl", b'{"text": ""}\n', r"row 0 \(line 1\): text is empty"),
     ("jsonl", b'{"text": "a", "label": null}\n', r"row 0 \(line 1\): label is missing"),
     ("jsonl", b'{"text": "a", "label": NaN}\n', r"row 0 \(line 1\): label is missing"),
-    ("jsonl", b'{"text": "a", "label": [1]}\n', r"row 0 \(line 1\): label is a list"),
+    ("jsonl", b'{"text": "a", "label": {"a": 1}}\n', r"row 0 \(line 1\): label is a dict"),
     ("jsonl", b'{"prompt": "p", "completion": ""}', r"row 0 \(line 1\): completion is empty"),
     ("jsonl", b'{"messages": []}', r"row 0 \(line 1\): messages is not a list of turns"),
     ("jsonl", b'{"messages": [{"role": "user"}]}', r"messages is not a list of turns"),

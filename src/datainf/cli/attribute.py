@@ -16,6 +16,7 @@ from datainf.runs import run
 SHOWN_QUERIES = 10
 
 
+@o.with_column_options
 def attribute(
     model: o.Model = None,
     adapter: o.Adapter = None,
@@ -50,6 +51,7 @@ def attribute(
     dtype: o.Dtype = None,
     batch_tokens: o.BatchTokens = None,
     max_length: o.MaxLength = None,
+    max_target_length: o.MaxTargetLength = None,
     seed: o.Seed = None,
     train_split: Annotated[
         str | None, typer.Option(help="Split of --train.", rich_help_panel=o.DATA_PANEL)
@@ -64,13 +66,8 @@ def attribute(
     query_limit: Annotated[
         int | None, typer.Option(help="Take the first queries only.", rich_help_panel=o.DATA_PANEL)
     ] = None,
-    text_column: o.TextColumn = None,
-    text_pair_column: o.TextPairColumn = None,
-    prompt_column: o.PromptColumn = None,
-    completion_column: o.CompletionColumn = None,
-    messages_column: o.MessagesColumn = None,
-    label_column: o.LabelColumn = None,
-    id_column: o.IdColumn = None,
+    *,
+    columns: dict[str, str],
 ) -> None:
     """Which training examples made the model say this? Data and adapter in, ranked examples out.
 
@@ -79,10 +76,10 @@ def attribute(
     Positive scores are helpful, negative ones harmful. Killed, the same command goes on from
     where it was.
     """
-    values = o.given({name: value for name, value in locals().items() if name != "config"})
+    own = {name: v for name, v in locals().items() if name not in ("config", "columns")}
     known = {} if config is None else read_config(config)
     settings = RunConfig.from_values(
-        {**known, **values}, "attribute" if config is None else str(config)
+        {**known, **o.given(own), **columns}, "attribute" if config is None else str(config)
     )
     with progress() as bars:
         finished = run(settings, progress=bars, say=say)

@@ -11,10 +11,11 @@ from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.config import RunConfig
 from datainf.data import load
-from datainf.models import find_task
+from datainf.models import candidates
 from datainf.runs import collect_stores
 
 
+@o.with_column_options
 def collect(
     data: Annotated[str, typer.Option(help=f"Data: {o.DATA}.", show_default=False)],
     out: Annotated[str, typer.Option(help="Folder of the store.", show_default=False)],
@@ -26,6 +27,7 @@ def collect(
     dtype: o.Dtype = None,
     batch_tokens: o.BatchTokens = None,
     max_length: o.MaxLength = None,
+    max_target_length: o.MaxTargetLength = None,
     seed: o.Seed = None,
     split: Annotated[
         str | None, typer.Option(help="Split of --data.", rich_help_panel=o.DATA_PANEL)
@@ -33,24 +35,21 @@ def collect(
     limit: Annotated[
         int | None, typer.Option(help="Take the first rows only.", rich_help_panel=o.DATA_PANEL)
     ] = None,
-    text_column: o.TextColumn = None,
-    text_pair_column: o.TextPairColumn = None,
-    prompt_column: o.PromptColumn = None,
-    completion_column: o.CompletionColumn = None,
-    messages_column: o.MessagesColumn = None,
-    label_column: o.LabelColumn = None,
-    id_column: o.IdColumn = None,
+    *,
+    columns: dict[str, str],
 ) -> None:
     """Collect the per-example gradients of a data set into a store, for `datainf score`.
 
     Killed, the same command goes on from its last finished shard.
     """
-    values = o.given(dict(locals()))
+    own = {name: value for name, value in locals().items() if name != "columns"}
+    values = o.given(own) | columns
     source, rows, part = values.pop("data"), values.pop("limit", None), values.pop("split", None)
     settings = RunConfig.from_values({**values, "train": source, "query": source}, "collect")
     examples = load(
         source,
-        settings.task or find_task(settings.model, settings.adapter),
+        settings.task,
+        model=None if settings.task else candidates(settings.model, settings.adapter),
         columns=settings.columns,
         split=part,
         limit=rows,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from datainf.data.columns import PARTS, TASK_NAMES
+
 DATA = (
-    ".jsonl, .json, .csv, .tsv or .parquet file, a folder saved by datasets, or a hub id "
-    "(org/name:split)"
+    ".jsonl, .json, .csv, .tsv or .parquet file, a folder saved by datasets or of images, or a "
+    "hub id (org/name:split)"
 )
 DATA_PANEL = "Data"
 MODEL_PANEL = "Model and gradients"
@@ -33,7 +38,8 @@ TaskOption = Annotated[
     str | None,
     typer.Option(
         "--task",
-        help="causal-lm or classification; by default what the adapter, the model or the data say.",
+        help=f"{', '.join(TASK_NAMES[:-1])} or {TASK_NAMES[-1]}; by default what the adapter, the "
+        "model and the data say.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -70,7 +76,14 @@ BatchTokens = Annotated[
 MaxLength = Annotated[
     int | None,
     typer.Option(
-        help="Cut examples to this many tokens; by default the model's limit.",
+        help="Cut examples to this many tokens (seq2seq: sources); by default the model's limit.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+MaxTargetLength = Annotated[
+    int | None,
+    typer.Option(
+        help="Cut the targets of seq2seq to this many tokens; by default the model's limit.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -118,17 +131,53 @@ BlocksOption = Annotated[
 ]
 
 
-def _column(part: str) -> Any:
-    return typer.Option(help=f"Column that holds the {part}.", rich_help_panel=DATA_PANEL)
+PART_HELP = {
+    "text": "text",
+    "text_pair": "second text of a pair",
+    "prompt": "prompt",
+    "completion": "completion",
+    "messages": "chat messages",
+    "label": "label",
+    "source": "source, of seq2seq",
+    "target": "target, of seq2seq",
+    "tokens": "words, a list a row, of token-classification",
+    "tags": "tags of the words, a list a row",
+    "chosen": "answer that was preferred",
+    "rejected": "answer that was not",
+    "image": "image, or its path",
+    "id": "id; by default 'id' if there is one, else row numbers",
+}
+"""What each part of `data.Columns` is, for --help."""
 
 
-TextColumn = Annotated[str | None, _column("text")]
-TextPairColumn = Annotated[str | None, _column("second text of a pair")]
-PromptColumn = Annotated[str | None, _column("prompt")]
-CompletionColumn = Annotated[str | None, _column("completion")]
-MessagesColumn = Annotated[str | None, _column("chat messages")]
-LabelColumn = Annotated[str | None, _column("label")]
-IdColumn = Annotated[str | None, _column("id; by default 'id' if there is one, else row numbers")]
+def with_column_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with an option for each part of `data.Columns`, --text-column and so on; it gets
+    those that were given as its argument `columns`, setting → column."""
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> None:
+        columns = {name: options.pop(name) for name in _COLUMN_OPTIONS}
+        command(**options, columns=given(columns))
+
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != "columns"]
+    made = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in _COLUMN_OPTIONS.items()
+    ]
+    vars(wrapped)["__signature__"] = signature.replace(parameters=[*own, *made])
+    wrapped.__annotations__ = {p.name: p.annotation for p in [*own, *made]}
+    return wrapped
+
+
+def _column_option(part: str) -> Any:
+    option = typer.Option(
+        help=f"Column that holds the {PART_HELP[part]}.", rich_help_panel=DATA_PANEL
+    )
+    return Annotated[str | None, option]
+
+
+_COLUMN_OPTIONS = {f"{part}_column": _column_option(part) for part in PARTS}
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,38 +1,20 @@
-"""Which column plays which part.
+"""Which column plays which part, and which task the rows are for.
 
-    causal-lm        input_ids; messages; prompt + completion; text
-    classification   text, sentence, or a pair of texts; and label
-
-A person's own names (`Columns`) come before the conventions.
+A person's own names (`Columns`) come before the conventions. The task is what a person says; else
+what both model and data can be for; else what the data alone are for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 
-from datainf.errors import DataError
+from datainf.data.conventions import CONVENTIONS, in_words
+from datainf.errors import DataError, OptionError
 
-TaskName = Literal["causal-lm", "classification"]
-
-CAUSAL_LM: tuple[tuple[str, ...], ...] = (("messages",), ("prompt", "completion"), ("text",))
-TEXTS = ("text", "sentence")
-PAIRS = (
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("premise", "hypothesis"),
-    ("question", "sentence"),
-    ("text", "text_pair"),
-)
-LABELS = ("label", "labels")
-TOKENS = ("input_ids", "attention_mask", "token_type_ids", "labels")
-
-UNDERSTOOD = (
-    "understood are, for a causal LM: text; prompt and completion; messages; input_ids; and for "
-    "classification: label with text, sentence, sentence1 and sentence2, question1 and question2, "
-    "premise and hypothesis, or question and sentence"
-)
+TaskName = str
+"""A key of `CONVENTIONS`."""
+TASK_NAMES: tuple[TaskName, ...] = tuple(CONVENTIONS)
 
 
 @dataclass(frozen=True)
@@ -45,6 +27,13 @@ class Columns:
     completion: str | None = None
     messages: str | None = None
     label: str | None = None
+    source: str | None = None
+    target: str | None = None
+    tokens: str | None = None
+    tags: str | None = None
+    chosen: str | None = None
+    rejected: str | None = None
+    image: str | None = None
     id: str | None = None
 
     def given(self) -> dict[str, str]:
@@ -52,120 +41,147 @@ class Columns:
         return {part: column for part, column in asdict(self).items() if column is not None}
 
 
-def detect_task(names: Sequence[str], columns: Columns = Columns()) -> TaskName:
-    """Rows with a text and a label are for classification; with a text alone, for a causal LM.
+PARTS = tuple(part.name for part in fields(Columns))
 
-    Raises `DataError` if the columns fit neither.
+
+@dataclass(frozen=True)
+class Candidates:
+    """The tasks that a model can be for, and the sign by which that is known, in words."""
+
+    tasks: tuple[TaskName, ...]
+    sign: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A task, the columns that play its parts (with `id` if there is one), and why that task."""
+
+    task: TaskName
+    columns: dict[str, str]
+    why: str
+
+
+def known_task(name: str) -> TaskName:
+    """Raises `OptionError` for a name that is no task's."""
+    if name not in CONVENTIONS:
+        raise OptionError(f"unknown task {name!r}", remedy=" or ".join(TASK_NAMES))
+    return name
+
+
+def decide(
+    names: Sequence[str],
+    columns: Columns = Columns(),
+    *,
+    task: TaskName | None = None,
+    model: Candidates | None = None,
+    source: str = "the data",
+) -> Decision:
+    """The task and the parts of the columns `names`.
+
+    Args:
+        names: The columns that are there.
+        columns: A person's own.
+        task: The task if a person named it; it comes before all else.
+        model: What the model says, None if it says nothing.
+        source: The data's name, for messages.
+
+    Raises:
+        DataError: a column that is not there; columns that do not make a data set for the task or
+            for what the model is for, or for several tasks.
+        OptionError: an unknown task.
     """
-    if _classification(names, columns) is not None:
-        return "classification"
-    if _causal_lm(names, columns) is not None:
-        return "causal-lm"
-    raise DataError(
-        f"cannot tell the task from the columns {', '.join(names)}; {UNDERSTOOD}",
-        remedy="--text-column, --prompt-column, --label-column and so on name your own",
-    )
+    _require_there(names, columns, source)
+    if task is not None:
+        found = {known_task(task): match(names, task, columns)}
+        why = "--task"
+    elif model is not None:
+        found = {name: match(names, name, columns) for name in model.tasks}
+        why = model.sign
+    else:
+        found = {name: match(names, name, columns) for name in CONVENTIONS}
+        why = f"the columns of {source}"
+    fitting = {name: parts for name, parts in found.items() if parts is not None}
+    if not fitting:
+        raise _unfit(names, columns, task, model, source)
+    chosen = _richest(fitting, source)
+    if model is not None and task is None and chosen != model.tasks[0]:
+        why += f" and the columns {', '.join(fitting[chosen].values())}"
+    identifier = columns.id or ("id" if "id" in names else None)
+    parts = fitting[chosen] | ({} if identifier is None else {"id": identifier})
+    return Decision(chosen, parts, why)
+
+
+def detect_task(names: Sequence[str], columns: Columns = Columns()) -> TaskName:
+    """The task that columns alone are for. Raises as `decide`."""
+    return decide(names, columns).task
 
 
 def resolve(names: Sequence[str], task: TaskName, columns: Columns, source: str) -> dict[str, str]:
-    """Part → column for a task, with `id` if there is one.
+    """Part → column for a task, with `id` if there is one. Raises as `decide`."""
+    return decide(names, columns, task=task, source=source).columns
 
-    Raises `DataError` naming what is missing and what there is.
-    """
+
+def match(names: Sequence[str], task: TaskName, columns: Columns) -> dict[str, str] | None:
+    """Part → column for a task, None where the columns do not make a data set for it."""
+    given = {part: column for part, column in columns.given().items() if part != "id"}
+    for layout in CONVENTIONS[task]:
+        if (found := layout.match(names, given)) is not None:
+            return found
+    return None
+
+
+def _richest(fitting: dict[TaskName, dict[str, str]], source: str) -> TaskName:
+    """The task that uses all the columns that any other would: a text with a label is not there to
+    be read as a text alone. Of tasks with the same columns the first: prompt and completion alone
+    are a causal LM's."""
+    for name, parts in fitting.items():
+        if all(set(others.values()) <= set(parts.values()) for others in fitting.values()):
+            return name
+    shown = "; ".join(f"{name} ({', '.join(parts.values())})" for name, parts in fitting.items())
+    raise DataError(
+        f"{source}: the columns are those of several tasks: {shown}",
+        remedy=f"--task {' or --task '.join(fitting)}",
+    )
+
+
+def _require_there(names: Sequence[str], columns: Columns, source: str) -> None:
     for part, column in columns.given().items():
         if column not in names:
             raise DataError(
                 f"{source}: there is no column {column!r} (asked for as the {part}); "
                 f"the columns are {', '.join(names)}"
             )
-    found = (_causal_lm if task == "causal-lm" else _classification)(names, columns)
-    if found is None:
-        raise DataError(
-            f"{source}: the columns {', '.join(names)} do not make a {task} data set; {UNDERSTOOD}",
-            remedy="--text-column, --prompt-column, --label-column and so on name your own",
+
+
+def _unfit(
+    names: Sequence[str],
+    columns: Columns,
+    task: TaskName | None,
+    model: Candidates | None,
+    source: str,
+) -> DataError:
+    wanted = (task,) if task is not None else model.tasks if model is not None else TASK_NAMES
+    shown = ", ".join(names)
+    others = [name for name in CONVENTIONS if match(names, name, columns) is not None]
+    understood = "; ".join(in_words(name) for name in wanted)
+    if task is None and model is None:
+        what = f"{source}: cannot tell the task from the columns {shown}"
+    elif task is not None or model is None:
+        what = f"{source}: the columns {shown} do not make a {task} data set"
+    else:
+        what = (
+            f"{source}: the model is for {' or '.join(wanted)} ({model.sign}), and the columns "
+            f"{shown} are {'those of ' + ' or '.join(others) if others else 'for no such task'}"
         )
-    identifier = columns.id or ("id" if "id" in names else None)
-    return found if identifier is None else {**found, "id": identifier}
+    odd = [part for part in columns.given() if part != "id" and not _takes(wanted, part)]
+    if odd:
+        what += f"; a {' or '.join(odd)} has no part in {' or '.join(wanted)}"
+    flags = [f"--{part.replace('_', '-')}-column" for part in PARTS if _takes(wanted, part)]
+    remedy = f"{', '.join(flags)} name your own columns"
+    if task is None:
+        remedy += "; or --task"
+    return DataError(f"{what}; understood are, for {understood}", remedy=remedy)
 
 
-def _causal_lm(names: Sequence[str], columns: Columns) -> dict[str, str] | None:
-    given = columns.given()
-    if "messages" in given:
-        return {"messages": given["messages"]}
-    if "completion" in given or "prompt" in given:
-        parts = {part: given.get(part, part) for part in ("prompt", "completion")}
-        return parts if all(column in names for column in parts.values()) else None
-    if "text" in given:
-        return {"text": given["text"]}
-    if "input_ids" in names:
-        return {key: key for key in TOKENS if key in names and key != "token_type_ids"}
-    for convention in CAUSAL_LM:
-        if all(part in names for part in convention):
-            return {part: part for part in convention}
-    return None
-
-
-def _classification(names: Sequence[str], columns: Columns) -> dict[str, str] | None:
-    label = columns.label or next((name for name in LABELS if name in names), None)
-    if label is None:
-        return None
-    if columns.text is not None:
-        pair = {} if columns.text_pair is None else {"text_pair": columns.text_pair}
-        return {"text": columns.text, **pair, "label": label}
-    for first, second in PAIRS:
-        if first in names and second in names:
-            return {"text": first, "text_pair": second, "label": label}
-    for name in TEXTS:
-        if name in names:
-            return {"text": name, "label": label}
-    scalar_label = label != "labels"  # labels beside input_ids are a causal LM's, a list a row
-    if "input_ids" in names and scalar_label:
-        return {**{key: key for key in TOKENS[:3] if key in names}, "label": label}
-    return None
-
-
-def check_row(row: Mapping[str, Any], task: TaskName) -> None:
-    """Raise `DataError` if a row lacks a part, or holds something else than it should."""
-    for part, value in row.items():
-        if part == "label":
-            _check_label(value)
-        elif part == "messages":
-            _check_messages(value)
-        elif part in TOKENS:
-            _check_tokens(part, value)
-        elif not isinstance(value, str):
-            raise DataError(
-                f"{part} is {_kind(value)}" + ("" if value is None else ", not text"),
-                remedy="a text there, or leave the row out",
-            )
-        elif not value and not (part == "prompt" and task == "causal-lm"):
-            raise DataError(f"{part} is empty", remedy="fill it in, or leave the row out")
-
-
-def _check_label(value: Any) -> None:
-    if value is None or value == "" or value != value:  # NaN is not itself
-        raise DataError("label is missing", remedy="fill it in, or leave the row out")
-    if not isinstance(value, str | int | float):
-        raise DataError(f"label is {_kind(value)}", remedy="one class index or class name a row")
-
-
-def _check_messages(value: Any) -> None:
-    turns = isinstance(value, list) and value
-    if not turns or not all(
-        isinstance(turn, dict)
-        and isinstance(turn.get("role"), str)
-        and isinstance(turn.get("content"), str)
-        for turn in value
-    ):
-        raise DataError(
-            "messages is not a list of turns", remedy='[{"role": "user", "content": "…"}, …]'
-        )
-
-
-def _check_tokens(part: str, value: Any) -> None:
-    if not isinstance(value, list) or not value or not all(isinstance(v, int) for v in value):
-        raise DataError(f"{part} is not a list of whole numbers")
-
-
-def _kind(value: Any) -> str:
-    return "missing" if value is None else f"a {type(value).__name__} ({str(value)[:40]!r})"
+def _takes(tasks: Sequence[TaskName], part: str) -> bool:
+    return any(part in layout.parts for task in tasks for layout in CONVENTIONS[task])

@@ -7,8 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
-from datainf.data.columns import Columns, TaskName, check_row, detect_task, resolve
-from datainf.data.read import Table, read
+from datainf.data.columns import Candidates, Columns, Decision, TaskName, decide
+from datainf.data.formats import Table
+from datainf.data.pictures import check_picture, located, pictures_digest
+from datainf.data.read import read
+from datainf.data.rows import check_row
 from datainf.errors import DataError, OptionError
 from datainf.fingerprint import digest, file_digest
 
@@ -16,16 +19,13 @@ from datainf.fingerprint import digest, file_digest
 class Examples(Sequence[dict[str, Any]]):
     """Rows of one source, checked. Get one from `load`.
 
-    `task` is the task that the rows are for, `columns` says which column plays which part,
-    `ids` are the id column's values or the row numbers.
+    `task` is the task that the rows are for and `why` says how that is known, `columns` says
+    which column plays which part, `ids` are the id column's values or the row numbers.
     """
 
-    def __init__(
-        self, source: str, table: Table, task: TaskName, columns: dict[str, str], limit: int | None
-    ) -> None:
+    def __init__(self, source: str, table: Table, found: Decision, limit: int | None) -> None:
         self.source = source
-        self.task = task
-        self.columns = columns
+        self.task, self.columns, self.why = found.task, found.columns, found.why
         self._table = table
         self._length = len(table.rows) if limit is None else min(limit, len(table.rows))
         self.ids = self._check()
@@ -43,7 +43,10 @@ class Examples(Sequence[dict[str, Any]]):
         if not -self._length <= index < self._length:
             raise IndexError(f"row {index} of {self._length}")
         raw = self._table.rows[index % self._length]
-        return {part: raw.get(column) for part, column in self.columns.items() if part != "id"}
+        row = {part: raw.get(column) for part, column in self.columns.items() if part != "id"}
+        if "image" in row:
+            row["image"] = located(self._table.folder, row["image"])
+        return row
 
     def raw(self, row: int) -> dict[str, Any]:
         """A row as it came, all columns."""
@@ -57,9 +60,12 @@ class Examples(Sequence[dict[str, Any]]):
 
     @cached_property
     def digest(self) -> str:
-        """A fingerprint of the source's bytes."""
+        """A fingerprint of the source's bytes, and of those of the images that it names."""
         path = Path(self.source)
-        return file_digest(path) if path.is_file() else digest(self._table.fingerprint)
+        own = file_digest(path) if path.is_file() else digest(self._table.fingerprint)
+        if "image" not in self.columns:
+            return own
+        return digest([own, pictures_digest(row["image"] for row in self)])
 
     def _check(self) -> list[int | str]:
         if not self._length:
@@ -67,7 +73,10 @@ class Examples(Sequence[dict[str, Any]]):
         seen: dict[int | str, int] = {}
         for row in range(self._length):
             try:
-                check_row(self[row], self.task)
+                example = self[row]
+                check_row(example)
+                if "image" in example:
+                    check_picture(example["image"])
                 identifier = self._identifier(row)
             except DataError as error:
                 raise DataError(
@@ -95,23 +104,26 @@ def load(
     source: str | Path,
     task: TaskName | None = None,
     *,
+    model: Candidates | None = None,
     columns: Columns = Columns(),  # noqa: B008 - frozen
     split: str | None = None,
     limit: int | None = None,
 ) -> Examples:
-    """Read a `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet` file, a folder saved by `datasets`,
-    or a hub data set (`org/name` or `org/name:split`).
+    """Read a `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet` file, a folder saved by `datasets` or
+    of images, or a hub data set (`org/name` or `org/name:split`).
 
     Args:
         source: Path or hub id.
-        task: What the rows are for; found from the columns if None.
+        task: What the rows are for; found from the model and the columns if None.
+        model: What the model says of its task, if there is one and it says anything.
         columns: A person's own column names.
         split: Of a folder or hub data set with several.
         limit: Take the first rows only.
 
     Raises:
-        DataError: no such source, a malformed line, a missing column, an unusable row; the
-            message names file, row and line.
+        DataError: no such source, a malformed line, a missing column, an unusable row, an image
+            that is not there; the message names file, row and line.
+        OptionError: an unknown task, or a limit below 1.
     """
     if limit is not None and limit < 1:
         raise OptionError(f"the limit must be at least 1, got {limit}")
@@ -119,9 +131,8 @@ def load(
     table = read(source, split)
     if not len(table.rows):
         raise DataError(f"{source} holds no row", remedy="at least one example")
-    names = _names(table, limit)
-    found_task = task or detect_task(names, columns)
-    return Examples(source, table, found_task, resolve(names, found_task, columns, source), limit)
+    found = decide(_names(table, limit), columns, task=task, model=model, source=source)
+    return Examples(source, table, found, limit)
 
 
 def _names(table: Table, limit: int | None) -> list[str]:

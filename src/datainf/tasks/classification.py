@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from datainf.errors import CoverageError, DataError, ModelError
 from datainf.fingerprint import tokenizer_digest
 from datainf.tasks.base import TRUNCATED, Task, shorter, soft_prompt_tokens, token_limit
-from datainf.tasks.inputs import MODEL_INPUTS, base_model, given_inputs, pad_inputs, tokenised
+from datainf.tasks.inputs import MODEL_INPUTS, base_model, given_inputs, pad_inputs, tokens_within
 from datainf.tasks.labels import Labels
 
 
@@ -63,13 +63,10 @@ class SequenceClassification(Task):
                 f"no text in the example: its columns are {', '.join(map(str, example))}",
                 remedy="columns text (and text_pair) or input_ids, and label",
             )
-        texts = [example["text"], *([example["text_pair"]] if "text_pair" in example else [])]
-        row = self._tokens(texts)
-        cut = 0
-        if self.max_length is not None and len(row["input_ids"]) > self.max_length:
-            cut = len(row["input_ids"]) - self.max_length
-            row = self._tokens(texts, truncation=True, max_length=self.max_length)
-        return {**row, "label": label, TRUNCATED: cut}
+        texts = {key: example[key] for key in ("text", "text_pair") if key in example}
+        row, cut = tokens_within(self.tokenizer, self.max_length, texts)
+        inputs = {key: list(row[key]) for key in MODEL_INPUTS if key in row}
+        return {**inputs, "label": label, TRUNCATED: cut}
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
         encoded = [self.encode(example) for example in examples]
@@ -95,10 +92,6 @@ class SequenceClassification(Task):
             **self.labels.settings(),
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
-
-    def _tokens(self, texts: Sequence[str], **options: Any) -> dict[str, list[int]]:
-        encoded = tokenised(self.tokenizer, *texts, **options)
-        return {key: list(encoded[key]) for key in MODEL_INPUTS if key in encoded}
 
 
 def _is_decoder(model: nn.Module) -> bool:

@@ -34,9 +34,14 @@ def given_inputs(example: Mapping[str, Any], max_length: int | None) -> dict[str
     return row
 
 
-def tokenised(tokenizer: Any, *texts: Any, **options: Any) -> Any:
-    """A tokenizer's output for a text or a pair, without its advice on lengths."""
-    return tokenizer(*texts, verbose=False, **options)
+def tokens_within(tokenizer: Any, limit: int | None, texts: Mapping[str, Any]) -> tuple[Any, int]:
+    """A tokenizer's output for `texts`, which are its arguments by name, and how many tokens were
+    cut off, as the tokenizer does it, to keep within the limit."""
+    encoded = tokenizer(**texts, verbose=False)
+    excess = 0 if limit is None else max(0, len(encoded["input_ids"]) - limit)
+    if excess:
+        encoded = tokenizer(**texts, verbose=False, truncation=True, max_length=limit)
+    return encoded, excess
 
 
 def pad_inputs(encoded: Sequence[Mapping[str, Any]], tokenizer: Any) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from datainf.errors import DataError, ModelError, OptionError
 from datainf.fingerprint import tokenizer_digest
 from datainf.tasks.base import IGNORE, TRUNCATED, Task, shorter, token_limit
-from datainf.tasks.inputs import base_model, given_inputs, pad_inputs, pad_labels, tokenised
+from datainf.tasks.inputs import base_model, given_inputs, pad_inputs, pad_labels, tokens_within
 from datainf.tasks.token_losses import token_nll
 
 INPUTS = ("input_ids", "attention_mask")
@@ -68,12 +68,14 @@ class Seq2Seq(Task):
                 f"{', '.join(map(str, example))}",
                 remedy="columns source and target, or input_ids and labels",
             )
-        row, cut = self._tokens(self.max_length, example["source"])
-        target, cut_target = self._tokens(self.max_target_length, text_target=example["target"])
+        row, cut = tokens_within(self.tokenizer, self.max_length, {"text": example["source"]})
+        target, cut_target = tokens_within(
+            self.tokenizer, self.max_target_length, {"text_target": example["target"]}
+        )
         if not target["input_ids"]:
             raise DataError("the target has no token", remedy="fill it in, or leave the row out")
-        inputs = {key: row[key] for key in INPUTS}
-        return {**inputs, "labels": target["input_ids"], TRUNCATED: cut + cut_target}
+        inputs = {key: list(row[key]) for key in INPUTS}
+        return {**inputs, "labels": list(target["input_ids"]), TRUNCATED: cut + cut_target}
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
         encoded = [self.encode(example) for example in examples]
@@ -106,19 +108,6 @@ class Seq2Seq(Task):
             "max_target_length": self.max_target_length,
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
-
-    def _tokens(
-        self, limit: int | None, *source: str, **target: str
-    ) -> tuple[dict[str, list[int]], int]:
-        """Ids and mask of a text, cut to the limit, and how many tokens that cost."""
-        row = tokenised(self.tokenizer, *source, **target)
-        cut = 0
-        if limit is not None and len(row["input_ids"]) > limit:
-            cut = len(row["input_ids"]) - limit
-            row = tokenised(self.tokenizer, *source, **target, truncation=True, max_length=limit)
-        if not row["input_ids"]:
-            return {"input_ids": [], "attention_mask": []}, cut
-        return {key: list(row[key]) for key in INPUTS}, cut
 
     def _given(self, example: Mapping[str, Any]) -> dict[str, Any]:
         row = given_inputs(example, self.max_length)

@@ -20,7 +20,7 @@ from datainf.tasks.inputs import (
     pad_inputs,
     pad_labels,
     require_fast,
-    tokenised,
+    tokens_within,
 )
 from datainf.tasks.labels import Labels
 from datainf.tasks.token_losses import token_nll
@@ -53,17 +53,8 @@ class TokenClassification(Task):
             return self._given(example)
         words, tags = self._words(example)
         require_fast(self.tokenizer, "tagging words")
-        row = tokenised(self.tokenizer, words, is_split_into_words=True)
-        cut = 0
-        if self.max_length is not None and len(row["input_ids"]) > self.max_length:
-            cut = len(row["input_ids"]) - self.max_length
-            row = tokenised(
-                self.tokenizer,
-                words,
-                is_split_into_words=True,
-                truncation=True,
-                max_length=self.max_length,
-            )
+        texts = {"text": words, "is_split_into_words": True}
+        row, cut = tokens_within(self.tokenizer, self.max_length, texts)
         labels = _at_first_tokens(row.word_ids(), tags)
         inputs = {key: list(row[key]) for key in MODEL_INPUTS if key in row}
         _require_a_label(labels, cut)

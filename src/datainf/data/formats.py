@@ -1,0 +1,180 @@
+"""Files → rows, with the line that each row came from.
+
+Text formats are read with the standard library, which knows line numbers; Parquet and saved
+`datasets` folders stay memory-mapped. Nothing here unpickles or runs code from the data.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from datainf.errors import DataError
+
+csv.field_size_limit(2**31 - 1)  # a long document in a field is no error
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as they came; `lines` holds each row's line in the file, where the format has lines;
+    `folder` is where the rows' images are named from."""
+
+    rows: Sequence[Mapping[str, Any]]
+    lines: list[int] | None = None
+    fingerprint: str | None = None  # where the source is no file
+    folder: Path | None = None
+
+
+def read_file(path: Path) -> Table:
+    """Read one file.
+
+    Raises `DataError` for an ending that is not known, or content that cannot be read.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"{path}: cannot tell what is in a file that ends in {path.suffix!r}",
+            remedy=f"one of {', '.join(READERS)}, a folder saved by datasets or of images, or a "
+            "hub id",
+        )
+    return replace(reader(path), folder=path.parent)
+
+
+def from_dataset(dataset: Any) -> Table:
+    """A data set of `datasets`, its images left undecoded: a look at a row need not open them."""
+    fingerprint = str(dataset._fingerprint)
+    for name, feature in dataset.features.items():
+        if isinstance(feature, datasets.Image):
+            dataset = dataset.cast_column(name, datasets.Image(decode=False))
+    return Table(dataset, fingerprint=fingerprint)
+
+
+def _json_lines(path: Path) -> Table:
+    rows, lines = [], []
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise DataError(
+                f"{path.name}, line {number}: not valid JSON ({error})",
+                remedy="one JSON object a line",
+            ) from None
+        rows.append(_object(row, f"{path.name}, line {number}"))
+        lines.append(number)
+    return Table(rows, lines)
+
+
+def _json(path: Path) -> Table:
+    try:
+        value = json.loads(_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(
+            f"{path.name}: not valid JSON ({error})",
+            remedy="a list of objects; a file with an object a line should end in .jsonl",
+        ) from None
+    if isinstance(value, dict):
+        lists = [part for part in value.values() if isinstance(part, list)]
+        value = lists[0] if len(lists) == 1 else value
+    if not isinstance(value, list):
+        raise DataError(
+            f"{path.name}: the file holds {type(value).__name__}, not a list of rows",
+            remedy="a list of objects, or an object with one such list in it",
+        )
+    return Table([_object(row, f"{path.name}, row {number}") for number, row in enumerate(value)])
+
+
+def _csv(path: Path) -> Table:
+    return _delimited(path, delimiter=",", quoting=csv.QUOTE_MINIMAL)
+
+
+def _tsv(path: Path) -> Table:
+    # As GLUE and its kin ship them: a quotation mark is a character like any other.
+    return _delimited(path, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def _delimited(path: Path, *, delimiter: str, quoting: Any) -> Table:
+    content = io.StringIO(_text(path), newline="")  # line breaks as the file has them
+    reader = csv.reader(content, delimiter=delimiter, quoting=quoting, strict=True)
+    rows: list[Mapping[str, Any]] = []
+    lines: list[int] = []
+    try:
+        header = next(reader, [])
+        if len(set(header)) < len(header):
+            raise DataError(f"{path.name}: two columns have the same name: {', '.join(header)}")
+        previous = reader.line_num
+        for fields in reader:
+            if fields:  # a blank line has none
+                _check_width(path, fields, header, previous + 1)
+                rows.append(dict(zip(header, fields, strict=True)))
+                lines.append(previous + 1)
+            previous = reader.line_num
+    except csv.Error as error:
+        raise DataError(f"{path.name}, line {reader.line_num}: {error}") from None
+    return Table(rows, lines)
+
+
+def _check_width(path: Path, fields: list[str], header: list[str], line: int) -> None:
+    if len(fields) != len(header):
+        raise DataError(
+            f"{path.name}, line {line}: {len(fields)} fields, and the header has {len(header)}",
+            remedy="save it as Parquet or JSON lines; in .tsv files quotation marks do not quote",
+        )
+
+
+def _parquet(path: Path) -> Table:
+    try:
+        return from_dataset(datasets.Dataset.from_parquet(str(path)))
+    except (pa.ArrowInvalid, datasets.exceptions.DatasetGenerationError, OSError) as error:
+        raise DataError(f"{path.name}: not a readable Parquet file ({error})") from None
+
+
+READERS: dict[str, Callable[[Path], Table]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+}
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    # Bytes split on \n alone: a JSON string may hold other line separators.
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            yield number, _decode(path, line, f", line {number}").removeprefix("\ufeff")
+
+
+def _text(path: Path) -> str:
+    return _decode(path, path.read_bytes(), "").removeprefix("\ufeff")
+
+
+def _decode(path: Path, data: bytes, place: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        place = place or f", line {line}"
+        raise DataError(
+            f"{path.name}{place}: not UTF-8 (byte 0x{data[error.start]:02x})",
+            remedy="save the file as UTF-8",
+        ) from None
+
+
+def _object(row: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(row, dict):
+        raise DataError(
+            f"{place}: {type(row).__name__} where a row should be an object",
+            remedy='rows like {"text": …}',
+        )
+    return row

@@ -1,0 +1,261 @@
+"""attribute and collect find task and columns by themselves, on models as people save them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+import transformers
+import yaml
+from PIL import Image
+
+from conftest import TEXTS, make_tokenizer, write_rows
+from datainf import GradientStore, Scores
+from datainf.cli import main
+from datainf.data import load
+from datainf.errors import ModelError
+from datainf.models import load_model, make_task
+from tiny_models import (
+    NUMBERS,
+    PAIRED,
+    SEVERAL,
+    TAGGED,
+    TINY,
+    image_processor,
+    tiny_base,
+    tiny_lora,
+)
+
+
+@pytest.fixture
+def datainf(capsys, monkeypatch):
+    """Run the program → (exit code, stdout, stderr with its line breaks taken out)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["datainf", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, " ".join(captured.err.split())
+
+    return call
+
+
+def save(name, folder):
+    """Base (without its head, where the adapter has one) and adapter; → the adapter's folder."""
+    base = tiny_base(name)
+    if TINY[name].head:  # as a person starts: a pretrained body
+        body = base.base_model
+        body.config.architectures = None
+        for entry in ("problem_type", "id2label", "label2id"):
+            vars(body.config).pop(entry, None)
+        body.save_pretrained(folder / "base")
+        cls = getattr(transformers, TINY[name].model)
+        base = cls.from_pretrained(
+            folder / "base", num_labels=TINY[name].settings["num_labels"],
+            problem_type=TINY[name].settings.get("problem_type"),
+        )  # fmt: skip
+    else:
+        base.save_pretrained(folder / "base")
+        base = getattr(transformers, TINY[name].model).from_pretrained(folder / "base")
+    reader = (
+        image_processor()
+        if TINY[name].task == "image-classification"
+        else make_tokenizer(pad_token="<pad>", eos_token="<eos>")
+    )
+    reader.save_pretrained(folder / "base")
+    tiny_lora(name, base).save_pretrained(folder / "adapter")
+    return folder / "adapter"
+
+
+def image_folder(folder):
+    """Six pictures, in a folder for each of two classes, and metadata with class indices."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for i in range(6):
+        name = f"{'cat' if i % 2 else 'dog'}/{i}.png"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 255, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+        rows.append({"file_name": name, "label": i % 3})
+    write_rows(folder / "metadata.jsonl", rows)
+    return folder
+
+
+def rows_for(name, folder):
+    if name == "vit":
+        return image_folder(folder / "pictures")
+    rows = {
+        "bert-tags": [{"tokens": row["tokens"], "ner_tags": row["tags"]} for row in TAGGED],
+        "t5": [{"document": row["source"], "summary": row["target"]} for row in PAIRED],
+        "bart": [{"question": row["source"], "answer": row["target"]} for row in PAIRED],
+        "bert-regression": [{"text": t, "label": n} for t, n in zip(TEXTS, NUMBERS, strict=True)],
+        "bert-several": [{"text": t, "label": n} for t, n in zip(TEXTS, SEVERAL, strict=True)],
+    }[name]
+    return write_rows(folder / "train.jsonl", rows)
+
+
+FOUND = {
+    "bert-tags": (
+        "task: token-classification (the adapter's task type TOKEN_CLS); --task overrules",
+        "6 examples; tokens=tokens, tags=ner_tags; --tokens-column, --tags-column overrule",
+    ),
+    "t5": (
+        "task: seq2seq (the adapter's task type SEQ_2_SEQ_LM); --task overrules",
+        "6 examples; source=document, target=summary; --source-column, --target-column overrule",
+    ),
+    "bart": (
+        "task: seq2seq (the adapter's task type SEQ_2_SEQ_LM); --task overrules",
+        "6 examples; source=question, target=answer; --source-column, --target-column overrule",
+    ),
+    "vit": (
+        "task: image-classification (the adapter was made on a ViTForImageClassification); "
+        "--task overrules",
+        "6 examples; image=image, label=label; --image-column, --label-column overrule",
+    ),
+    "bert-regression": (
+        "task: classification (the adapter's task type SEQ_CLS); --task overrules",
+        "6 examples; text=text, label=label; --text-column, --label-column overrule",
+    ),
+    "bert-several": (
+        "task: classification (the adapter's task type SEQ_CLS); --task overrules",
+        "6 examples; text=text, label=label",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_attribute_needs_no_more_than_adapter_and_data(name, datainf, tmp_path):
+    adapter, data = save(name, tmp_path), rows_for(name, tmp_path)
+    run = tmp_path / "run"
+    code, out, err = datainf("attribute", "--adapter", adapter, "--train", data, "--query", data,
+                             "--query-limit", 2, "--out", run)  # fmt: skip
+    assert code == 0, err
+    for part in FOUND[name]:
+        assert part in err
+    assert "most helpful" in out
+    assert Scores.load(run / "scores.safetensors").shape == (2, 6)
+    store = GradientStore.open(run / "train")
+    assert store.index.task["name"] == TINY[name].task
+    heads = TINY[name].head or []
+    assert all(any(head in block.name for block in store.index.blocks) for head in heads)
+    loaded = load_model(None, str(adapter), TINY[name].task)
+    task = make_task(TINY[name].task, loaded.tokenizer, None).for_model(loaded.model)
+    with torch.no_grad():
+        own = [float(loaded.model(**task.collate([row])).loss) for row in load(data)]
+    assert store.losses.tolist() == pytest.approx(own, rel=1e-5)
+    code, out, err = datainf("top", run, "--query", 1)
+    assert code == 0, err
+
+
+def test_the_bases_own_head_makes_way_for_the_adapters(tmp_path):
+    """A head of seven classes, say ImageNet's thousand, for one of three."""
+    adapter = save("vit", tmp_path)
+    torch.manual_seed(1)
+    other = transformers.ViTConfig(**TINY["vit"].settings | {"num_labels": 7})
+    transformers.ViTForImageClassification(other).save_pretrained(tmp_path / "wide")
+    image_processor().save_pretrained(tmp_path / "wide")
+    loaded = load_model(str(tmp_path / "wide"), str(adapter), "image-classification")
+    assert loaded.model.config.num_labels == 3
+    head = loaded.model.get_base_model().classifier.modules_to_save["default"]
+    assert head.weight.shape == (3, 16)
+
+
+@pytest.mark.parametrize("name", ["vit", "bert-tags"])
+def test_a_head_that_nobody_saved_is_refused(name, tmp_path):
+    save(name, tmp_path)
+    with pytest.raises(ModelError, match=r"no weights for classifier.bias, .* would be random"):
+        load_model(str(tmp_path / "base"), None, TINY[name].task)
+
+
+def test_options_overrule_and_run_yaml_replays_them(datainf, tmp_path):
+    adapter = save("t5", tmp_path)
+    rows = [{"a": row["source"], "b": row["target"], "text": "x", "summary": "y"} for row in PAIRED]
+    data, run = write_rows(tmp_path / "train.jsonl", rows), tmp_path / "run"
+    code, _, err = datainf(
+        "attribute", "--adapter", adapter, "--train", data, "--query", data, "--out", run,
+        "--source-column", "a", "--target-column", "b", "--max-target-length", 3,
+        "--task", "seq2seq",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "task: seq2seq (--task)" in err
+    assert "6 examples; source=a, target=b " in err
+    settings = yaml.safe_load((run / "run.yaml").read_text())
+    assert (settings["source_column"], settings["target_column"]) == ("a", "b")
+    scores = (run / "scores.safetensors").read_bytes()
+    code, _, err = datainf("attribute", "--config", run / "run.yaml", "--out", tmp_path / "again")
+    assert code == 0, err
+    assert (tmp_path / "again" / "scores.safetensors").read_bytes() == scores
+    code, _, err = datainf("collect", "--adapter", adapter, "--data", data, "--out", tmp_path / "s",
+                           "--source-column", "a", "--target-column", "b",
+                           "--max-target-length", 3)  # fmt: skip
+    assert code == 0, err
+    assert "5 of 6 examples were cut to 3 tokens" in err
+    assert GradientStore.open(tmp_path / "s").losses.tolist() == (
+        GradientStore.open(run / "train").losses.tolist()
+    )
+
+
+def test_model_and_data_that_disagree_say_what_each_says(
+    saved_bert, saved_llama, datainf, tmp_path
+):
+    texts = write_rows(tmp_path / "texts.jsonl", [{"text": "a"}])
+    code, _, err = datainf("attribute", "--adapter", saved_bert[1], "--train", texts,
+                           "--query", texts, "--out", tmp_path / "run")  # fmt: skip
+    assert code == 1
+    assert "the model is for classification (the adapter's task type SEQ_CLS)" in err
+    assert "the columns text are those of causal-lm" in err
+    assert "--label-column" in err
+    both = write_rows(tmp_path / "both.jsonl", [{"messages": [], "chosen": "a", "rejected": "b"}])
+    code, _, err = datainf("collect", "--adapter", saved_llama[1], "--data", both,
+                           "--out", tmp_path / "s")  # fmt: skip
+    assert code == 1
+    assert (
+        "columns are those of several tasks: causal-lm (messages); preference (chosen, rejected)"
+        in err
+    )
+    assert "--task causal-lm or --task preference" in err
+
+
+def test_an_adapter_without_task_type_works_by_the_bases_architecture_or_by_task(
+    saved_llama, datainf, tmp_path
+):
+    _, adapter = saved_llama
+    typeless = shutil.copytree(adapter, tmp_path / "typeless")
+    config = json.loads((typeless / "adapter_config.json").read_text()) | {"task_type": None}
+    (typeless / "adapter_config.json").write_text(json.dumps(config))
+    data = write_rows(tmp_path / "d.jsonl", [{"text": "some words"}, {"text": "others"}])
+    code, _, err = datainf("collect", "--adapter", typeless, "--data", data, "--out",
+                           tmp_path / "s")  # fmt: skip
+    assert code == 0, err
+    assert "task: causal-lm (the base's architecture LlamaForCausalLM)" in err
+    code, _, err = datainf("collect", "--adapter", typeless, "--data", data, "--task", "causal-lm",
+                           "--out", tmp_path / "t")  # fmt: skip
+    assert code == 0, err
+    assert "task: causal-lm (--task)" in err
+
+
+@pytest.mark.parametrize(("name", "row", "message"), [
+    ("bert-tags", {"tokens": ["a", "b"], "tags": [1]}, "2 tokens and 1 tags"),
+    ("bert-tags", {"tokens": [], "tags": []}, "tokens is not a list of words"),
+    ("bert-tags", {"tokens": ["a"], "tags": [9]}, "label 9 is out of range"),
+    ("bert-regression", {"text": "a", "label": "good"}, "'good' is not a finite number"),
+    ("bert-regression", {"text": "a", "label": float("nan")}, "label is missing"),
+    ("bert-regression", {"text": "a", "label": [1, 2]}, "holds 2 numbers and the model gives 1"),
+    ("bert-several", {"text": "a", "label": ["x"]}, "label 'x' is not a class of the model"),
+    ("vit", {"image": "none.png", "label": 1}, "none.png cannot be read: there is no such file"),
+    ("t5", {"source": "a", "target": ""}, "target is empty"),
+])  # fmt: skip
+def test_nonsense_names_file_and_row(name, row, message, datainf, tmp_path):
+    adapter = save(name, tmp_path)
+    data = write_rows(tmp_path / "train.jsonl", [row])
+    code, _, err = datainf("collect", "--adapter", adapter, "--data", data, "--out",
+                           tmp_path / "s")  # fmt: skip
+    assert code == 1
+    assert "train.jsonl, row 0 (line 1): " in err
+    assert message in err
+    assert "Traceback" not in err

@@ -1,0 +1,160 @@
+"""Images in: folders of both layouts, paths in files, bytes; what is missing is named at once."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import write_rows
+from datainf.data import load
+from datainf.errors import DataError
+from datainf.tasks.images import open_image
+
+
+def draw(path, value=0, mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((6, 4, 3), value, dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """pictures/metadata.jsonl beside a/0.png, a/1.png, b/0.png."""
+    root = tmp_path / "pictures"
+    names = ["a/0.png", "a/1.png", "b/0.png"]
+    for i, name in enumerate(names):
+        draw(root / name, 40 * i)
+    write_rows(
+        root / "metadata.jsonl",
+        [{"file_name": name, "caption": f"number {i}"} for i, name in enumerate(names)],
+    )
+    return root
+
+
+def test_a_folder_with_metadata(folder):
+    found = load(folder)
+    assert found.task == "text-to-image"
+    assert found[1] == {"image": str(folder / "a/1.png"), "text": "number 1"}
+    assert found.where(2) == "pictures, row 2 (line 3)"
+    assert np.asarray(open_image(found[1]["image"])).max() == 40
+    by_file = load(folder / "metadata.jsonl")
+    assert list(by_file) == list(found)
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    (folder / "metadata.jsonl").unlink()
+    lines = ["file_name,label", *(f"{row['file_name']},{i % 2}" for i, row in enumerate(rows))]
+    (folder / "metadata.csv").write_text("\n".join(lines))
+    found = load(folder)
+    assert (found.task, found[2]["label"]) == ("image-classification", "0")
+
+
+def test_a_folder_for_each_class(folder):
+    (folder / "metadata.jsonl").unlink()
+    draw(folder / ".cache" / "hidden.png")
+    found = load(folder)
+    assert found.task == "image-classification"
+    assert [row["label"] for row in found] == ["a", "a", "b"]
+    draw(folder / "stray.png")
+    with pytest.raises(DataError, match=r"row 3: label is missing"):
+        load(folder)
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_splits(folder, tmp_path, metadata):
+    for split in ("train", "test"):
+        draw(tmp_path / "d" / split / "cat" / "0.png")
+        if metadata:
+            rows = [{"file_name": "cat/0.png", "label": f"{split} label"}]
+            write_rows(tmp_path / "d" / split / "metadata.jsonl", rows)
+    found = load(tmp_path / "d", split="test")
+    assert found[0]["image"] == str(tmp_path / "d/test/cat/0.png")
+    assert found[0]["label"] == ("test label" if metadata else "cat")
+    with pytest.raises(DataError, match=r"has the splits test, train; none was named"):
+        load(tmp_path / "d")
+    with pytest.raises(DataError, match="has no splits"):
+        load(folder, split="train")
+
+
+def test_paths_stay_in_the_datas_folder(folder, tmp_path):
+    outside = draw(tmp_path / "outside.png")
+    for name, fine in [("a/0.png", True), (str(outside), True), ("b/../a/0.png", True),
+                       ("../outside.png", False), ("a/../../outside.png", False)]:  # fmt: skip
+        path = write_rows(folder / "rows.jsonl", [{"image": name, "label": 0}])
+        if fine:
+            assert open_image(load(path)[0]["image"]).size == (4, 6)
+            continue
+        with pytest.raises(DataError, match=r"row 0 \(line 1\): the image .* lies outside"):
+            load(path)
+    rows = [{"file_name": "a/0.png", "label": 0}, {"file_name": "../outside.png", "label": 0}]
+    write_rows(folder / "metadata.jsonl", rows)
+    with pytest.raises(DataError, match=r"metadata.jsonl, line 2: the image .* lies outside"):
+        load(folder)
+    write_rows(folder / "metadata.jsonl", [{"label": 0}])
+    with pytest.raises(DataError, match=r"metadata.jsonl, line 1: no file_name"):
+        load(folder)
+
+
+def test_missing_and_broken_pictures_are_named_before_any_work(folder):
+    (folder / "a/1.png").write_text("not a picture")
+    with pytest.raises(DataError, match=r"row 1 \(line 2\): the image .*a/1.png cannot be read"):
+        load(folder)
+    (folder / "a/1.png").unlink()
+    with pytest.raises(DataError, match=r"row 1 \(line 2\): .*a/1.png .*no such file"):
+        load(folder)
+    assert len(load(folder, limit=1)) == 1
+    path = write_rows(folder / "rows.jsonl", [{"image": None, "label": 0}])
+    with pytest.raises(DataError, match=r"image is missing"):
+        load(path)
+
+
+def test_the_digest_covers_the_pictures(folder, tmp_path):
+    before = load(folder).digest
+    assert load(folder).digest == before
+    moved = folder.rename(tmp_path / "moved")
+    assert load(moved).digest == before
+    draw(moved / "b/0.png", 81)
+    assert load(moved).digest != before
+    path = write_rows(moved / "rows.jsonl", [{"image": "a/0.png", "label": 0}])
+    of_file = load(path).digest
+    draw(moved / "a/0.png", 1)
+    assert load(path).digest != of_file
+
+
+@pytest.mark.parametrize("kind", ["parquet", "saved"])
+def test_pictures_inside_the_data(folder, tmp_path, kind):
+    made = datasets.Dataset.from_dict(
+        {"image": [str(folder / "a/1.png")], "label": [1]},
+        features=datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")}),
+    )
+    path = tmp_path / f"data.{kind}"
+    if kind == "saved":
+        made.save_to_disk(path)
+    else:
+        made.to_parquet(path)
+    found = load(path)
+    assert found.task == "image-classification"
+    assert np.asarray(open_image(found[0]["image"])).max() == 40
+    assert found.digest
+
+
+def test_opening_any_form_gives_upright_rgb(folder):
+    path = folder / "a/1.png"
+    forms = [path, str(path), path.read_bytes(), {"bytes": path.read_bytes(), "path": None},
+             {"bytes": None, "path": str(path)}, Image.open(path)]  # fmt: skip
+    for form in forms:
+        image = open_image(form)
+        assert (image.mode, image.size) == ("RGB", (4, 6))
+    buffer = io.BytesIO()
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.open(path).save(buffer, "JPEG", exif=turned)
+    assert open_image(buffer.getvalue()).size == (6, 4)
+    assert open_image(draw(folder / "grey.png", 9, "L")).mode == "RGB"
+    for wrong in (3, b"junk", {"bytes": None, "path": None}, str(folder)):
+        with pytest.raises(DataError, match="cannot be read"):
+            open_image(wrong)
