@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datainf.errors import DataError
 from datainf.fingerprint import tokenizer_digest
 from datainf.tasks.base import IGNORE, TRUNCATED, Task, pad, token_limit
+from datainf.tasks.token_losses import next_token_nll
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,8 @@ class CausalLM(Task):
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        targets = batch["labels"][:, 1:].to(logits.device)
-        # Only supervised positions are turned into float32: prompts and padding cost nothing.
-        supervised = targets != IGNORE
-        token_losses = F.cross_entropy(
-            _at_least_float32(logits[:, :-1][supervised]), targets[supervised], reduction="none"
-        )
-        rows = supervised.nonzero()[:, 0]
-        sums = token_losses.new_zeros(len(targets)).index_add(0, rows, token_losses)
-        return sums / supervised.sum(dim=1)
+        sums, counts = next_token_nll(logits, batch["labels"])
+        return sums / counts
 
     def describe(self, example: Mapping[str, Any]) -> str:
         if "messages" in example:
@@ -179,7 +172,3 @@ def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
             break
         length += 1
     return length
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits if logits.itemsize >= 4 else logits.float()
