@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import send_to_device
 from torch import nn
 
-from datainf.errors import CoverageError
+from datainf.errors import CoverageError, VerificationError
 from datainf.gradients.capture import TAKE_ALONE, BatchGradients, GradientCapture
 from datainf.gradients.verify import differing, each_alone, verify_losses
 from datainf.tasks import Task
@@ -62,7 +62,8 @@ class PerExample:
         """Compare with one-at-a-time autograd, settle which way to go, and return the truth.
 
         Raises `VerificationError` where the losses of a batch are not those of its examples
-        alone; and where a parameter needs the fallback but that is not allowed, `CoverageError`.
+        alone, unless the task is defined by the latter; and where the fallback is needed but not
+        allowed, `CoverageError`.
         """
         truth = each_alone(self.model, self.chosen, self.task, examples, self.device)
         try:
@@ -70,7 +71,13 @@ class PerExample:
         except CoverageError as error:
             self._take_alone(error)
             return truth
-        verify_losses(self.model, found, truth)
+        try:
+            verify_losses(self.model, found, truth)
+        except VerificationError as error:
+            if not self.task.defined_alone:
+                raise
+            self._take_alone(CoverageError(error.message, remedy=TAKE_ALONE))
+            return truth
         reason = self._missed(found, truth) or differing(self.model, found, truth)
         if reason is not None:
             self._take_alone(CoverageError(reason, remedy=TAKE_ALONE))

@@ -5,5 +5,6 @@ from datainf.tasks.causal_lm import CausalLM
 from datainf.tasks.classification import SequenceClassification
 from datainf.tasks.custom import Custom
 from datainf.tasks.preference import Preference
+from datainf.tasks.trainer import FromTrainer
 
-__all__ = ["CausalLM", "Custom", "Preference", "SequenceClassification", "Task"]
+__all__ = ["CausalLM", "Custom", "FromTrainer", "Preference", "SequenceClassification", "Task"]
