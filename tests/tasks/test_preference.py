@@ -208,10 +208,12 @@ def test_a_soft_prompt(tokenizer):
     task = tasks.Preference(tokenizer).for_model(model)
     with evaluating(model):
         gradients = PerExample(model, select(model), task, CPU)
+        attributes = set(vars(model))
         with pytest.warns(FallbackWarning):  # one row of virtual tokens for all examples
             truth = gradients.check(PAIRS[:3])
         with torch.no_grad():
             losses = task.losses(model, task.collate(PAIRS[:3]))
+    assert set(vars(model)) == attributes
     assert losses.tolist() == pytest.approx(truth.losses.tolist(), rel=1e-5)
     assert float(truth.gradients["prompt_encoder.default.embedding.weight"].norm()) > 0
 
@@ -265,3 +267,22 @@ def test_losses_are_trls(tokenizer, tmp_path, loss):
             assert [task.encode(row)[key] for key in keys] == [prepared[key] for key in keys]
             alone = trainer.compute_loss(trainer.model, trainer.data_collator([prepared]))
             assert float(loss) == pytest.approx(float(alone), rel=1e-4)
+
+
+def test_conversations_are_tokenised_as_by_trl(chat, tmp_path):
+    trl = pytest.importorskip("trl")
+    explicit = [{"prompt": turns(row["prompt"]), "chosen": turns("", row["chosen"])[1:],
+                 "rejected": turns("", row["rejected"])[1:]} for row in PAIRS]  # fmt: skip
+    implicit = [{key: row["prompt"] + row[key] for key in ("chosen", "rejected")}
+                for row in explicit]  # fmt: skip
+    task = tasks.Preference(chat)
+    for rows in (explicit, implicit):
+        args = trl.DPOConfig(output_dir=str(tmp_path), report_to="none", use_cpu=True)
+        trainer = trl.DPOTrainer(
+            make_base("llama"), args=args, train_dataset=datasets.Dataset.from_list(rows),
+            processing_class=chat, peft_config=lora_config("llama"),
+        )  # fmt: skip
+        for row, prepared in zip(rows, trainer.train_dataset, strict=True):
+            encoded = task.encode(row)
+            for key in ("prompt_ids", "chosen_ids", "rejected_ids"):
+                assert encoded[key] == prepared[key]

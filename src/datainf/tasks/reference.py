@@ -10,6 +10,7 @@ from torch import nn
 
 REFERENCE = "ref"
 """The adapter under which TRL keeps a copy of one that is trained further."""
+REPLACED = ("forward", "prepare_inputs_for_generation")
 
 
 def has_reference(model: nn.Module) -> bool:
@@ -27,7 +28,7 @@ def is_merged(model: nn.Module) -> bool:
 def as_reference(model: Any) -> Iterator[None]:
     """A peft model with its adapter "ref" in place of the active one, if it has one, and
     otherwise with no adapter; what replaced modules (`modules_to_save`) is put aside as well."""
-    with gradients_kept(model):
+    with adapters_kept(model):
         if REFERENCE not in model.peft_config:
             with model.disable_adapter():
                 yield
@@ -41,12 +42,17 @@ def as_reference(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def gradients_kept(model: nn.Module) -> Iterator[None]:
-    """Put each parameter's `requires_grad` back: peft sets it when it changes adapters."""
+def adapters_kept(model: nn.Module) -> Iterator[None]:
+    """Put back what peft sets when it changes adapters: each parameter's `requires_grad`, and the
+    methods of a model with a soft prompt, which it replaces for the time being and then fixes."""
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    methods = {name: vars(model)[name] for name in REPLACED if name in vars(model)}
     try:
         yield
     finally:
         for parameter, required in before:
             if parameter.requires_grad != required:
                 parameter.requires_grad_(required)
+        for name in REPLACED:
+            vars(model).pop(name, None)
+        vars(model).update(methods)

@@ -134,7 +134,8 @@ class FromTrainer(Task):
             return 1.0
         if isinstance(self.known, NextTokens):
             return float(self.known.tokens(labels).sum())
-        first = int(self.known is None and self.trainer._loss_shifts_labels)
+        shifts = self.known is None and getattr(self.trainer, "_loss_shifts_labels", False)
+        first = 1 if shifts else 0
         return float(labels[:, first:].ne(IGNORE).sum())
 
     def length(self, example: Any) -> int:
@@ -179,9 +180,9 @@ class FromTrainer(Task):
         trainer = self.trainer
         given = dict(inputs) if isinstance(inputs, Mapping) else inputs
         counted = {}
-        if stock(trainer, "transformers.trainer", "Trainer", "prediction_step"):
-            device = next(model.parameters()).device
-            counted["num_items_in_batch"] = trainer._get_num_items_in_batch([given], device)
+        count = getattr(trainer, "_get_num_items_in_batch", None)
+        if count and stock(trainer, "transformers.trainer", "Trainer", "prediction_step"):
+            counted["num_items_in_batch"] = count([given], next(model.parameters()).device)
         precision = weights_precision(model, getattr(trainer, "ref_model", None))
         with untouched(trainer, model), precision, trainer.compute_loss_context_manager():
             loss: Tensor = trainer.compute_loss(model, given, **counted)

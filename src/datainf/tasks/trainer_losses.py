@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +20,19 @@ from torch import Tensor, nn
 from datainf.errors import CoverageError
 from datainf.tasks.base import IGNORE
 from datainf.tasks.preference import REFERENCE_LOGPS, completion_logps
-from datainf.tasks.preference_loss import PreferenceLoss
+from datainf.tasks.preference_loss import LossName, PreferenceLoss
 from datainf.tasks.reference import as_reference
 from datainf.tasks.token_losses import at_least_float32, next_token_nll, token_nll
 
 Inputs = Mapping[str, Any]
+
+PLAIN_DPO = {
+    "loss_weights": [1.0],
+    "ld_alpha": None,
+    "f_divergence_type": "reverse_kl",
+    "use_weighting": False,
+}
+"""The options of a DPO trainer under which its loss is the paper's."""
 
 
 class KnownLoss(Protocol):
@@ -143,11 +151,12 @@ def known_loss(trainer: Any, model: nn.Module) -> KnownLoss | None:
     if trainer.compute_loss_func is not None or trainer.label_smoother is not None:
         return None
     if stock(trainer, "transformers.trainer", "Trainer", "compute_loss"):
-        return _model_loss(inner, first=_first_counted(trainer))
+        return None if _is_patched(inner) else _model_loss(inner, first=_first_counted(trainer))
     if getattr(trainer, "aux_loss_enabled", False):
         return None
     if stock(trainer, "trl.trainer.sft_trainer", "SFTTrainer", "compute_loss"):
-        return NextTokens(first=1, fewest=1) if trainer.args.loss_type == "nll" else None
+        plain = getattr(trainer.args, "loss_type", "nll") == "nll"
+        return NextTokens(first=1, fewest=1) if plain else None
     if stock(trainer, "trl.trainer.reward_trainer", "RewardTrainer", "compute_loss"):
         return Rewarded(trainer.args.center_rewards_coefficient or 0.0)
     methods = ("compute_loss", "_compute_loss")
@@ -175,10 +184,16 @@ def base_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def _is_patched(inner: Any) -> bool:
+    """Whether someone put another forward into the model; accelerate does, and says so."""
+    attributes = vars(inner).keys()
+    return "forward" in attributes and not attributes & {"_original_forward", "_hf_hook"}
+
+
 def _first_counted(trainer: Any) -> int:
     """Where the trainer starts to count a row's tokens, whose number it hands to the model."""
-    handed = trainer.model_accepts_loss_kwargs
-    return 0 if handed and not trainer._loss_shifts_labels else 1
+    handed = trainer.model_accepts_loss_kwargs and hasattr(trainer, "_get_num_items_in_batch")
+    return 0 if handed and not getattr(trainer, "_loss_shifts_labels", False) else 1
 
 
 def _model_loss(inner: Any, first: int) -> KnownLoss | None:
@@ -206,17 +221,14 @@ def _is_causal_lm(inner: Any) -> bool:
 
 
 def _preferred(trainer: Any) -> Preferred | None:
-    plain = (
-        len(trainer.loss_types) == 1
-        and trainer.loss_types[0] in ("sigmoid", "hinge", "ipo")
-        and trainer.loss_weights == [1.0]
-        and trainer.ld_alpha is None
-        and trainer.f_divergence_type == "reverse_kl"
-        and not trainer.use_weighting
+    names = getattr(trainer, "loss_types", [])
+    options_known = all(
+        hasattr(trainer, option) and getattr(trainer, option) == value
+        for option, value in PLAIN_DPO.items()
     )
-    if not plain:
+    if len(names) != 1 or names[0] not in get_args(LossName) or not options_known:
         return None
-    loss = PreferenceLoss(trainer.loss_types[0], trainer.beta)
+    loss = PreferenceLoss(names[0], trainer.beta)
     return Preferred(loss, trainer.precompute_ref_logps, trainer.ref_model)
 
 

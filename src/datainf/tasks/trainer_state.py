@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from datainf.tasks.reference import gradients_kept
+from datainf.tasks.reference import adapters_kept
 
 COLLECTED = ("_metrics", "_logs")
 """What TRL's trainers add to with every loss that they compute."""
@@ -33,7 +33,7 @@ def untouched(trainer: Any, model: nn.Module) -> Iterator[None]:
     configs = [m.config for m in model.modules() if hasattr(m, "config")]
     problems = [(c, c.problem_type) for c in configs if hasattr(c, "problem_type")]
     try:
-        with gradients_kept(model), _hooks_kept(model), _random_kept(model):
+        with adapters_kept(model), _hooks_kept(model), _random_kept(model):
             yield
     finally:
         vars(trainer).clear()
