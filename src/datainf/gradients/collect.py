@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import xxhash
@@ -24,6 +24,10 @@ from datainf.store import GradientStore, Index
 from datainf.store_writer import StoreWriter, writer
 from datainf.tasks import Task
 from datainf.tasks.base import TRUNCATED
+from datainf.tasks.trainer import FromTrainer, is_trainer
+
+if TYPE_CHECKING:
+    from transformers import Trainer
 
 SHARD_BYTES = 256 * 2**20
 SHARD_ROWS = 1024
@@ -35,9 +39,9 @@ CHECKED_EXAMPLES = 3
 
 
 def collect(
-    model: nn.Module,
-    dataset: Sequence[Any],
-    task: Task,
+    model: nn.Module | Trainer,
+    dataset: Sequence[Any] | None = None,
+    task: Task | None = None,
     *,
     out: str | Path,
     trainable: str | None = None,
@@ -54,10 +58,13 @@ def collect(
     the same bytes; a finished one is opened as it is.
 
     Args:
-        model: In memory, with its adapter; left as it was found. Dropout is off meanwhile.
+        model: In memory, with its adapter; left as it was found. Dropout is off meanwhile. Or a
+            `transformers.Trainer`, TRL's included, that holds it.
         dataset: Examples that `task` understands; anything with a length and integer indices.
-            Its `ids` are used if it has them, else an `id` in each example, else row numbers.
-        task: What the model loses on a batch; see `datainf.tasks`.
+            Its `ids` are used if it has them, else an `id` in each example, else row numbers. By
+            default the trainer's training data.
+        task: What the model loses on a batch; see `datainf.tasks`. By default the trainer's own
+            loss, `datainf.tasks.FromTrainer`.
         out: The store's folder.
         trainable: Shell patterns of parameter names with commas between, "!" leaving out; by
             default every parameter that requires gradients, or the active adapter's.
@@ -70,7 +77,9 @@ def collect(
         progress: Where to show how far it is.
 
     Raises:
-        DataError: an example that the task cannot use, named, before any work is done.
+        OptionError: a model without data set and task; a trainer that packs examples together.
+        DataError: an example that the task cannot use, named, before any work is done; a data set
+            without a length.
         CoverageError: a trainable parameter needs the fallback, and that is not allowed.
         VerificationError: the batched gradients of the first examples are not autograd's.
         ModelError: nothing is trainable, or none of it takes part in the loss.
@@ -83,6 +92,7 @@ def collect(
     if shard_rows is not None and shard_rows < 1:
         raise OptionError(f"shard_rows must be at least 1, got {shard_rows}")
     progress = progress or Silent()
+    model, dataset, task = _asked(model, dataset, task)
     task = task.for_model(model)
     chosen = select(model, trainable)
     device = next(iter(chosen.values())).device
@@ -99,6 +109,33 @@ def collect(
             for rows in store.missing():
                 run.shard(store, rows, advance)
     return GradientStore.open(out)
+
+
+def _asked(
+    model: nn.Module | Trainer, dataset: Sequence[Any] | None, task: Task | None
+) -> tuple[nn.Module, Sequence[Any], Task]:
+    """Model, data set and task, what was not given taken from the trainer."""
+    if is_trainer(model):
+        trainer: Any = model
+        task = task or FromTrainer(trainer)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        dataset = trainer.train_dataset if dataset is None else dataset
+    if dataset is None or task is None:
+        missing = "data set" if dataset is None else "task"
+        raise OptionError(
+            f"no {missing} was given, and no trainer that has one",
+            remedy="collect(model, dataset, task, out=…), or collect(trainer, out=…)",
+        )
+    if isinstance(dataset, Mapping):
+        raise DataError(
+            f"several data sets were given: {', '.join(map(str, dataset))}", remedy="one of them"
+        )
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise DataError(
+            f"a {type(dataset).__qualname__} has no length or no rows to ask for by number",
+            remedy="a list of its rows, list(dataset), or a datasets.Dataset",
+        )
+    return model, dataset, task
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from accelerate.utils import send_to_device
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
-from datainf.errors import CoverageError
+from datainf.errors import CoverageError, VerificationError
 from datainf.gradients.capture import BatchGradients, GradientCapture, LossShapeError
 from datainf.gradients.tap import TAKE_ALONE, SiteError
 from datainf.gradients.verify import differing, each_alone, verify_losses
@@ -69,14 +69,21 @@ class PerExample:
         """Compare with one-at-a-time autograd, settle which way to go, and return the truth.
 
         Raises `VerificationError` where the losses of a batch are not those of its examples
-        alone; and where a parameter needs the fallback but that is not allowed, `CoverageError`.
+        alone, unless the task is defined by the latter; and where the fallback is needed but not
+        allowed, `CoverageError`.
         """
         truth = each_alone(self.model, self.chosen, self.task, examples, self.device)
         while not self.alone:
             found = self._attempt(examples)
             if found is None:
                 continue
-            verify_losses(self.model, found, truth)
+            try:
+                verify_losses(self.model, found, truth)
+            except VerificationError as error:
+                if not self.task.defined_alone:
+                    raise
+                self._take_alone(CoverageError(error.message, remedy=TAKE_ALONE))
+                break
             if not self._disagree(found, truth):
                 break
         self._checked |= self.capture.reached

@@ -55,11 +55,13 @@ def differing(model: nn.Module, found: BatchGradients, truth: BatchGradients) ->
     totals = torch.stack([gradient.norm(dim=1) for gradient in truth.gradients.values()]).norm(
         dim=0
     )
+    # A block that is nothing beside the others is judged by their scale, not its own; so is an
+    # example whose gradient is nothing but rounding, such as a pair of two completions alike.
+    floor = 1e-4 * float(totals.nan_to_num(0.0, posinf=0.0).max())
     different = {}
     for name, gradients in truth.gradients.items():
         for row, gradient in enumerate(gradients):
-            # A block that is nothing beside the others is judged by their scale, not its own.
-            error = _error(found.gradients[name][row], gradient, floor=1e-4 * float(totals[row]))
+            error = _error(found.gradients[name][row], gradient, floor=floor)
             if error > tolerance:
                 different[name] = (
                     f"{name}: its gradient, computed in a batch, differs from plain autograd on "

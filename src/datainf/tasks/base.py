@@ -28,6 +28,9 @@ class Task(ABC):
     """Rows that a batch holds for each example, part after part: row r is example r mod batch."""
     concatenate: bool = False
     """Keep the gradients of an example's parts apart, side by side, in place of their sum."""
+    defined_alone: bool = False
+    """Whether a batch of one defines the loss and larger batches are only its fast form: where the
+    two differ, every example is then taken alone, in place of stopping."""
 
     def for_model(self, model: nn.Module) -> Self:  # noqa: ARG002 - a hook for subclasses
         """The same task, fitted to a model's limits (its maximal length, its labels).

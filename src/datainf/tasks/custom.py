@@ -56,12 +56,12 @@ class Custom(Task):
     def settings(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "losses": _code_digest(self.losses_fn),
-            "collate": _code_digest(self.collate_fn),
+            "losses": code_digest(self.losses_fn),
+            "collate": code_digest(self.collate_fn),
         }
 
 
-def _code_digest(function: Callable[..., Any]) -> str:
+def code_digest(function: Callable[..., Any]) -> str:
     """A fingerprint of a function's source, or of its name where the source is not to be had."""
     try:
         return digest(inspect.getsource(function))
