@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import peft
 import pytest
 import torch
@@ -188,3 +190,10 @@ def test_what_is_no_pipeline_is_an_error(saved, tmp_path):
         load_pipeline(str(tmp_path), device="cpu")
     with pytest.raises(ModelError, match="does not fit"):
         load_pipeline(str(folder / "base"), str(tmp_path), device="cpu")
+
+
+def test_diffusers_is_asked_for_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(ModelError, match="needs diffusers") as caught:
+        load_pipeline("somewhere", device="cpu")
+    assert "datainf[diffusion]" in caught.value.remedy

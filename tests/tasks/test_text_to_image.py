@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from functools import cache
 
 import pytest
@@ -370,6 +371,13 @@ def test_images_in_every_form_encode_alike(tmp_path):
     square.paste((0, 0, 255), (PIXELS // 2, 0, 3 * PIXELS // 2, PIXELS))
     centre = task.encode({"image": square, "text": "x"})["pixel_values"]
     assert torch.equal(centre[2], torch.full_like(centre[2], 255))  # the centre, not the edges
+
+
+def test_pillow_is_asked_for_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ModelError, match="needs pillow") as caught:
+        task_for("sd1").encode({"image": "image.png", "text": "x"})
+    assert "datainf[diffusion]" in caught.value.remedy
 
 
 def test_texts_that_are_cut_are_counted():
