@@ -188,8 +188,10 @@ def test_what_is_no_pipeline_is_an_error(saved, tmp_path):
     folder, _ = saved
     with pytest.raises(ModelError, match="cannot load a text-to-image pipeline"):
         load_pipeline(str(tmp_path), device="cpu")
-    with pytest.raises(ModelError, match="does not fit"):
+    with pytest.raises(ModelError, match="cannot read LoRA weights"):
         load_pipeline(str(folder / "base"), str(tmp_path), device="cpu")
+    (tmp_path / "adapter_config.json").write_text("{", encoding="utf-8")
+    assert not is_pipeline_adapter(tmp_path)
 
 
 def test_diffusers_is_asked_for_where_it_is_missing(monkeypatch):

@@ -54,7 +54,10 @@ def is_pipeline_adapter(source: str | Path) -> bool:
         return True
     if not (folder / PEFT_CONFIG).is_file():
         return False
-    config = json.loads((folder / PEFT_CONFIG).read_text(encoding="utf-8"))
+    try:
+        config = json.loads((folder / PEFT_CONFIG).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
     library = (config.get("auto_mapping") or {}).get("parent_library") or ""
     return str(library).startswith("diffusers.")
 
@@ -141,10 +144,16 @@ def _attach_lora(pipeline: Any, adapter: str, base: str) -> nn.Module:
     """LoRA weights in diffusers' own form, in whichever parts of the pipeline they are for."""
     _denoiser(pipeline, base)
     try:
+        found = pipeline.lora_state_dict(adapter)
+    except Exception as error:
+        raise ModelError(
+            f"cannot read LoRA weights from {adapter}: {_first_line(error)}",
+            remedy=f"a folder with {LORA_WEIGHTS} or with a peft adapter of the denoiser in it",
+        ) from None
+    state = found[0] if isinstance(found, tuple) else found
+    try:
         with quiet():  # it warns of every part of the pipeline that the adapter leaves alone
-            state = pipeline.lora_state_dict(adapter)
             pipeline.load_lora_weights(adapter, adapter_name=ADAPTER)
-        state = state[0] if isinstance(state, tuple) else state
     except Exception as error:
         raise _misfit(adapter, base, _first_line(error)) from None
     holders = {

@@ -394,7 +394,7 @@ def test_texts_that_are_cut_are_counted():
         ({"text": "x"}, "no image"),
         ({"text": "x", "image": "nowhere.png"}, "nowhere.png cannot be read"),
         ({"text": "x", "image": {"bytes": b"no image"}}, "cannot be read"),
-        ({"text": "x", "image": 7}, "it is a int"),
+        ({"text": "x", "image": 7}, "of type int"),
         ({"text": "x", "pixel_values": torch.zeros(3, 8, 8)}, "shape"),
         ({"text": "x", "pixel_values": torch.full((3, PIXELS, PIXELS), 2.0)}, "outside"),
     ],
