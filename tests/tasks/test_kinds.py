@@ -19,8 +19,8 @@ def test_both_tables_know_the_same_tasks():
 
 
 @pytest.mark.parametrize("cls", [
-    tasks.CausalLM, tasks.ImageClassification, tasks.Seq2Seq, tasks.SequenceClassification,
-    tasks.TextToImage, tasks.TokenClassification,
+    tasks.CausalLM, tasks.ImageClassification, tasks.Preference, tasks.Seq2Seq,
+    tasks.SequenceClassification, tasks.TextToImage, tasks.TokenClassification,
 ])  # fmt: skip
 def test_a_task_stands_in_the_table_under_its_own_name(cls):
     assert KINDS[cls.name].task == cls.__name__

@@ -206,9 +206,9 @@ def test_a_soft_prompt(tokenizer):
     torch.manual_seed(0)
     model = peft.get_peft_model(make_base("llama"), config)
     task = tasks.Preference(tokenizer).for_model(model)
+    attributes = set(vars(model))
     with evaluating(model):
         gradients = PerExample(model, select(model), task, CPU)
-        attributes = set(vars(model))
         truth = gradients.check(PAIRS[:3])
         assert not gradients.alone
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from functools import cache
 
 import pytest
@@ -260,6 +261,48 @@ def test_a_text_encoder_alone_is_attributed():
     assert truth.unused == []
 
 
+def test_gradient_checkpointing_does_no_harm():
+    pipeline = make_pipeline("sd1")
+    model = add_lora(pipeline.unet, ATTENTION)
+    task = make_task(pipeline).for_model(model)
+    with evaluating(model):
+        truth = each_alone(model, select(model), task, EXAMPLES[:3], CPU)
+    pipeline.unet.enable_gradient_checkpointing()
+    _, gradients = gradients_of(model.train(), make_task(pipeline), EXAMPLES[:3], 3)
+    assert largest_error(gradients, truth.gradients) < 1e-4
+
+
+def test_weights_of_ones_own():
+    _, model = adapted("sd1")
+    batch = task_for("sd1").collate(EXAMPLES[:2])
+    with evaluating(model):
+        plain = task_for("sd1").part_losses(model, batch)
+        weighted = task_for("sd1", weighting=(2.0, 0.5)).part_losses(model, batch)
+        mean = task_for("sd1", weighting=(2.0, 0.5)).losses(model, batch)
+    assert torch.allclose(weighted, plain * torch.tensor([2.0, 0.5]), rtol=1e-6)
+    assert torch.allclose(mean, weighted.mean(1))
+
+
+def test_lengths_are_positions_that_the_denoiser_sees():
+    assert task_for("sd1").length(EXAMPLES[0]) == 16 * 16 * 2
+    assert task_for("flux", timesteps=5).length(EXAMPLES[0]) == 8 * 8 * 5
+
+
+def test_evenly_spaced_timesteps():
+    assert task_for("sd1", timesteps=6).schedule.timesteps == (25, 205, 385, 565, 745, 925)
+    assert task_for("sd3", timesteps=1).schedule.timesteps == (475,)
+    used = task_for("sd3", timesteps=(250,)).schedule
+    assert float(used.noise) == pytest.approx(3 * 0.25 / (1 + 2 * 0.25))  # shifted by 3
+    assert float(used.times) == pytest.approx(1000 * float(used.noise))
+
+
+def test_a_pipeline_that_has_sampled_has_the_same_schedule():
+    pipeline = make_pipeline("sd3")
+    before = make_task(pipeline).schedule
+    pipeline.scheduler.set_timesteps(4)
+    assert torch.equal(make_task(pipeline).schedule.noise, before.noise)
+
+
 def test_two_runs_give_the_same_bytes(tmp_path):
     pipeline, model = adapted("sd1")
     hashes = []
@@ -330,6 +373,13 @@ def test_images_in_every_form_encode_alike(tmp_path):
     assert torch.equal(centre[2], torch.full_like(centre[2], 255))  # the centre, not the edges
 
 
+def test_pillow_is_asked_for_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ModelError, match="needs pillow") as caught:
+        task_for("sd1").encode({"image": "image.png", "text": "x"})
+    assert "datainf[diffusion]" in caught.value.remedy
+
+
 def test_texts_that_are_cut_are_counted():
     task = task_for("sd1")
     example = EXAMPLES[0]
@@ -344,7 +394,7 @@ def test_texts_that_are_cut_are_counted():
         ({"text": "x"}, "no image"),
         ({"text": "x", "image": "nowhere.png"}, "nowhere.png cannot be read"),
         ({"text": "x", "image": {"bytes": b"no image"}}, "cannot be read"),
-        ({"text": "x", "image": 7}, "it is a int"),
+        ({"text": "x", "image": 7}, "of type int"),
         ({"text": "x", "pixel_values": torch.zeros(3, 8, 8)}, "shape"),
         ({"text": "x", "pixel_values": torch.full((3, PIXELS, PIXELS), 2.0)}, "outside"),
     ],

@@ -70,7 +70,7 @@ def evaluating(frozen: Iterable[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warning for every text that is cut: those are counted, and said once."""
+    """Without the libraries' warnings, where what they warn of is counted or checked here."""
     import diffusers.utils.logging as of_diffusers
     import transformers.utils.logging as of_transformers
 

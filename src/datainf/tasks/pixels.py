@@ -92,7 +92,7 @@ def _source(image: Any) -> Any:
         return io.BytesIO(image)
     if isinstance(image, str | Path):
         return image
-    raise ValueError(f"it is a {type(image).__name__}")
+    raise ValueError(f"it is of type {type(image).__name__}")
 
 
 def _name(image: Any) -> str:
