@@ -216,7 +216,7 @@ def test_devices_and_dtypes():
     with pytest.raises(OptionError, match="unknown dtype 'float8'"):
         dtype_of("float8", cpu)
     with pytest.raises(OptionError, match="at least 2"):
-        make_task("causal-lm", None, 1)
+        make_task("causal-lm", None, {"max_length": 1})
     with pytest.raises(OptionError, match="image-classification has no max length"):
-        make_task("image-classification", None, 100)
-    assert make_task("seq2seq", None, 100, 20).max_target_length == 20
+        make_task("image-classification", None, {"max_length": 100})
+    assert make_task("seq2seq", None, {"max_target_length": 20}).max_target_length == 20

@@ -58,7 +58,7 @@ def test_attribute_from_files_alone(base, tmp_path, pairs):
     assert len(store.index.blocks) == 26
 
     loaded = load_model(None, adapter, "classification")
-    task = make_task("classification", loaded.tokenizer, None).for_model(loaded.model)
+    task = make_task("classification", loaded.tokenizer).for_model(loaded.model)
     for row in range(5):
         loss, truth = one_at_a_time(
             loaded.model, select(loaded.model), task, finished.train[row], torch.device("cpu")

@@ -16,7 +16,13 @@ from datainf.errors import InputError, OptionError
 from datainf.estimators import from_name
 from datainf.files import write_atomically
 from datainf.linalg import Damping
-from datainf.models import device_of, dtype_of
+from datainf.models import TASK_OPTIONS, device_of, dtype_of
+
+KINDS_OF_VALUE: dict[str, tuple[str, tuple[type, ...]]] = {
+    "int": ("a whole number", (int,)),
+    "float": ("a number", (int, float)),
+    "str": ("text", (str,)),
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,12 @@ class RunConfig:
     batch_tokens: int = 4096
     max_length: int | None = None
     max_target_length: int | None = None
+    beta: float | None = None
+    preference_loss: str | None = None
+    resolution: int | None = None
+    timesteps: str | None = None
+    timestep_gradients: str | None = None
+    timestep_weighting: str | None = None
     seed: int = 0
     train_split: str | None = None
     query_split: str | None = None
@@ -73,6 +85,7 @@ class RunConfig:
         # Before hours of gradients, not after.
         from_name(self.method, steps=self.steps)
         Damping.parse(self.damping)
+        _timesteps(self.timesteps)
         device_of(self.device)
         dtype_of(self.dtype, torch.device("cpu"))
         for value, allowed in ((self.normalize, Normalize), (self.blocks, Blocks)):
@@ -82,6 +95,12 @@ class RunConfig:
     @property
     def columns(self) -> Columns:
         return Columns(**{part: getattr(self, f"{part}_column") for part in PARTS})
+
+    @property
+    def task_options(self) -> dict[str, Any]:
+        """What was said about the task, by the names in `datainf.models.TASK_OPTIONS`."""
+        said = {name: getattr(self, name, None) for name in TASK_OPTIONS}
+        return said | {"timesteps": _timesteps(self.timesteps)}
 
     def save(self, path: Path) -> None:
         """Write run.yaml, with local paths made absolute so that it replays from anywhere."""
@@ -102,11 +121,11 @@ class RunConfig:
         for name, value in values.items():
             if name not in known:
                 raise OptionError(f"{source}: unknown setting {name!r}", remedy=", ".join(known))
-            whole = known[name].startswith("int")
             if value is None and "None" in known[name]:
                 continue
-            if whole != (isinstance(value, int) and not isinstance(value, bool)):
-                kind = "a whole number" if whole else "text"
+            wanted = known[name].partition(" ")[0]
+            kind, classes = KINDS_OF_VALUE.get(wanted, KINDS_OF_VALUE["str"])
+            if not isinstance(value, classes) or isinstance(value, bool):
                 raise OptionError(f"{source}: {name} should be {kind}, not {value!r}")
         missing = [name for name in ("train", "query", "out") if name not in values]
         if missing:
@@ -115,6 +134,22 @@ class RunConfig:
                 remedy=" ".join(f"--{name} …" for name in missing),
             )
         return cls(**values)
+
+
+def _timesteps(text: str | None) -> int | list[int] | None:
+    """How many, or which: "6", "25,225,425".
+
+    Raises `OptionError` for anything else.
+    """
+    if text is None:
+        return None
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(
+            f"the timesteps are {text!r}", remedy="how many, 6, or which, 25,225,425"
+        ) from None
+    return found if "," in text else found[0]
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -130,5 +165,6 @@ def read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no settings", remedy="the run.yaml that a run left")
-    values.update({k: str(v) for k, v in values.items() if k == "damping" and v is not None})
+    texts = {"damping", "timesteps"}  # that YAML may take for numbers
+    values.update({k: str(v) for k, v in values.items() if k in texts and v is not None})
     return values

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -30,6 +32,18 @@ DTYPES = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
+TASK_OPTIONS = {
+    "max_length": "max_length",
+    "max_target_length": "max_target_length",
+    "beta": "beta",
+    "preference_loss": "loss",
+    "resolution": "resolution",
+    "timesteps": "timesteps",
+    "timestep_gradients": "aggregate",
+    "timestep_weighting": "weighting",
+    "noise_seed": "seed",
+}
+"""A setting of a run → the field of the task's class that it sets."""
 HEAD = re.compile(
     r"\.(classifier|score|classification_head|cls_classifier)(\.\d+|\.out_proj)?\.weight$"
 )
@@ -107,7 +121,10 @@ def _of_adapter(adapter: str) -> Candidates | None:
             )
         return Candidates(found, f"the adapter's task type {name}")
     # Without a task type, peft notes the class of the model that was adapted.
-    class_name = str((config.auto_mapping or {}).get("base_model_class", ""))
+    adapted = config.auto_mapping or {}
+    class_name = str(adapted.get("base_model_class", ""))
+    if str(adapted.get("parent_library", "")).startswith("diffusers."):
+        return Candidates(("text-to-image",), f"the adapter was made on a {class_name}")
     for both in (False, True):
         if found := by_architecture(class_name, encoder_decoder=both):
             return Candidates(found, f"the adapter was made on a {class_name}")
@@ -147,22 +164,32 @@ def load_model(
 
 
 def make_task(
-    name: TaskName, reader: Any, max_length: int | None, max_target_length: int | None = None
+    name: TaskName, reader: Any, options: Mapping[str, Any] = MappingProxyType({})
 ) -> Task:
-    """The task of a name, with the tokenizer or image processor it reads its inputs through.
+    """The task of a name.
 
-    Raises `OptionError` for a limit that is too small, or that the task does not know.
+    Args:
+        name: As in `datainf.tasks.kinds`.
+        reader: What it reads its inputs through: a tokenizer, an image processor, a pipeline.
+        options: Settings that a person gave, by their names in `TASK_OPTIONS`; None is not given.
+
+    Raises `OptionError` for a setting that the task does not know, or a value it cannot take.
     """
-    if max_length is not None and max_length < 2:
-        raise OptionError(f"the maximal length must be at least 2 tokens, got {max_length}")
     made: type[Any] = getattr(tasks, KINDS[name].task)
-    given = {"max_length": max_length, "max_target_length": max_target_length}
-    limits = {limit: value for limit, value in given.items() if value is not None}
-    for limit in limits.keys() - {field.name for field in fields(made)}:
+    known = {field.name for field in fields(made)}
+    settings = {}
+    for option, value in options.items():
+        if value is None:
+            continue
+        if TASK_OPTIONS[option] not in known:
+            flag = f"--{option.replace('_', '-')}"
+            raise OptionError(f"{name} has no {option.replace('_', ' ')}", remedy=f"no {flag}")
+        settings[TASK_OPTIONS[option]] = value
+    if settings.get("max_length", 2) < 2:
         raise OptionError(
-            f"{name} has no {limit.replace('_', ' ')}", remedy=f"no --{limit.replace('_', '-')}"
+            f"the maximal length must be at least 2 tokens, got {settings['max_length']}"
         )
-    task: Task = made(reader, **limits)
+    task: Task = made(reader, **settings)
     return task
 
 

@@ -9,7 +9,6 @@ alpha have, in diffusers and so here, an alpha equal to their rank.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,11 +20,9 @@ from torch import Tensor, nn
 
 from datainf.errors import ModelError
 from datainf.fingerprint import digest
-from datainf.models import adapter_weights, device_of, dtype_of
+from datainf.models import PIPELINE_INDEX, PIPELINE_LORA, adapter_weights, device_of, dtype_of
 from datainf.tasks.pipeline_parts import DENOISERS, TEXT_ENCODERS, networks, quiet
 
-INDEX = "model_index.json"
-LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
 PEFT_CONFIG = "adapter_config.json"
 ADAPTER = "default"
 
@@ -39,27 +36,6 @@ class LoadedPipeline:
     model: nn.Module
     pipeline: Any
     base: str
-
-
-def is_pipeline(source: str | Path) -> bool:
-    """Whether a folder holds a diffusers pipeline."""
-    return (Path(source) / INDEX).is_file()
-
-
-def is_pipeline_adapter(source: str | Path) -> bool:
-    """Whether a folder holds an adapter of a pipeline: LoRA weights as diffusers writes them, or a
-    peft adapter of one of diffusers' denoisers."""
-    folder = Path(source)
-    if (folder / LORA_WEIGHTS).is_file():
-        return True
-    if not (folder / PEFT_CONFIG).is_file():
-        return False
-    try:
-        config = json.loads((folder / PEFT_CONFIG).read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    library = (config.get("auto_mapping") or {}).get("parent_library") or ""
-    return str(library).startswith("diffusers.")
 
 
 def load_pipeline(
@@ -108,7 +84,7 @@ def _load_base(base: str, dtype: torch.dtype | str) -> Any:
     except Exception as error:
         raise ModelError(
             f"cannot load a text-to-image pipeline from {base}: {_first_line(error)}",
-            remedy=f"a folder with {INDEX} and weights in safetensors, or the hub id of one",
+            remedy=f"a folder or hub id with {PIPELINE_INDEX} and weights in safetensors",
         ) from None
     vae = getattr(pipeline, "vae", None)
     if vae is not None and vae.dtype == torch.float16 and vae.config.get("force_upcast"):
@@ -148,7 +124,7 @@ def _attach_lora(pipeline: Any, adapter: str, base: str) -> nn.Module:
     except Exception as error:
         raise ModelError(
             f"cannot read LoRA weights from {adapter}: {_first_line(error)}",
-            remedy=f"a folder with {LORA_WEIGHTS} or with a peft adapter of the denoiser in it",
+            remedy=f"a folder with {PIPELINE_LORA} or with a peft adapter of the denoiser in it",
         ) from None
     state = found[0] if isinstance(found, tuple) else found
     try:

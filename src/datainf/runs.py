@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from datainf.attribute import attribute
 from datainf.config import RunConfig, read_config
@@ -33,10 +34,12 @@ from datainf.models import (
     load_reader,
     make_task,
 )
+from datainf.pipelines import load_pipeline
 from datainf.progress import Progress, Silent
 from datainf.scores import Scores
 from datainf.store import GradientStore
 from datainf.tasks import Task
+from datainf.tasks.text_to_image import caption
 
 TEXT_LIMIT = 2000
 """Characters of an example's text kept in top.jsonl."""
@@ -53,7 +56,7 @@ class Run:
     query: Examples
     train_losses: torch.Tensor
     query_losses: torch.Tensor
-    task: Task
+    describe: Callable[[Any], str]
 
 
 def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambda _: None) -> Run:
@@ -96,7 +99,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         blocks=config.blocks,
         progress=progress,
     )
-    finished = Run(scores, train, query, train_store.losses, query_store.losses, task)
+    finished = Run(scores, train, query, train_store.losses, query_store.losses, task.describe)
     # Only now: settings that were refused must not replace those of a finished run.
     config.save(settings)
     write_scores(scores, out)
@@ -119,14 +122,11 @@ def collect_stores(
     say(f"task: {task_name} ({first.why}){overrules}")
     for examples in sources.values():
         say(_found_columns(examples, config))
-    loaded = load_model(
-        config.model, config.adapter, task_name, device=config.device, dtype=config.dtype
-    )
-    task = make_task(task_name, loaded.tokenizer, config.max_length, config.max_target_length)
+    model, task = _load(config, task_name)
     stores = []
     for folder, examples in sources.items():
         store = collect(
-            loaded.model,
+            model,
             examples,
             task,
             out=folder,
@@ -135,9 +135,26 @@ def collect_stores(
             notes={"source": examples.source, "source_digest": examples.digest},
             progress=progress,
         )
-        say(_collected(store, task.for_model(loaded.model)))
+        say(_collected(store, task.for_model(model)))
         stores.append(store)
     return task, stores
+
+
+def _load(config: RunConfig, name: TaskName) -> tuple[nn.Module, Task]:
+    """The model, and the task that reads through its tokenizer, image processor or pipeline."""
+    options = config.task_options
+    if name != "text-to-image":
+        loaded = load_model(
+            config.model, config.adapter, name, device=config.device, dtype=config.dtype
+        )
+        return loaded.model, make_task(name, loaded.tokenizer, options)
+    found = load_pipeline(
+        config.model or base_of(config.adapter),
+        config.adapter,
+        device=config.device,
+        dtype=config.dtype,
+    )
+    return found.model, make_task(name, found.pipeline, options | {"noise_seed": config.seed})
 
 
 def _found_columns(examples: Examples, config: RunConfig) -> str:
@@ -177,7 +194,7 @@ def write_top(finished: Run, path: Path, k: int) -> None:
         line = {
             "query_id": identifier,
             "query_row": row,
-            "query": describe(finished.task, finished.query, row),
+            "query": describe(finished.describe, finished.query, row),
             "loss": float(finished.query_losses[row]),
             "helpful": entries(finished, row, k, largest=True),
             "harmful": entries(finished, row, k, largest=False),
@@ -196,15 +213,15 @@ def entries(finished: Run, query: int | None, k: int, *, largest: bool) -> list[
             "score": float(values[position]),
             "loss": float(finished.train_losses[position]),
             "where": finished.train.where(position),
-            "text": describe(finished.task, finished.train, position),
+            "text": describe(finished.describe, finished.train, position),
         }
         for position in finished.scores.top_positions(query, k, largest=largest)
     ]
 
 
-def describe(task: Task, examples: Examples, row: int) -> str:
+def describe(in_words: Callable[[Any], str], examples: Examples, row: int) -> str:
     """An example in words, cut to `TEXT_LIMIT` characters."""
-    text = task.describe(examples[row])
+    text = in_words(examples[row])
     return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + "…"
 
 
@@ -243,16 +260,18 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
         examples[1],
         stores[0].losses,
         stores[1].losses,
-        _describing_task(task_name, examples, config),
+        _in_words(task_name, examples, config),
     )
 
 
-def _describing_task(name: TaskName, examples: list[Examples], config: RunConfig) -> Task:
-    """A task that can describe rows; a tokenizer is loaded only where rows are token ids."""
+def _in_words(name: TaskName, examples: list[Examples], config: RunConfig) -> Callable[[Any], str]:
+    """How a task describes rows; a tokenizer is loaded only where rows are token ids."""
+    if name == "text-to-image":  # the task needs a pipeline, and captions do not
+        return caption
     reader = None
     if any("input_ids" in data.columns for data in examples):
         try:
             reader = load_reader(name, config.model or base_of(config.adapter), config.adapter)
         except DatainfError as error:
             raise InputError(f"the rows are token ids, and {error.message}") from None
-    return make_task(name, reader, None)
+    return make_task(name, reader).describe

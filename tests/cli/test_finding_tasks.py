@@ -144,7 +144,7 @@ def test_attribute_needs_no_more_than_adapter_and_data(name, datainf, tmp_path):
     heads = TINY[name].head or []
     assert all(any(head in block.name for block in store.index.blocks) for head in heads)
     loaded = load_model(None, str(adapter), TINY[name].task)
-    task = make_task(TINY[name].task, loaded.tokenizer, None).for_model(loaded.model)
+    task = make_task(TINY[name].task, loaded.tokenizer).for_model(loaded.model)
     with torch.no_grad():
         own = [float(loaded.model(**task.collate([row])).loss) for row in load(data)]
     assert store.losses.tolist() == pytest.approx(own, rel=1e-5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ from datainf.runs import run
 SHOWN_QUERIES = 10
 
 
-@o.with_column_options
+@o.with_shared_options
 def attribute(
     model: o.Model = None,
     adapter: o.Adapter = None,
@@ -50,8 +50,6 @@ def attribute(
     device: o.Device = None,
     dtype: o.Dtype = None,
     batch_tokens: o.BatchTokens = None,
-    max_length: o.MaxLength = None,
-    max_target_length: o.MaxTargetLength = None,
     seed: o.Seed = None,
     train_split: Annotated[
         str | None, typer.Option(help="Split of --train.", rich_help_panel=o.DATA_PANEL)
@@ -67,7 +65,7 @@ def attribute(
         int | None, typer.Option(help="Take the first queries only.", rich_help_panel=o.DATA_PANEL)
     ] = None,
     *,
-    columns: dict[str, str],
+    shared: dict[str, Any],
 ) -> None:
     """Which training examples made the model say this? Data and adapter in, ranked examples out.
 
@@ -76,10 +74,10 @@ def attribute(
     Positive scores are helpful, negative ones harmful. Killed, the same command goes on from
     where it was.
     """
-    own = {name: v for name, v in locals().items() if name not in ("config", "columns")}
+    own = {name: v for name, v in locals().items() if name not in ("config", "shared")}
     known = {} if config is None else read_config(config)
     settings = RunConfig.from_values(
-        {**known, **o.given(own), **columns}, "attribute" if config is None else str(config)
+        {**known, **o.given(own), **shared}, "attribute" if config is None else str(config)
     )
     with progress() as bars:
         finished = run(settings, progress=bars, say=say)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +15,7 @@ from datainf.models import candidates
 from datainf.runs import collect_stores
 
 
-@o.with_column_options
+@o.with_shared_options
 def collect(
     data: Annotated[str, typer.Option(help=f"Data: {o.DATA}.", show_default=False)],
     out: Annotated[str, typer.Option(help="Folder of the store.", show_default=False)],
@@ -26,8 +26,6 @@ def collect(
     device: o.Device = None,
     dtype: o.Dtype = None,
     batch_tokens: o.BatchTokens = None,
-    max_length: o.MaxLength = None,
-    max_target_length: o.MaxTargetLength = None,
     seed: o.Seed = None,
     split: Annotated[
         str | None, typer.Option(help="Split of --data.", rich_help_panel=o.DATA_PANEL)
@@ -36,14 +34,14 @@ def collect(
         int | None, typer.Option(help="Take the first rows only.", rich_help_panel=o.DATA_PANEL)
     ] = None,
     *,
-    columns: dict[str, str],
+    shared: dict[str, Any],
 ) -> None:
     """Collect the per-example gradients of a data set into a store, for `datainf score`.
 
     Killed, the same command goes on from its last finished shard.
     """
-    own = {name: value for name, value in locals().items() if name != "columns"}
-    values = o.given(own) | columns
+    own = {name: value for name, value in locals().items() if name != "shared"}
+    values = o.given(own) | shared
     source, rows, part = values.pop("data"), values.pop("limit", None), values.pop("split", None)
     settings = RunConfig.from_values({**values, "train": source, "query": source}, "collect")
     examples = load(

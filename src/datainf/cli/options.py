@@ -19,6 +19,7 @@ DATA = (
 DATA_PANEL = "Data"
 MODEL_PANEL = "Model and gradients"
 METHOD_PANEL = "Method"
+TASK_PANEL = "Task"
 
 Model = Annotated[
     str | None,
@@ -70,20 +71,6 @@ BatchTokens = Annotated[
     int | None,
     typer.Option(
         help="Most tokens of a batch, padding counted; halved if memory runs out. (default 4096)",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-MaxLength = Annotated[
-    int | None,
-    typer.Option(
-        help="Cut examples to this many tokens (seq2seq: sources); by default the model's limit.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-MaxTargetLength = Annotated[
-    int | None,
-    typer.Option(
-        help="Cut the targets of seq2seq to this many tokens; by default the model's limit.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -150,34 +137,52 @@ PART_HELP = {
 """What each part of `data.Columns` is, for --help."""
 
 
-def with_column_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with an option for each part of `data.Columns`, --text-column and so on; it gets
-    those that were given as its argument `columns`, setting → column."""
+TASK_HELP: dict[str, tuple[type, str]] = {
+    "max_length": (
+        int, "Cut examples to this many tokens (seq2seq: sources); by default the model's limit."),
+    "max_target_length": (
+        int, "Cut the targets of seq2seq to this many tokens; by default the model's limit."),
+    "beta": (float, "β of a preference's loss. (default 0.1)"),
+    "preference_loss": (str, "sigmoid (DPO), ipo or hinge. (default sigmoid)"),
+    "resolution": (int, "Side of text-to-image's pictures in pixels; by default the model's own."),
+    "timesteps": (
+        str, "Of text-to-image: how many, evenly spaced, or which, 25,225,425. (default 6)"),
+    "timestep_gradients": (
+        str, "mean, or concatenate: one timestep's gradient beside another's. (default mean)"),
+    "timestep_weighting": (
+        str, "none, snr (min-SNR) or, for flow matching, sigma_sqrt or cosmap. (default none)"),
+}  # fmt: skip
+"""Of the settings of tasks: what they are, for --help."""
+
+
+def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options of tasks, and one for each part of `data.Columns`, --text-column
+    and so on; it gets those that were given as its argument `shared`, setting → value."""
 
     @functools.wraps(command)
     def wrapped(**options: Any) -> None:
-        columns = {name: options.pop(name) for name in _COLUMN_OPTIONS}
-        command(**options, columns=given(columns))
+        shared = {name: options.pop(name) for name in _SHARED}
+        command(**options, shared=given(shared))
 
     signature = inspect.signature(command, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.name != "columns"]
+    own = [p for p in signature.parameters.values() if p.name != "shared"]
     made = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in _COLUMN_OPTIONS.items()
+        for name, annotation in _SHARED.items()
     ]
     vars(wrapped)["__signature__"] = signature.replace(parameters=[*own, *made])
     wrapped.__annotations__ = {p.name: p.annotation for p in [*own, *made]}
     return wrapped
 
 
-def _column_option(part: str) -> Any:
-    option = typer.Option(
-        help=f"Column that holds the {PART_HELP[part]}.", rich_help_panel=DATA_PANEL
-    )
-    return Annotated[str | None, option]
+def _option(kind: type, text: str, panel: str) -> Any:
+    return Annotated[kind | None, typer.Option(help=text, rich_help_panel=panel)]
 
 
-_COLUMN_OPTIONS = {f"{part}_column": _column_option(part) for part in PARTS}
+_SHARED = {name: _option(kind, text, TASK_PANEL) for name, (kind, text) in TASK_HELP.items()} | {
+    f"{part}_column": _option(str, f"Column that holds the {PART_HELP[part]}.", DATA_PANEL)
+    for part in PARTS
+}
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:

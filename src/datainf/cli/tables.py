@@ -18,7 +18,7 @@ TEXT = 300
 def print_query(out: Console, run: Run, row: int, k: int) -> None:
     """One query with its most helpful and most harmful training examples."""
     identifier = plain(str(run.scores.query_ids[row]))
-    text = plain(_one_line(describe(run.task, run.query, row)), TEXT)
+    text = plain(_one_line(describe(run.describe, run.query, row)), TEXT)
     loss = float(run.query_losses[row])
     out.print(f"\n[bold]query {escape(identifier)}[/] (loss {loss:.3f})  {escape(text)}")
     _print_ends(out, run, row, k)

@@ -178,10 +178,7 @@ class TextToImage(Task):
             return self._denoise(module, latents, conditions)
 
     def describe(self, example: Mapping[str, Any]) -> str:
-        image = example.get("image")
-        path = image.get("path") if isinstance(image, Mapping) else image
-        file = f" ({Path(path).name})" if isinstance(path, str | Path) else ""
-        return f"{example.get('text', '')}{file}"
+        return caption(example)
 
     def length(self, example: Any) -> int:  # noqa: ARG002 - all images are of one size
         """The latents' positions, as the denoiser sees them, over all timesteps."""
@@ -254,6 +251,14 @@ class TextToImage(Task):
         with quiet(), torch.set_grad_enabled(torch.is_grad_enabled() and learn):
             device = batch["pixel_values"].device
             return self.denoiser.conditions(list(batch["text"]), batch["sizes"], device)
+
+
+def caption(example: Mapping[str, Any]) -> str:
+    """An example in words: its text, and its image's file if that is known."""
+    image = example.get("image")
+    path = image.get("path") if isinstance(image, Mapping) else image
+    file = f" ({Path(path).name})" if isinstance(path, str | Path) else ""
+    return f"{example.get('text', '')}{file}"
 
 
 def _over(values: Tensor, like: Tensor) -> Tensor:
