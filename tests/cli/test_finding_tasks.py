@@ -29,6 +29,7 @@ from tiny_models import (
     tiny_base,
     tiny_lora,
 )
+from tiny_pipelines import ATTENTION, add_lora, make_examples, make_pipeline
 
 
 @pytest.fixture
@@ -259,3 +260,53 @@ def test_nonsense_names_file_and_row(name, row, message, datainf, tmp_path):
     assert "train.jsonl, row 0 (line 1): " in err
     assert message in err
     assert "Traceback" not in err
+
+
+def test_preference_pairs_by_the_command_line(datainf, tmp_path, saved_llama):
+    _, adapter = saved_llama
+    rows = [{"prompt": t, "chosen": TEXTS[-i], "rejected": t[::-1]} for i, t in enumerate(TEXTS)]
+    data = write_rows(tmp_path / "pairs.jsonl", rows)
+    run = tmp_path / "run"
+    code, out, err = datainf("attribute", "--adapter", adapter, "--train", data, "--query", data,
+                             "--out", run, "--beta", 0.3, "--preference-loss", "ipo")  # fmt: skip
+    assert code == 0, err
+    assert "task: preference" in err
+    assert "most helpful" in out
+    settings = GradientStore.open(run / "train").index.task
+    assert (settings["beta"], settings["loss"]) == (0.3, "ipo")
+    code, _, err = datainf("attribute", "--adapter", adapter, "--train", data, "--query", data,
+                           "--out", run, "--timesteps", "3")  # fmt: skip
+    assert code == 1
+    assert "preference has no timesteps" in err
+
+
+def test_pictures_by_the_command_line(datainf, tmp_path):
+    pipeline = make_pipeline("sd1")
+    pipeline.save_pretrained(tmp_path / "base")
+    unet = add_lora(pipeline.unet, ATTENTION)
+    unet.save_pretrained(tmp_path / "adapter")
+    rows = []
+    for i, example in enumerate(make_examples(6)):
+        example["image"].save(tmp_path / f"{i}.png")
+        rows.append({"image": f"{i}.png", "caption": example["text"]})
+    data, run = write_rows(tmp_path / "train.jsonl", rows), tmp_path / "run"
+    said = ("attribute", "--model", tmp_path / "base", "--adapter", tmp_path / "adapter",
+            "--train", data, "--query", data, "--query-limit", 2)  # fmt: skip
+    code, out, err = datainf(*said, "--out", run, "--timesteps", 2, "--seed", 5)
+    assert code == 0, err
+    assert "task: text-to-image" in err
+    assert "0.png" in out
+    store = GradientStore.open(run / "train")
+    assert (len(store.index.task["timesteps"]), store.index.task["seed"]) == (2, 5)
+    code, out, _ = datainf("top", run, "--query", 1)
+    assert code == 0
+    assert "1.png" in out
+    other = tmp_path / "concatenated"
+    code, _, err = datainf(*said, "--out", other, "--timesteps", "25,525",
+                           "--timestep-gradients", "concatenate")  # fmt: skip
+    assert code == 0, err
+    blocks = GradientStore.open(other / "train").index.blocks
+    assert all(b.width == 2 * a.width for a, b in zip(store.index.blocks, blocks, strict=True))
+    code, _, err = datainf(*said, "--out", tmp_path / "x", "--timesteps", "two")
+    assert code == 1
+    assert "how many, 6, or which" in err
