@@ -1,5 +1,6 @@
 """Per-example gradients: rules by kind of module, capture, the start-up check, collection."""
 
+import datainf.gradients.added_weights  # noqa: F401 - registers its rule
 from datainf.gradients.capture import BatchGradients, GradientCapture
 from datainf.gradients.collect import collect
 from datainf.gradients.rules import rule

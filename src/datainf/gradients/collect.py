@@ -282,7 +282,6 @@ class _Run:
 
     def shard(self, store: StoreWriter, rows: range, advance: Callable[[int], None]) -> None:
         """Collect one shard, its rows in the order of the data set, and append it."""
-        examples = self._examples(rows)
         buffers = {
             block.name: torch.empty((len(rows), block.width), dtype=store.index.torch_dtype)
             for block in store.index.blocks
@@ -294,7 +293,7 @@ class _Run:
         while todo:
             positions = todo.pop()
             try:
-                found, gradients = self._batch([examples[p] for p in positions])
+                found, gradients = self._batch([rows[p] for p in positions])
             except Exception as error:
                 if len(positions) == 1 or not should_reduce_batch_size(error):
                     raise
@@ -309,11 +308,11 @@ class _Run:
             advance(len(positions))
         store.append(buffers, self.survey.ids[rows.start : rows.stop], losses)
 
-    def _batch(self, examples: list[Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        result = self.gradients(examples)
+    def _batch(self, rows: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        result = self.gradients(self._examples(rows))
         return result.losses.cpu(), {name: g.cpu() for name, g in result.gradients.items()}
 
-    def _examples(self, rows: range) -> list[Any]:
+    def _examples(self, rows: Sequence[int]) -> list[Any]:
         return [_encode(self.task, self.dataset[row], self.dataset, row) for row in rows]
 
     def _name(self, row: int) -> str:

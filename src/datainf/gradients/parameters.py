@@ -41,8 +41,8 @@ class Site:
 
     @cached_property
     def rule(self) -> Rule | None:
-        """The module's rule, if it has one; it knows the module's own parameters alone."""
-        return rule_of(self.module) if not any("." in local for local in self.blocks) else None
+        """The module's rule for these parameters, if it has one."""
+        return rule_of(self.module, self.blocks)
 
 
 def select(model: nn.Module, trainable: str | None = None) -> dict[str, nn.Parameter]:

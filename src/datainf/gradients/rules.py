@@ -15,7 +15,7 @@ is never needed for a right result, only for a fast one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -27,24 +27,32 @@ Rule = Callable[[nn.Module, Tensor, Tensor, frozenset[str]], Mapping[str, Tensor
 better."""
 
 _RULES: dict[type[nn.Module], Rule] = {}
+_BY_NAME: dict[str, Rule] = {}
 
 
-def rule(*kinds: type[nn.Module]) -> Callable[[Rule], Rule]:
-    """Register the rule of a kind of module, or of several."""
+def rule(*kinds: type[nn.Module] | str) -> Callable[[Rule], Rule]:
+    """Register the rule of a kind of module, or of several; by full name ("peft.tuners.…") where
+    importing the kind takes long. A kind that is named keeps its parameters in containers, and
+    its rule knows them by their dotted names."""
 
     def register(function: Rule) -> Rule:
         for kind in kinds:
-            _RULES[kind] = function
+            if isinstance(kind, str):
+                _BY_NAME[kind] = function
+            else:
+                _RULES[kind] = function
         return function
 
     return register
 
 
-def rule_of(module: nn.Module) -> Rule | None:
-    """The rule for a module, None if there is none.
+def rule_of(module: nn.Module, parameters: Iterable[str] = ()) -> Rule | None:
+    """The rule for a module and parameters below it, None if there is none.
 
     A subclass has its parent's rule only while it has its parent's forward too.
     """
+    if any("." in name for name in parameters):
+        return _BY_NAME.get(f"{type(module).__module__}.{type(module).__qualname__}")
     for kind, function in _RULES.items():
         if isinstance(module, kind) and type(module).forward is kind.forward:
             return function
