@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from datainf.errors import CoverageError
 from datainf.gradients.parameters import sites
-from datainf.gradients.tap import Sink, tap
+from datainf.gradients.tap import Calls, Sink, tap
 from datainf.tasks import Task
 
 LOSS_SCALES = (2.0**12, 2.0**6, 1.0)
@@ -66,7 +66,7 @@ class GradientCapture:
         """Those whose modules are run again for one example after another."""
         self.copying = False
         """Whether taps copy, for a model that changes its modules' outputs in place."""
-        self._calls: dict[str, list[bool]] = {}
+        self._calls: Calls = {}
 
     def __call__(self, task: Task, batch: Any, size: int) -> BatchGradients:
         """Gradients of a batch of `size` examples, already on the model's device.

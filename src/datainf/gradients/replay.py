@@ -49,7 +49,7 @@ class Call:
         leaves, self._spec = tree_flatten((args, dict(kwargs)))
         self._constants = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        self._outputs = list(outputs)
+        self.outputs = list(outputs)
         self.tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         self.by_row = [t.dim() > 0 and len(t) == rows for t in self.tensors]
         if known is not None and len(known) == len(self.by_row):
@@ -69,10 +69,10 @@ class Call:
         args, kwargs = tree_unflatten(leaves, self._spec)
         return args, kwargs
 
-    def outputs(self, result: Any) -> list[Tensor]:
+    def outputs_of(self, result: Any) -> list[Tensor]:
         """The outputs by row, of what the module returned."""
         leaves = tree_flatten(result)[0]
-        return [leaves[place] for place in self._outputs]
+        return [leaves[place] for place in self.outputs]
 
 
 def replay(
@@ -159,7 +159,7 @@ class _Again:
         result = torch.func.functional_call(
             self.module, replaced, args, kwargs, tie_weights=False
         )  # tied parameters have an entry each
-        return self.call.outputs(result)
+        return self.call.outputs_of(result)
 
 
 def _float(gradient: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from datainf.errors import CoverageError
 from datainf.gradients.parameters import Site
 from datainf.gradients.replay import Call, InseparableError, replay
 
+Calls = dict[tuple[str, int], tuple[list[int], list[bool]]]
+
 TAKE_ALONE = (
     "allow the fallback, which takes each example alone; or leave the parameter out with "
     "--trainable"
@@ -44,7 +46,8 @@ class Sink:
 
     size: examples of the batch; parts: rows an example, at most; concatenate: whether an
     example's parts stay apart; scale: what the loss was multiplied by;
-    copying: whether taps copy what they pass; calls: see `Call`; looped:
+    copying: whether taps copy what they pass; calls: which outputs
+    and inputs of a site had a row an example, by its name and number of outputs; looped:
     the sites that no vmap can follow, known from pass to pass.
     """
 
@@ -53,7 +56,7 @@ class Sink:
     concatenate: bool
     scale: float
     copying: bool
-    calls: dict[str, list[bool]]
+    calls: Calls
     looped: set[str]
     anchor: Tensor = field(default_factory=lambda: torch.zeros((), requires_grad=True))
     gradients: dict[str, Tensor] = field(default_factory=dict)
@@ -132,10 +135,10 @@ def tap(
         args, kwargs = (args or tuple(kwargs.values()))[:1], {}
     leaves, spec = tree_flatten(output)
     places = [i for i, leaf in enumerate(leaves) if _is_differentiable(leaf)]
-    by_row = _by_row(leaves, places, sink)
     try:
-        call = _call(site, sink, args, kwargs, leaves, by_row)
-        _tap_places(site, sink, call, leaves, by_row)
+        call = _call(site, sink, args, kwargs, leaves, places)
+        by_row = call.outputs
+        _tap_places(site, sink, call, leaves)
         why = "gives something else beside its rows,"
     except InseparableError as error:
         why, by_row = str(error), []
@@ -145,6 +148,31 @@ def tap(
     return tree_unflatten(leaves, spec)
 
 
+def _call(
+    site: Site,
+    sink: Sink,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    leaves: list[Any],
+    places: list[int],
+) -> Call:
+    by_row = _by_row(leaves, places, sink)
+    if not by_row:
+        raise InseparableError(f"gives {_shapes(leaves)}")
+    # What had a row an example before has one now, and nothing else that happens to be as long.
+    # In a batch of one, everything has one row.
+    key, rows = (site.name, len(leaves)), len(leaves[by_row[0]])
+    outputs, inputs = sink.calls.get(key, (by_row, None)) if rows > 1 else (by_row, None)
+    if not set(outputs) <= set(by_row):
+        raise InseparableError(f"gives {_shapes(leaves)}")
+    call = Call(args, kwargs, rows, outputs, inputs)
+    if not any(call.by_row):
+        raise InseparableError(f"sees {_shapes(call.tensors)}")
+    if site.rule is None and rows > 1:
+        sink.calls[key] = (call.outputs, call.by_row)
+    return call
+
+
 def _by_row(leaves: list[Any], places: list[int], sink: Sink) -> list[int]:
     """The outputs that have as many rows as the first that has a row an example."""
     rows = [len(leaves[i]) if leaves[i].dim() else 0 for i in places]
@@ -152,31 +180,16 @@ def _by_row(leaves: list[Any], places: list[int], sink: Sink) -> list[int]:
     return [i for i, n in zip(places, rows, strict=True) if n == first]
 
 
-def _call(
-    site: Site,
-    sink: Sink,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    leaves: list[Any],
-    by_row: list[int],
-) -> Call:
-    if not by_row:
-        shapes = [list(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
-        raise InseparableError(f"gives {' and '.join(map(str, shapes[:2])) or 'no tensor'}")
-    call = Call(args, kwargs, len(leaves[by_row[0]]), by_row, sink.calls.get(site.name))
-    if not any(call.by_row):
-        shapes = [list(tensor.shape) for tensor in call.tensors]
-        raise InseparableError(f"sees {' and '.join(map(str, shapes[:2])) or 'no tensor'}")
-    if site.rule is None:
-        sink.calls[site.name] = call.by_row
-    return call
+def _shapes(leaves: list[Any]) -> str:
+    shapes = [str(list(leaf.shape)) for leaf in leaves if isinstance(leaf, Tensor)]
+    return " and ".join(shapes[:2]) or "no tensor"
 
 
-def _tap_places(site: Site, sink: Sink, call: Call, leaves: list[Any], by_row: list[int]) -> None:
-    outputs = [leaves[i] for i in by_row]
+def _tap_places(site: Site, sink: Sink, call: Call, leaves: list[Any]) -> None:
+    outputs = [leaves[i] for i in call.outputs]
     inputs = [tensor.detach() for tensor in call.tensors]
     tapped = _Tap.apply(sink.anchor, site, call, sink, len(outputs), *outputs, *inputs)  # type: ignore[no-untyped-call]
-    for i, leaf in zip(by_row, tapped, strict=True):
+    for i, leaf in zip(call.outputs, tapped, strict=True):
         leaves[i] = leaf
 
 

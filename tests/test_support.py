@@ -1,0 +1,69 @@
+"""Every cell of docs/support.md does what it says, measured against one-at-a-time autograd."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+from support import ADAPTERS, BASES, EXACT, allowed, try_out
+
+PAGE = (Path(__file__).parents[1] / "docs" / "support.md").read_text(encoding="utf-8")
+
+
+def cells():
+    """(adapter, base) → fast, fallback or not possible, and the number of the reason."""
+    rows = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| ")]
+    header, *body = rows
+    assert header[1:] == [f"{base.title}, {base.task}" for base in BASES.values()]
+    return {
+        (adapter, base): re.fullmatch(r"(fast|fallback|not possible)(?: \[(\d+)\])?", cell).groups()
+        for adapter, *found in body
+        for base, cell in zip(BASES, found, strict=True)
+    }
+
+
+CELLS = cells()
+
+
+def test_the_table_has_a_reason_wherever_it_is_not_fast():
+    assert CELLS.keys() == {(adapter, base) for adapter in ADAPTERS for base in BASES}
+    reasons = set(re.findall(r"^(\d+)\. ", PAGE, re.MULTILINE))
+    assert {number for _, number in CELLS.values() if number} == reasons
+    assert all((status == "fast") == (number is None) for status, number in CELLS.values())
+
+
+def test_no_adapter_of_peft_is_missing():
+    """A new one of peft's makes this fail: it wants a row in the table."""
+    known = Path(__file__).with_name("support.py").read_text(encoding="utf-8")
+    kinds = {config.__name__ for config in PEFT_TYPE_TO_CONFIG_MAPPING.values()}
+    assert not {kind for kind in kinds if kind not in known}
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize("base", BASES)
+def test_cell(adapter, base):
+    outcome = try_out(adapter, BASES[base])
+    assert outcome.status == CELLS[adapter, base][0], outcome.why
+    assert outcome.error <= allowed(adapter, base)
+
+
+ON_FLOAT64 = [a for a in ADAPTERS if CELLS[a, "llama"][0] != "not possible" and a != "AdaMSS"]
+"""AdaMSS computes in float32 whatever the model's dtype."""
+
+
+@pytest.mark.parametrize("adapter", ON_FLOAT64)
+def test_what_float32_rounds_float64_does_not(adapter):
+    outcome = try_out(adapter, BASES["llama"], torch.float64, sizes=[3])
+    assert outcome.status == CELLS[adapter, "llama"][0], outcome.why
+    assert outcome.error <= EXACT
+
+
+@pytest.mark.parametrize("base", [b for b in BASES if BASES[b].task != "text-to-image"])
+def test_every_base_in_float64(base):
+    outcome = try_out("LoRA", BASES[base], torch.float64, sizes=[3])
+    assert outcome.status == "fast", outcome.why
+    assert outcome.error <= EXACT
