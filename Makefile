@@ -1,29 +1,38 @@
 # Every target makes its own environment in .venv; nothing else needs installing first.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint unit bench clean
+.PHONY: demo test support lint unit bench clean
 
 demo: .venv/installed  ## the main job on an embedded default; no network after the install
 	$(BIN)/datainf demo
 
 test: lint unit  ## what CI runs
 
-lint: .venv/installed
+support: .venv/tested  ## docs/support.md: every adapter on every base and task, by trying it
+	$(BIN)/python scripts/support_table.py
+
+lint: .venv/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: .venv/installed
+unit: .venv/tested
 	$(BIN)/pytest -n 2 -q
 
-bench: .venv/installed  ## needs data: make bench SST2=folder GSM8K=folder; see benchmarks/README.md
+bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder EMOJI=folder; see benchmarks/README.md
 	$(BIN)/python benchmarks/sst2.py --data $(SST2)
 	$(BIN)/python benchmarks/gsm8k.py --data $(GSM8K)
+	$(BIN)/python benchmarks/emoji.py --data $(EMOJI)
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e .
+	touch $@
+
+.venv/tested: .venv/installed
+	$(INSTALL) -e '.[dev]'
 	touch $@
 
 clean:

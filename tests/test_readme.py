@@ -7,10 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+import transformers
 import typer.main
 
 import datainf
-from conftest import make_model, make_rows
+from conftest import TEXTS, make_model, make_rows
 from datainf.cli import app
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -21,6 +22,17 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+def make_trainer(tokenizer, folder):
+    rows = [dict(tokenizer(text)) for text in TEXTS]
+    arguments = transformers.TrainingArguments(
+        folder / "trainer", use_cpu=True, report_to=[], remove_unused_columns=False
+    )
+    collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=False)
+    return transformers.Trainer(
+        make_model("llama"), arguments, collator, train_dataset=rows, eval_dataset=rows[:2]
+    )
+
+
 def test_the_python_runs_from_top_to_bottom(tokenizer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = make_rows("llama")
@@ -29,11 +41,13 @@ def test_the_python_runs_from_top_to_bottom(tokenizer, tmp_path, monkeypatch):
         "tokenizer": tokenizer,
         "train_rows": rows,
         "query_rows": rows[:2],
+        "trainer": make_trainer(tokenizer, tmp_path),
     }
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     for code in blocks("python"):
         exec(code, names)
     assert names["scores"].shape == (2, 6)
+    assert [len(names["train"]), len(names["query"])] == [6, 2]  # the trainer's, by then
     assert names["suspicion"].shape == (6,)
     task = names["task"]
     assert isinstance(task, datainf.tasks.Custom)

@@ -51,18 +51,22 @@ def test_cell(adapter, base):
     assert outcome.error <= allowed(adapter, base)
 
 
-ON_FLOAT64 = [a for a in ADAPTERS if CELLS[a, "llama"][0] != "not possible" and a != "AdaMSS"]
-"""AdaMSS computes in float32 whatever the model's dtype."""
+IN_FLOAT32 = {"AdaMSS", "DEFT"}
+"""Adapters that compute in float32 whatever the model's dtype."""
 
 
-@pytest.mark.parametrize("adapter", ON_FLOAT64)
+@pytest.mark.parametrize("adapter", [a for a in ADAPTERS if a not in IN_FLOAT32])
 def test_what_float32_rounds_float64_does_not(adapter):
     outcome = try_out(adapter, BASES["llama"], torch.float64, sizes=[3])
-    assert outcome.status == CELLS[adapter, "llama"][0], outcome.why
+    assert (outcome.status == "not possible") == (CELLS[adapter, "llama"][0] == "not possible")
     assert outcome.error <= EXACT
 
 
-@pytest.mark.parametrize("base", [b for b in BASES if BASES[b].task != "text-to-image"])
+TEXT = [name for name, base in BASES.items() if base.task != "text-to-image" and name != "moe"]
+"""Pipelines have tests of their own; torch multiplies no experts in float64."""
+
+
+@pytest.mark.parametrize("base", TEXT)
 def test_every_base_in_float64(base):
     outcome = try_out("LoRA", BASES[base], torch.float64, sizes=[3])
     assert outcome.status == "fast", outcome.why
