@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,24 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_rows, write_rows
 from datainf import GradientStore, Scores, attribute, collect, tasks
-from datainf.cli import app, main
+from datainf.cli import app
 from datainf.models import load_model
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
-
-
-@pytest.fixture
-def datainf(capsys, monkeypatch):
-    """Run the program: datainf("top", …) → (exit code, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["datainf", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from PIL import Image
 
 from conftest import TEXTS, make_tokenizer, write_rows
 from datainf import GradientStore, Scores
-from datainf.cli import main
 from datainf.data import load
 from datainf.errors import ModelError
 from datainf.models import load_model, make_task
@@ -33,15 +31,12 @@ from tiny_pipelines import ATTENTION, add_lora, make_examples, make_pipeline
 
 
 @pytest.fixture
-def datainf(capsys, monkeypatch):
-    """Run the program → (exit code, stdout, stderr with its line breaks taken out)."""
+def datainf(datainf):
+    """The program, its messages without their line breaks."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["datainf", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, " ".join(captured.err.split())
+        code, out, err = datainf(*arguments)
+        return code, out, " ".join(err.split())
 
     return call
 

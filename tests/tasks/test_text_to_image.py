@@ -14,7 +14,14 @@ from diffusers.training_utils import compute_loss_weighting_for_sd3, compute_snr
 from PIL import Image
 from torch import nn
 
-from datainf.errors import CoverageError, DataError, ModelError, OptionError, StoreMismatchError
+from datainf.errors import (
+    CoverageError,
+    DataError,
+    InputError,
+    ModelError,
+    OptionError,
+    StoreMismatchError,
+)
 from datainf.gradients.collect import collect
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
@@ -375,7 +382,7 @@ def test_images_in_every_form_encode_alike(tmp_path):
 
 def test_pillow_is_asked_for_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ModelError, match="needs pillow") as caught:
+    with pytest.raises(InputError, match="needs pillow") as caught:
         task_for("sd1").encode({"image": "image.png", "text": "x"})
     assert "datainf[diffusion]" in caught.value.remedy
 

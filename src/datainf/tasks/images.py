@@ -61,7 +61,7 @@ def _opened(value: Any) -> Any:
         if not Path(value).is_file():
             raise FileNotFoundError("there is no such file")
         return pillow.Image.open(value)
-    raise ValueError(f"it is a {type(value).__name__}")
+    raise ValueError(f"it is of type {type(value).__name__}")
 
 
 class _Kept:

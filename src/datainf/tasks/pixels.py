@@ -5,17 +5,18 @@ The shorter side is resized to the resolution (Lanczos), the centre is cut out.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datainf.errors import DataError, ModelError
+from datainf.errors import DataError
+from datainf.tasks.images import open_image
+
+LANCZOS = 1
+"""`PIL.Image.Resampling.LANCZOS`; pillow is imported where an image is opened."""
 
 
 @dataclass(frozen=True)
@@ -34,27 +35,14 @@ def read_image(image: Any, resolution: int) -> Pixels:
     A transparent image loses its alpha channel, as in diffusers' scripts: what is then seen is
     the colour under it.
 
-    Raises `DataError` for what cannot be read; `ModelError` where pillow is not installed.
+    Raises `DataError` for what cannot be read; `InputError` where pillow is not installed.
     """
-    try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        raise ModelError(
-            "reading images needs pillow", remedy="pip install 'datainf[diffusion]'"
-        ) from None
-    try:
-        opened = image if isinstance(image, Image.Image) else Image.open(_source(image))
-        upright = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"the image {_name(image)} cannot be read: {error}",
-            remedy="a whole PNG, JPEG or other file that pillow reads, or leave the row out",
-        ) from None
+    upright = open_image(image)
     width, height = upright.size
     scale = resolution / min(width, height)
     size = (max(resolution, int(width * scale)), max(resolution, int(height * scale)))
     left, top = (round((side - resolution) / 2) for side in size)
-    resized = upright.resize(size, Image.Resampling.LANCZOS)
+    resized = upright.resize(size, LANCZOS)
     cut = resized.crop((left, top, left + resolution, top + resolution))
     values = torch.from_numpy(np.array(cut)).permute(2, 0, 1).contiguous()
     return Pixels(values, (height, width), (top, left))
@@ -83,18 +71,3 @@ def given_pixels(values: Any, resolution: int) -> Pixels:
 def as_floats(values: Tensor) -> Tensor:
     """uint8 in 0 … 255 → float32 in [-1, 1]; floats as they are."""
     return (values.float() / 255 - 0.5) / 0.5 if values.dtype == torch.uint8 else values
-
-
-def _source(image: Any) -> Any:
-    if isinstance(image, Mapping):
-        image = image.get("bytes") or image.get("path")
-    if isinstance(image, bytes):
-        return io.BytesIO(image)
-    if isinstance(image, str | Path):
-        return image
-    raise ValueError(f"it is of type {type(image).__name__}")
-
-
-def _name(image: Any) -> str:
-    name = image.get("path") if isinstance(image, Mapping) else image
-    return str(name) if isinstance(name, str | Path) else "in the row"

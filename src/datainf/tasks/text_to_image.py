@@ -21,6 +21,7 @@ from datainf.errors import DataError, ModelError, OptionError
 from datainf.fingerprint import digest, tokenizer_digest
 from datainf.tasks.base import TRUNCATED, Task
 from datainf.tasks.denoisers import Denoiser, find_denoiser
+from datainf.tasks.images import image_name
 from datainf.tasks.noise_schedule import NoiseSchedule, Weighting, noise_schedule, shared_noise
 from datainf.tasks.pipeline_parts import (
     TEXT_ENCODERS,
@@ -255,10 +256,8 @@ class TextToImage(Task):
 
 def caption(example: Mapping[str, Any]) -> str:
     """An example in words: its text, and its image's file if that is known."""
-    image = example.get("image")
-    path = image.get("path") if isinstance(image, Mapping) else image
-    file = f" ({Path(path).name})" if isinstance(path, str | Path) else ""
-    return f"{example.get('text', '')}{file}"
+    name = image_name(example.get("image"))
+    return f"{example.get('text', '')}" + ("" if name is None else f" ({Path(name).name})")
 
 
 def _over(values: Tensor, like: Tensor) -> Tensor:
