@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 
+import peft
 import pyarrow.parquet as pq
 import pytest
 import torch
+import transformers
 import typer.main
 import yaml
 from safetensors.torch import load_file, save_file
@@ -365,3 +367,19 @@ def test_interruption_says_that_work_is_kept(datainf, monkeypatch):
     code, _, err = datainf("inspect", ".")
     assert code == 130
     assert "Finished work is kept" in err
+
+
+def test_a_fallback_is_said_once(datainf, tmp_path, saved_llama):
+    base, _ = saved_llama
+    model = transformers.LlamaForCausalLM.from_pretrained(base)
+    config = peft.ShiraConfig(
+        task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], init_weights=False
+    )
+    peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    rows = write_rows(tmp_path / "rows.jsonl", [{"text": "to be"}, {"text": "or not"}])
+    code, _, err = datainf("attribute", "--adapter", tmp_path / "adapter", "--train", rows,
+                           "--query", rows, "--out", tmp_path / "run")  # fmt: skip
+    assert code == 0, err
+    assert err.count("note: ") == 1
+    assert "one example after another" in " ".join(err.split())
+    assert "Warning" not in err

@@ -13,8 +13,9 @@ import typer.core
 
 from datainf import __version__
 from datainf.cli import attribute, collect, demo, inspect, score, top
-from datainf.cli.console import error_console
+from datainf.cli.console import error_console, say
 from datainf.errors import DatainfError
+from datainf.gradients.engine import FallbackWarning
 
 
 class Program(typer.core.TyperGroup):
@@ -70,6 +71,7 @@ def _root(
 def main() -> None:
     """The entry point."""
     _quiet_libraries()
+    _say_our_warnings()
     app()
 
 
@@ -82,6 +84,20 @@ def _quiet_libraries() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", module="peft")  # models.py looks at those that matter
+
+
+def _say_our_warnings() -> None:
+    """Our own warnings, once each, as messages; others as they are."""
+    warnings.simplefilter("once", FallbackWarning)
+    show = warnings.showwarning
+
+    def shown(message: Any, category: type[Warning], *where: Any, **options: Any) -> None:
+        if issubclass(category, FallbackWarning):
+            say(f"note: {message}")
+        else:
+            show(message, category, *where, **options)
+
+    warnings.showwarning = shown
 
 
 if __name__ == "__main__":
