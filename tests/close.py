@@ -1,0 +1,58 @@
+"""How near the gradients of a batch are to those of its examples alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from datainf.gradients.engine import FallbackWarning, PerExample
+from datainf.gradients.evaluating import evaluating
+from datainf.gradients.parameters import select
+from datainf.gradients.verify import each_alone
+from datainf.tasks import Task
+from support import FLOOR, ORDER, SIZES
+
+Gradients = dict[str, torch.Tensor]
+
+
+def eight_mixed(rows: Sequence[Any]) -> list[Any]:
+    """Eight rows, short beside long."""
+    return [rows[i % len(rows)] for i in ORDER]
+
+
+def alone(model: nn.Module, task: Task, rows: Sequence[Any]) -> Gradients:
+    """Name → [rows, d_l], by plain autograd on one example after another."""
+    with evaluating(model):
+        device = next(model.parameters()).device
+        return each_alone(model, select(model), task, rows, device).gradients
+
+
+def batched(model: nn.Module, task: Task, rows: Sequence[Any], size: int) -> Gradients:
+    """Name → [rows, d_l] in batches of `size`, checked at their start, no fallback allowed."""
+    device = next(model.parameters()).device
+    engine = PerExample(model, select(model), task, device, fallback=False)
+    with evaluating(model), warnings.catch_warnings():
+        warnings.simplefilter("error", FallbackWarning)
+        engine.check(rows[:3])
+        parts = [engine(rows[i : i + size]).gradients for i in range(0, len(rows), size)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def error(found: Gradients, truth: Gradients) -> float:
+    """The worst of any block of any example, relative to the block's norm, or to 1 % of the
+    example's whole gradient if that is larger."""
+    floor = FLOOR * torch.cat([*truth.values()], dim=1).norm(dim=1).clamp_min(1e-30)
+    return max(
+        float(((found[n] - right).norm(dim=1) / right.norm(dim=1).clamp_min(floor)).max())
+        for n, right in truth.items()
+    )
+
+
+def worst_error(model: nn.Module, task: Task, rows: Sequence[Any]) -> float:
+    """In batches of one, three and eight, beside each example alone."""
+    truth = alone(model, task, rows)
+    return max(error(batched(model, task, rows, size), truth) for size in SIZES)
