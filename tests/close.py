@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -56,3 +57,22 @@ def worst_error(model: nn.Module, task: Task, rows: Sequence[Any]) -> float:
     """In batches of one, three and eight, beside each example alone."""
     truth = alone(model, task, rows)
     return max(error(batched(model, task, rows, size), truth) for size in SIZES)
+
+
+def worst_error_run_again(model: nn.Module, task: Task, rows: Sequence[Any], kind: str) -> float:
+    """The same where modules of a kind run again, one example after another, and say so; the rest
+    of the model goes in batches."""
+    chosen = select(model)
+    engine = PerExample(model, chosen, task, next(model.parameters()).device)
+    truth = alone(model, task, rows)
+    with evaluating(model):
+        with pytest.warns(FallbackWarning, match=f"{kind}.*run again"):
+            engine.check(rows[:3])
+        parts = {
+            size: [engine(rows[i : i + size]).gradients for i in range(0, len(rows), size)]
+            for size in SIZES
+        }
+    assert not engine.alone
+    return max(
+        error({n: torch.cat([p[n] for p in some]) for n in truth}, truth) for some in parts.values()
+    )

@@ -99,7 +99,7 @@ def test_a_layer_is_computed_again(tokenizer, tmp_path):
     model = make_model("llama")
     task, rows = tasks.CausalLM(tokenizer).for_model(model), make_rows("llama")
     layer, ran = model.base_model.model.model.layers[1], []
-    layer.mlp.register_forward_hook(lambda *_: ran.append(torch.is_grad_enabled()))
+    layer.mlp.register_forward_pre_hook(lambda *_: ran.append(torch.is_grad_enabled()))
     with evaluating(model):
         task.losses(model, task.collate(rows)).sum().backward()
     assert ran == [True]
