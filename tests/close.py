@@ -25,17 +25,22 @@ def eight_mixed(rows: Sequence[Any]) -> list[Any]:
     return [rows[i % len(rows)] for i in ORDER]
 
 
+def device_of(chosen: dict[str, nn.Parameter]) -> torch.device:
+    """Where batches go: to the first of the parameters, as in a collection."""
+    return next(iter(chosen.values())).device
+
+
 def alone(model: nn.Module, task: Task, rows: Sequence[Any]) -> Gradients:
     """Name → [rows, d_l], by plain autograd on one example after another."""
+    chosen = select(model)
     with evaluating(model):
-        device = next(model.parameters()).device
-        return each_alone(model, select(model), task, rows, device).gradients
+        return each_alone(model, chosen, task, rows, device_of(chosen)).gradients
 
 
 def batched(model: nn.Module, task: Task, rows: Sequence[Any], size: int) -> Gradients:
     """Name → [rows, d_l] in batches of `size`, checked at their start, no fallback allowed."""
-    device = next(model.parameters()).device
-    engine = PerExample(model, select(model), task, device, fallback=False)
+    chosen = select(model)
+    engine = PerExample(model, chosen, task, device_of(chosen), fallback=False)
     with evaluating(model), warnings.catch_warnings():
         warnings.simplefilter("error", FallbackWarning)
         engine.check(rows[:3])
@@ -63,7 +68,7 @@ def worst_error_run_again(model: nn.Module, task: Task, rows: Sequence[Any], kin
     """The same where modules of a kind run again, one example after another, and say so; the rest
     of the model goes in batches."""
     chosen = select(model)
-    engine = PerExample(model, chosen, task, next(model.parameters()).device)
+    engine = PerExample(model, chosen, task, device_of(chosen))
     truth = alone(model, task, rows)
     with evaluating(model):
         with pytest.warns(FallbackWarning, match=f"{kind}.*run again"):
