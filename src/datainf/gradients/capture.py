@@ -22,12 +22,9 @@ from torch import Tensor, nn
 
 from datainf.errors import CoverageError
 from datainf.gradients.parameters import sites
+from datainf.gradients.precision import loss_scales
 from datainf.gradients.tap import Calls, Sink, tap
 from datainf.tasks import Task
-
-LOSS_SCALES = (2.0**12, 2.0**6, 1.0)
-"""Tried in this order for a float16 model: gradients that are too small for float16 are lifted
-into its range, exactly, since these are powers of two; one that overflows is tried lower."""
 
 
 class LossShapeError(CoverageError):
@@ -122,12 +119,6 @@ def batch_losses(task: Task, model: nn.Module, batch: Any, size: int) -> Tensor:
             remedy="one loss an example, [batch]: no reduction over the batch",
         )
     return losses
-
-
-def loss_scales(model: nn.Module) -> tuple[float, ...]:
-    """What to multiply the loss by, to be tried in this order; only float16 needs any."""
-    half = any(parameter.dtype == torch.float16 for parameter in model.parameters())
-    return LOSS_SCALES if half else (1.0,)
 
 
 def _hooked(parameter: nn.Parameter, gradient: Tensor) -> Tensor:

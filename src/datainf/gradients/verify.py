@@ -11,25 +11,9 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from datainf.errors import VerificationError
-from datainf.gradients.capture import BatchGradients, batch_losses, loss_scales
+from datainf.gradients.capture import BatchGradients, batch_losses
+from datainf.gradients.precision import floor_of, loss_scales, tolerance_of
 from datainf.tasks import Task
-
-TOLERANCE = {
-    torch.float64: 1e-8,
-    torch.float32: 1e-3,
-    torch.bfloat16: 0.2,
-    torch.float16: 0.05,
-    torch.int8: 0.2,
-}
-"""Relative to a block's gradient norm. Wide enough for another order of summation in the model's
-dtype, far too narrow for a missed term, a mixed-up row or a padding token. Modules with int8
-weights round their inputs too, to steps that hang on the rest of the batch (LLM.int8's outliers).
-"""
-
-
-def tolerance_of(model: nn.Module) -> float:
-    """That of the model's coarsest dtype."""
-    return max((TOLERANCE.get(p.dtype, 1e-3) for p in model.parameters()), default=1e-3)
 
 
 def verify_losses(model: nn.Module, found: BatchGradients, truth: BatchGradients) -> None:
@@ -55,9 +39,9 @@ def differing(model: nn.Module, found: BatchGradients, truth: BatchGradients) ->
     totals = torch.stack([gradient.norm(dim=1) for gradient in truth.gradients.values()]).norm(
         dim=0
     )
-    # A block that is nothing beside the others is judged by their scale, not its own; so is an
+    # A block that is little beside the others is judged by their scale, not its own; so is an
     # example whose gradient is nothing but rounding, such as a pair of two completions alike.
-    floor = 1e-4 * float(totals.nan_to_num(0.0, posinf=0.0).max())
+    floor = floor_of(model) * float(totals.nan_to_num(0.0, posinf=0.0).max())
     different = {}
     for name, gradients in truth.gradients.items():
         for row, gradient in enumerate(gradients):
