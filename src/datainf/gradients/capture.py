@@ -4,14 +4,14 @@ Each module that holds chosen parameters gets a forward hook that passes its out
 tap (`datainf.gradients.tap`): the identity, whose backward hands the output's gradient, with the
 module's input, to the module's rule, or to the module's replay where there is no rule. All taps
 hang on one scalar, the anchor, with respect to which the summed loss is differentiated. So the
-backward pass runs just as far as the lowest tap, no weight's gradient is formed by autograd, no
-parameter's `requires_grad` is touched, and memory is released as the pass goes down. The model's
-own code, its attention and its padding are left as they are.
+backward pass runs just as far as the lowest tap, no weight's gradient is formed by autograd, and
+memory is released as the pass goes down. The model's own code, its attention and its padding are
+left as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,12 +23,23 @@ from torch import Tensor, nn
 from datainf.errors import CoverageError
 from datainf.gradients.parameters import sites
 from datainf.gradients.precision import loss_scales
-from datainf.gradients.tap import Calls, Sink, tap
+from datainf.gradients.tap import TAKE_ALONE, Calls, Sink, tap
 from datainf.tasks import Task
 
 
 class LossShapeError(CoverageError):
     """A task gave something else than one loss an example."""
+
+
+class MissedError(CoverageError):
+    """The losses depend on parameters in a way that no tap sees."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+        super().__init__(
+            f"{shown}: used outside the forward of the modules that hold it", remedy=TAKE_ALONE
+        )
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ class GradientCapture:
         self.sites = sites(model, chosen, above)
         self.reached: set[str] = set()
         """The sites that have given a gradient so far."""
+        self.used: set[str] = set()
+        """The parameters that have got a gradient so far."""
         self.looped: set[str] = set()
         """Those whose modules are run again for one example after another."""
         self.copying = False
@@ -68,19 +81,27 @@ class GradientCapture:
     def __call__(self, task: Task, batch: Any, size: int) -> BatchGradients:
         """Gradients of a batch of `size` examples, already on the model's device.
 
-        Raises `CoverageError`, for a module whose rows are not the examples a `SiteError`.
+        Raises `CoverageError`: for a module whose rows are not the examples a `SiteError`, for a
+        parameter that is used elsewhere than in its module a `MissedError`.
         """
+        # A parameter that no tap has seen yet may be used behind its module's back: autograd tells.
+        unseen = {name: p for name, p in self.chosen.items() if name not in self.used}
         for scale in loss_scales(self.model):
             sink = Sink(
                 size, task.parts, task.concatenate, scale, self.copying, self._calls, self.looped
             )
-            with self._hooks(sink), torch.enable_grad():
+            with self._hooks(sink), requiring_grad(unseen), torch.enable_grad():
                 losses = batch_losses(task, self.model, batch, size)
-                if losses.requires_grad:
-                    torch.autograd.grad(losses.sum() * scale, sink.anchor, allow_unused=True)
+                found = _differentiate(losses.sum() * scale, [sink.anchor, *unseen.values()])[1:]
             if scale == 1 or all(torch.isfinite(g).all() for g in sink.gradients.values()):
                 break
+        in_use = [
+            name for name, gradient in zip(unseen, found, strict=True) if gradient is not None
+        ]
+        if missed := [name for name in in_use if name not in sink.gradients]:
+            raise MissedError(missed)
         self.reached |= sink.reached
+        self.used |= sink.gradients.keys()
         losses = losses.detach()
         return self._gather(losses.mean(dim=1) if losses.dim() == 2 else losses, sink)
 
@@ -133,3 +154,22 @@ def _hooked(parameter: nn.Parameter, gradient: Tensor) -> Tensor:
             [row if new is None else new for row, new in zip(rows, changed, strict=True)]
         )
     return rows.reshape(gradient.shape)
+
+
+def _differentiate(loss: Tensor, inputs: list[Tensor]) -> Sequence[Tensor | None]:
+    if not loss.requires_grad:
+        return [None] * len(inputs)
+    return torch.autograd.grad(loss, inputs, allow_unused=True)
+
+
+@contextmanager
+def requiring_grad(parameters: dict[str, nn.Parameter]) -> Iterator[None]:
+    """These parameters require gradients, for the time being."""
+    frozen = [parameter for parameter in parameters.values() if not parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)

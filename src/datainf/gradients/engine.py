@@ -12,7 +12,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
 from datainf.errors import CoverageError, VerificationError
-from datainf.gradients.capture import BatchGradients, GradientCapture, LossShapeError
+from datainf.gradients.capture import BatchGradients, GradientCapture, LossShapeError, MissedError
 from datainf.gradients.tap import TAKE_ALONE, SiteError
 from datainf.gradients.verify import differing, each_alone, verify_losses
 from datainf.tasks import Task
@@ -100,6 +100,9 @@ class PerExample:
         except SiteError as error:
             if not self._climb([error.site.name]):
                 self._take_alone(error)
+        except MissedError as error:
+            if not self._climb_from(error.names):
+                self._take_alone(error)
         except CoverageError as error:
             self._take_alone(error)
         except Exception as error:
@@ -115,21 +118,20 @@ class PerExample:
         return None
 
     def _disagree(self, found: BatchGradients, truth: BatchGradients) -> bool:
-        """Whether a batch misses something; if so, the way to go has been changed."""
-        missed = [name for name in found.unused if name not in truth.unused]
+        """Whether a batch gives something else than autograd; if so, the way to go has been
+        changed."""
         wrong = differing(self.model, found, truth)
-        if not missed and not wrong:
+        if not wrong:
             return False
-        names = missed or list(wrong)
-        if not self._climb(
-            [s.name for s in self.capture.sites if set(names) & {*s.blocks.values()}]
-        ):
-            shown = ", ".join(missed[:3]) + (f" and {len(missed) - 3} more" if missed[3:] else "")
-            reason = f"{shown}: used outside the forward of the modules that hold it"
-            self._take_alone(
-                CoverageError(reason if missed else wrong[names[0]], remedy=TAKE_ALONE)
-            )
+        if not self._climb_from(list(wrong)):
+            self._take_alone(CoverageError(next(iter(wrong.values())), remedy=TAKE_ALONE))
         return True
+
+    def _climb_from(self, names: list[str]) -> bool:
+        """`_climb` from the sites of these parameters."""
+        return self._climb(
+            [site.name for site in self.capture.sites if set(names) & {*site.blocks.values()}]
+        )
 
     def _climb(self, sites: list[str]) -> bool:
         """Have the modules around these sites run again in their place, if that makes sense."""

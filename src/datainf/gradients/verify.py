@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from datainf.errors import VerificationError
-from datainf.gradients.capture import BatchGradients, batch_losses
+from datainf.gradients.capture import BatchGradients, batch_losses, requiring_grad
 from datainf.gradients.precision import floor_of, loss_scales, tolerance_of
 from datainf.tasks import Task
 
@@ -79,7 +78,7 @@ def each_alone(
     for example in examples:
         batch = send_to_device(task.collate([example]), device)
         for scale in loss_scales(model):
-            with _requiring_grad(chosen), torch.enable_grad():
+            with requiring_grad(chosen), torch.enable_grad():
                 parts = batch_losses(task, model, batch, 1).reshape(-1)
                 found = [_gradients(part * scale, chosen, keep=len(parts) > 1) for part in parts]
             if scale == 1 or all(_finite(part) for part in found):
@@ -124,18 +123,6 @@ def _flat(
 
 def _finite(gradients: dict[str, Tensor | None]) -> bool:
     return all(g is None or bool(torch.isfinite(g).all()) for g in gradients.values())
-
-
-@contextmanager
-def _requiring_grad(chosen: dict[str, nn.Parameter]) -> Iterator[None]:
-    frozen = [parameter for parameter in chosen.values() if not parameter.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
 
 
 def _error(found: Tensor, truth: Tensor, *, floor: float) -> float:
