@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test support lint unit bench clean
+.PHONY: demo test support gpu lint unit bench clean
 
 demo: .venv/installed  ## the main job on an embedded default; no network after the install
 	$(BIN)/datainf demo
@@ -12,6 +12,10 @@ test: lint unit  ## what CI runs
 
 support: .venv/tested  ## docs/support.md: every adapter on every base and task, by trying it
 	$(BIN)/python scripts/support_table.py
+
+gpu: .venv/tested  ## what only a machine with a GPU can show; torch in .venv must be a CUDA build
+	$(BIN)/pytest -q tests/gpu tests/bases
+	$(BIN)/python benchmarks/qlora.py
 
 lint: .venv/tested
 	$(BIN)/ruff check .

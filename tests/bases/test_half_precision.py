@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch import nn
 
+import tiny_pipelines
 from conftest import SMALL, make_model, make_rows
 from datainf import tasks
 from datainf.errors import CoverageError, VerificationError
@@ -17,7 +18,7 @@ from datainf.gradients.capture import BatchGradients, GradientCapture
 from datainf.gradients.engine import FallbackWarning, PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
-from datainf.gradients.verify import differing, each_alone
+from datainf.gradients.verify import differing, each_alone, each_in_batch
 from support import BASES, CPU, ORDER, SIZES, Base, build
 
 BFLOAT16, FLOAT16, FLOAT32 = torch.bfloat16, torch.float16, torch.float32
@@ -127,25 +128,46 @@ def test_a_mixed_up_row_and_a_missed_term_are_seen(half, tokenizer):
 
 
 class BehindItsBack(nn.Module):
-    """Uses a parameter outside the module that holds it as well: a term is missed."""
+    """Uses a parameter outside the module that holds it as well: a term is missed. It is a part
+    `strength` of the output, so that the whole gradient may be all but right."""
 
-    def __init__(self):
+    def __init__(self, strength: float):
         super().__init__()
-        self.first, self.inner = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.first, self.inner, self.strength = nn.Linear(8, 8), nn.Linear(8, 8), strength
 
     def forward(self, X):
-        Y = self.first(X).tanh()
-        return self.inner(Y) + Y @ self.inner.weight
+        Y = self.first(X)
+        return Y + self.strength * (self.inner(Y) + Y @ self.inner.weight)
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.1])
 @pytest.mark.parametrize("dtype", [BFLOAT16, FLOAT16])
-def test_a_missed_term_is_seen(dtype):
+def test_a_missed_term_is_seen(dtype, strength):
     torch.manual_seed(0)
-    model = BehindItsBack().to(dtype)
+    model = BehindItsBack(strength).to(dtype)
     task = tasks.Custom(lambda m, b: m(b).float().square().sum(1))
     engine = PerExample(model, select(model), task, CPU, fallback=False)
     with pytest.raises(CoverageError, match=r"inner\.weight: its gradient.* differs"):
         engine.check(list(torch.randn(3, 8).to(dtype)))
+
+
+def test_a_small_block_that_is_rounded_is_no_reason_to_fall_back(monkeypatch):
+    """This U-Net's worst block is off by 0.19 of its norm in bfloat16, near the tolerance; some
+    other's is beyond it. Here the tolerance is lowered instead."""
+    monkeypatch.setitem(precision.TOLERANCE, BFLOAT16, 0.15)
+    pipeline = tiny_pipelines.make_pipeline("sd1", 2)
+    torch.manual_seed(2)
+    model = tiny_pipelines.add_lora(pipeline.unet, tiny_pipelines.ATTENTION).to(BFLOAT16)
+    task = tasks.TextToImage(pipeline, timesteps=2).for_model(model)
+    rows = [task.encode(row) for row in tiny_pipelines.make_examples()[:3]]
+    chosen = select(model)
+    engine = PerExample(model, chosen, task, CPU, fallback=False)
+    with evaluating(model):
+        truth = engine.check(rows)
+        found = engine(rows)
+        same = each_in_batch(model, chosen, task, rows, CPU)
+    assert differing(model, found, truth)
+    assert float(distance(found.gradients, same.gradients).max()) < 2 * UNIT[BFLOAT16]
 
 
 class Faint(nn.Module):

@@ -14,7 +14,7 @@ from torch import nn
 from datainf.errors import CoverageError, VerificationError
 from datainf.gradients.capture import BatchGradients, GradientCapture, LossShapeError, MissedError
 from datainf.gradients.tap import TAKE_ALONE, SiteError
-from datainf.gradients.verify import differing, each_alone, verify_losses
+from datainf.gradients.verify import beyond_rounding, each_alone, verify_losses
 from datainf.tasks import Task
 
 CLIMB = 3
@@ -84,7 +84,7 @@ class PerExample:
                     raise
                 self._take_alone(CoverageError(error.message, remedy=TAKE_ALONE))
                 break
-            if not self._disagree(found, truth):
+            if not self._disagree(examples, found, truth):
                 break
         self._checked |= self.capture.reached
         self._say_looped()
@@ -117,10 +117,14 @@ class PerExample:
             self._take_alone(CoverageError(reason, remedy=TAKE_ALONE))
         return None
 
-    def _disagree(self, found: BatchGradients, truth: BatchGradients) -> bool:
+    def _disagree(
+        self, examples: Sequence[Any], found: BatchGradients, truth: BatchGradients
+    ) -> bool:
         """Whether a batch gives something else than autograd; if so, the way to go has been
         changed."""
-        wrong = differing(self.model, found, truth)
+        wrong = beyond_rounding(
+            self.model, self.chosen, self.task, examples, self.device, found, truth
+        )
         if not wrong:
             return False
         if not self._climb_from(list(wrong)):

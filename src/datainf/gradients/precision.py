@@ -56,6 +56,11 @@ def floor_of(model: nn.Module) -> float:
     return max((FLOOR.get(dtype, SMALLEST) for dtype in dtypes_of(model)), default=SMALLEST)
 
 
+def is_half(model: nn.Module) -> bool:
+    """Whether anything is computed in 16 bits or fewer, whose rounding shows."""
+    return bool(dtypes_of(model) & FLOOR.keys())
+
+
 def loss_scales(model: nn.Module) -> tuple[float, ...]:
     """What to multiply the loss by, to be tried in this order; only float16 needs any."""
     return LOSS_SCALES if torch.float16 in dtypes_of(model) else (1.0,)
