@@ -13,7 +13,7 @@ from datainf import tasks
 from datainf.errors import CoverageError, ModelError, OptionError, VerificationError
 from datainf.gradients.capture import GradientCapture
 from datainf.gradients.collect import collect
-from datainf.gradients.engine import FallbackWarning, PerExample
+from datainf.gradients.engine import FallbackWarning, PerExample, UnusedWarning
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import blocks_of, select
 from datainf.gradients.verify import one_at_a_time
@@ -234,6 +234,18 @@ def test_what_a_batch_cannot_give_is_taken_one_by_one(kind, reason, tmp_path):
     assert "--trainable" in caught.value.remedy
 
 
+class BareLate(nn.Module):
+    """A parameter that only some examples use, and never through its module."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 5)
+
+    def forward(self, X):
+        Y = self.first(X)
+        return Y if float(X.detach().max()) < 10 else Y @ self.second.weight
+
+
 class Late(nn.Module):
     """A branch that only some examples take, and that goes behind its module's back."""
 
@@ -246,13 +258,17 @@ class Late(nn.Module):
         return Y if float(X.detach().max()) < 10 else self.second(Y) + Y @ self.second.weight
 
 
-def test_a_module_that_runs_for_the_first_time_is_checked_then(tmp_path):
+@pytest.mark.filterwarnings("ignore::datainf.gradients.engine.UnusedWarning")
+@pytest.mark.parametrize("kind", [Late, BareLate])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_is_used_for_the_first_time_is_checked_then(kind, frozen, tmp_path):
     torch.manual_seed(0)
-    model = Late().double()
+    model = kind().double().requires_grad_(not frozen)
     rows = [*torch.rand(4, 5, dtype=torch.float64), *(20 + torch.rand(2, 5, dtype=torch.float64))]
     task, chosen = tasks.Custom(squared), dict(model.named_parameters())
     with pytest.warns(FallbackWarning, match=r"second\.weight"):
-        store = collect(model, rows, task, out=tmp_path / "s", shard_rows=2)
+        store = collect(model, rows, task, out=tmp_path / "s", shard_rows=2, trainable="*")
+    assert not any(parameter.requires_grad == frozen for parameter in model.parameters())
     for i, row in enumerate(rows):
         _, truth = one_at_a_time(model, chosen, task, row, CPU)
         for name, gradient in truth.items():
@@ -277,7 +293,8 @@ def test_an_adapter_that_takes_no_part_stops_the_run(tokenizer, tmp_path):
 def test_an_unused_parameter_is_a_zero_block(tmp_path):
     model = nn.ModuleDict({"used": nn.Linear(5, 5), "unused": nn.Linear(5, 5)})
     task = tasks.Custom(lambda m, b: m["used"](b).square().sum(1))
-    store = collect(model, list(torch.randn(4, 5)), task, out=tmp_path / "s")
+    with pytest.warns(UnusedWarning, match=r"unused\.weight, unused\.bias: no example's loss"):
+        store = collect(model, list(torch.randn(4, 5)), task, out=tmp_path / "s")
     assert float(store.blocks["unused.weight"].sq_norms.sum()) == 0
     assert float(store.blocks["used.weight"].sq_norms.min()) > 0
 

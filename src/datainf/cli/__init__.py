@@ -15,7 +15,7 @@ from datainf import __version__
 from datainf.cli import attribute, collect, demo, inspect, score, top
 from datainf.cli.console import error_console, say
 from datainf.errors import DatainfError
-from datainf.gradients.engine import FallbackWarning
+from datainf.gradients.engine import FallbackWarning, UnusedWarning
 
 
 class Program(typer.core.TyperGroup):
@@ -88,11 +88,13 @@ def _quiet_libraries() -> None:
 
 def _say_our_warnings() -> None:
     """Our own warnings, once each, as messages; others as they are."""
-    warnings.simplefilter("once", FallbackWarning)
+    ours = (FallbackWarning, UnusedWarning)
+    for category in ours:
+        warnings.simplefilter("once", category)
     show = warnings.showwarning
 
     def shown(message: Any, category: type[Warning], *where: Any, **options: Any) -> None:
-        if issubclass(category, FallbackWarning):
+        if issubclass(category, ours):
             say(f"note: {message}")
         else:
             show(message, category, *where, **options)

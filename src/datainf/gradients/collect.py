@@ -108,6 +108,7 @@ def collect(
             advance = progress.stage("gradients", store.index.n, store.index.rows_done)
             for rows in store.missing():
                 run.shard(store, rows, advance)
+            gradients.say_unused()
     return GradientStore.open(out)
 
 

@@ -27,6 +27,10 @@ class FallbackWarning(UserWarning):
     once a run."""
 
 
+class UnusedWarning(UserWarning):
+    """Parameters that no example's loss depends on; says which."""
+
+
 class PerExample:
     """Examples → their losses and gradients.
 
@@ -50,6 +54,8 @@ class PerExample:
         self.capture = GradientCapture(model, chosen)
         self.fallback = fallback
         self.alone = False
+        self.used: set[str] = set()
+        """The parameters that some example's loss depended on so far."""
         self._checked: set[str] = set()
         self._climbed: dict[str, int] = {}
         self._said: set[str] = set()
@@ -61,9 +67,20 @@ class PerExample:
             if found is None:
                 continue
             if self.capture.reached <= self._checked:
-                return found
+                return self._noted(found)
             self.check(examples)  # a module that ran for the first time
-        return each_alone(self.model, self.chosen, self.task, examples, self.device)
+        return self._noted(each_alone(self.model, self.chosen, self.task, examples, self.device))
+
+    def say_unused(self) -> None:
+        """Warn of parameters that took no part in any loss: all their gradients are zero."""
+        if unused := [name for name in self.chosen if name not in self.used]:
+            shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if unused[3:] else "")
+            message = f"{shown}: no example's loss depends on it; its gradients are all zero"
+            warnings.warn(message, UnusedWarning, stacklevel=3)
+
+    def _noted(self, found: BatchGradients) -> BatchGradients:
+        self.used |= self.chosen.keys() - set(found.unused)
+        return found
 
     def check(self, examples: Sequence[Any]) -> BatchGradients:
         """Compare with one-at-a-time autograd, settle which way to go, and return the truth.
