@@ -76,6 +76,7 @@ class GradientCapture:
         """Those whose modules are run again for one example after another."""
         self.copying = False
         """Whether taps copy, for a model that changes its modules' outputs in place."""
+        self._begun = False
         self._calls: Calls = {}
 
     def __call__(self, task: Task, batch: Any, size: int) -> BatchGradients:
@@ -84,20 +85,31 @@ class GradientCapture:
         Raises `CoverageError`: for a module whose rows are not the examples a `SiteError`, for a
         parameter that is used elsewhere than in its module a `MissedError`.
         """
-        # A parameter that no tap has seen yet may be used behind its module's back: autograd tells.
-        unseen = {name: p for name, p in self.chosen.items() if name not in self.used}
+        found = self._pass(task, batch, size, self._unseen() if self._begun else {})
+        if not self._begun:
+            self._begun = True
+            if unseen := self._unseen():  # used behind their modules' backs, or not at all?
+                found = self._pass(task, batch, size, unseen)
+        return found
+
+    def _unseen(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.chosen.items() if name not in self.used}
+
+    def _pass(
+        self, task: Task, batch: Any, size: int, watched: dict[str, nn.Parameter]
+    ) -> BatchGradients:
+        """One forward and one backward pass. `watched` are parameters that no tap has seen: should
+        autograd find them in use, and still no tap, they are missed."""
         for scale in loss_scales(self.model):
             sink = Sink(
                 size, task.parts, task.concatenate, scale, self.copying, self._calls, self.looped
             )
-            with self._hooks(sink), requiring_grad(unseen), torch.enable_grad():
+            with self._hooks(sink), requiring_grad(watched), torch.enable_grad():
                 losses = batch_losses(task, self.model, batch, size)
-                found = _differentiate(losses.sum() * scale, [sink.anchor, *unseen.values()])[1:]
+                found = _differentiate(losses.sum() * scale, [sink.anchor, *watched.values()])[1:]
             if scale == 1 or all(torch.isfinite(g).all() for g in sink.gradients.values()):
                 break
-        in_use = [
-            name for name, gradient in zip(unseen, found, strict=True) if gradient is not None
-        ]
+        in_use = [name for name, g in zip(watched, found, strict=True) if g is not None]
         if missed := [name for name in in_use if name not in sink.gradients]:
             raise MissedError(missed)
         self.reached |= sink.reached
