@@ -72,7 +72,8 @@ TINY = {
                None, PAIRED),
     "bart": Tiny("BartForConditionalGeneration", BART, ["q_proj", "v_proj"], "seq2seq",
                  "SEQ_2_SEQ_LM", None, PAIRED),
-    "vit": Tiny("ViTForImageClassification", VIT, ["q_proj", "v_proj"], "image-classification",
+    "vit": Tiny("ViTForImageClassification", VIT, [*ENCODER, "q_proj", "v_proj"],
+                "image-classification",
                 None, ["classifier"], pictures()),
     "bert-regression": Tiny("BertForSequenceClassification", SMALL | {"num_labels": 1}, ENCODER,
                             "classification", "SEQ_CLS", ["classifier"], _labelled(NUMBERS)),
@@ -117,7 +118,9 @@ def tiny_lora(name: str, base: transformers.PreTrainedModel | None = None) -> pe
 def image_processor() -> Any:
     """ViT's, for images of 16 by 16, as pillow does it."""
     size = {"height": 16, "width": 16}
-    return transformers.models.vit.image_processing_pil_vit.ViTImageProcessorPil(size=size)
+    # transformers 5.0 has pillow's under the plain name.
+    made = getattr(transformers, "ViTImageProcessorPil", None) or transformers.ViTImageProcessor
+    return made(size=size)
 
 
 def tiny_task(name: str, model: Any, tokenizer: Any) -> tasks.Task:
