@@ -47,6 +47,7 @@ class RunConfig:
     batch_tokens: int = 4096
     max_length: int | None = None
     max_target_length: int | None = None
+    labels: str | None = None
     beta: float | None = None
     preference_loss: str | None = None
     resolution: int | None = None
@@ -76,6 +77,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.model is None and self.adapter is None:
             raise OptionError("neither a model nor an adapter was named", remedy="--adapter DIR")
+        if self.adapter is None and self.trainable is None:
+            raise OptionError(
+                "no adapter was named, and no parameters of the model",
+                remedy="--adapter DIR; or for a model without one --trainable PATTERN, '*' for all",
+            )
         if self.task is not None:
             known_task(self.task)
         if self.top < 1:
@@ -95,6 +101,11 @@ class RunConfig:
     @property
     def columns(self) -> Columns:
         return Columns(**{part: getattr(self, f"{part}_column") for part in PARTS})
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """The names that were given to the model's classes, in their order."""
+        return None if self.labels is None else [part.strip() for part in self.labels.split(",")]
 
     @property
     def task_options(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -193,6 +193,22 @@ def make_task(
     return task
 
 
+def name_classes(model: nn.Module, names: Sequence[str]) -> None:
+    """Give a classifier's outputs names, in their order.
+
+    Raises `OptionError` for another number of names than of outputs, or one name twice.
+    """
+    config: Any = model.config
+    if len(names) != config.num_labels or len(set(names)) != len(names):
+        raise OptionError(
+            f"{len(names)} classes were named ({', '.join(names[:10])}), and the model has "
+            f"{config.num_labels}",
+            remedy="a name for each, in the order of the model's outputs: --labels NAME,NAME,…",
+        )
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}
+
+
 def adapter_config(adapter: str) -> Any:
     """The peft configuration of an adapter.
 
@@ -330,11 +346,12 @@ def _require_head(absent: list[str], weights: dict[str, torch.Tensor] | None, ba
         name for name in absent if not any(saved.endswith(f".{name}") for saved in (weights or {}))
     ]
     if nowhere:
+        modules = sorted({name.split(".")[-3 if ".dense." in name else -2] for name in nowhere})
         raise ModelError(
             f"{base} has no weights for {', '.join(nowhere[:4])}"
             f"{', …' if nowhere[4:] else ''}, and neither has the adapter: they would be random",
-            remedy="check --task; train adapters for classification with "
-            "modules_to_save=['classifier'] (or 'score'), so that the head is saved with them",
+            remedy="check --task; or train the adapter again with these modules among its "
+            f"modules_to_save ({', '.join(modules)}), so that they are saved with it",
         )
 
 
@@ -349,7 +366,7 @@ def _attach(model: Any, adapter: str, weights: dict[str, torch.Tensor], base: st
     except Exception as error:
         raise ModelError(
             f"the adapter {adapter} does not fit the base {base}: {_first_line(error, 2)}",
-            remedy=f"the base that it was trained on, {named}",
+            remedy=f"the base that it was trained on, {named}, and the --task it was trained for",
         ) from None
     absent = [str(w.message) for w in caught if "missing adapter keys" in str(w.message)]
     unused = sorted(set(weights) - set(peft.get_peft_model_state_dict(wrapped)))
@@ -357,7 +374,7 @@ def _attach(model: Any, adapter: str, weights: dict[str, torch.Tensor], base: st
         what = absent[0] if absent else f"its tensors {', '.join(unused[:3])} have no place there"
         raise ModelError(
             f"the adapter {adapter} does not fit the base {base}: {what[:300]}",
-            remedy=f"the base that it was trained on, {named}",
+            remedy=f"the base that it was trained on, {named}, and the --task it was trained for",
         )
     fitted: nn.Module = wrapped
     return fitted

@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from datainf.errors import ModelError
 from datainf.fingerprint import digest
-from datainf.models import PIPELINE_INDEX, PIPELINE_LORA, adapter_weights, device_of, dtype_of
+from datainf.models import (
+    PIPELINE_INDEX,
+    PIPELINE_LORA,
+    adapter_config,
+    adapter_weights,
+    device_of,
+    dtype_of,
+)
 from datainf.tasks.pipeline_parts import DENOISERS, TEXT_ENCODERS, networks, quiet
 
 PEFT_CONFIG = "adapter_config.json"
@@ -36,6 +43,22 @@ class LoadedPipeline:
     model: nn.Module
     pipeline: Any
     base: str
+
+
+def pipeline_of(adapter: str | None) -> str:
+    """The pipeline that an adapter names; only peft's own form names any.
+
+    Raises `ModelError` for an adapter that names none.
+    """
+    named = None
+    if adapter is not None and (Path(adapter) / PEFT_CONFIG).is_file():
+        named = adapter_config(adapter).base_model_name_or_path
+    if not named:
+        raise ModelError(
+            f"the adapter {adapter} does not name the pipeline that it is for",
+            remedy="--model with the folder or hub id of the pipeline",
+        )
+    return str(named)
 
 
 def load_pipeline(

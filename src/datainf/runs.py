@@ -33,8 +33,9 @@ from datainf.models import (
     load_model,
     load_reader,
     make_task,
+    name_classes,
 )
-from datainf.pipelines import load_pipeline
+from datainf.pipelines import load_pipeline, pipeline_of
 from datainf.progress import Progress, Silent
 from datainf.scores import Scores
 from datainf.store import GradientStore
@@ -122,7 +123,7 @@ def collect_stores(
     say(f"task: {task_name} ({first.why}){overrules}")
     for examples in sources.values():
         say(_found_columns(examples, config))
-    model, task = _load(config, task_name)
+    model, task = _load(config, first, say)
     stores = []
     for folder, examples in sources.items():
         store = collect(
@@ -140,21 +141,36 @@ def collect_stores(
     return task, stores
 
 
-def _load(config: RunConfig, name: TaskName) -> tuple[nn.Module, Task]:
+def _load(config: RunConfig, data: Examples, say: Say) -> tuple[nn.Module, Task]:
     """The model, and the task that reads through its tokenizer, image processor or pipeline."""
-    options = config.task_options
-    if name != "text-to-image":
-        loaded = load_model(
-            config.model, config.adapter, name, device=config.device, dtype=config.dtype
+    name, options = data.task, config.task_options
+    if name == "text-to-image":
+        found = load_pipeline(
+            config.model or pipeline_of(config.adapter),
+            config.adapter,
+            device=config.device,
+            dtype=config.dtype,
         )
-        return loaded.model, make_task(name, loaded.tokenizer, options)
-    found = load_pipeline(
-        config.model or base_of(config.adapter),
-        config.adapter,
-        device=config.device,
-        dtype=config.dtype,
+        return found.model, make_task(name, found.pipeline, options | {"noise_seed": config.seed})
+    loaded = load_model(
+        config.model, config.adapter, name, device=config.device, dtype=config.dtype
     )
-    return found.model, make_task(name, found.pipeline, options | {"noise_seed": config.seed})
+    if names := config.class_names or _folders(data, loaded.model):
+        say(f"classes: {', '.join(names)}{'' if config.labels else '; --labels overrules'}")
+        name_classes(loaded.model, names)
+    return loaded.model, make_task(name, loaded.tokenizer, options)
+
+
+def _folders(data: Examples, model: nn.Module) -> list[str] | None:
+    """The classes of a folder of images, in the order that `datasets` gives them, where the model
+    has as many and no names for them: peft saves none with an adapter."""
+    if data.task != "image-classification" or not Path(data.source).is_dir():
+        return None
+    labels = {example.get("label") for example in data}
+    config: Any = model.config
+    names = sorted(label for label in labels if isinstance(label, str))
+    unnamed = all(str(name).startswith("LABEL_") for name in config.label2id or {})
+    return names if len(names) == len(labels) == config.num_labels and unnamed else None
 
 
 def _found_columns(examples: Examples, config: RunConfig) -> str:
@@ -173,7 +189,8 @@ def _found_columns(examples: Examples, config: RunConfig) -> str:
 def _collected(store: GradientStore, task: Task) -> str:
     parameters = sum(block.width for block in store.index.blocks)
     text = f"{store.path}: {len(store)} gradients of {parameters:,} parameters in "
-    text += f"{len(store.index.blocks)} tensors"
+    tensors = len(store.index.blocks)
+    text += f"{tensors} tensor{'' if tensors == 1 else 's'}"
     if cut := store.index.notes.get("truncated", 0):
         limits = [getattr(task, name, None) for name in ("max_length", "max_target_length")]
         shown = " and ".join(str(limit) for limit in limits if limit is not None)

@@ -305,3 +305,71 @@ def test_pictures_by_the_command_line(datainf, tmp_path):
     code, _, err = datainf(*said, "--out", tmp_path / "x", "--timesteps", "two")
     assert code == 1
     assert "how many, 6, or which" in err
+
+
+def test_a_folder_for_each_class_needs_no_names(datainf, tmp_path):
+    """As people have them: the base knows none of the classes, and peft saves no names."""
+    adapter, folder = save("vit", tmp_path), tmp_path / "pictures"
+    generator = np.random.default_rng(0)
+    for name in ("red", "blue", "green", "red"):
+        for i in range(2):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            pixels = generator.integers(0, 255, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    said = ("attribute", "--adapter", adapter, "--train", folder, "--query", folder)
+    code, _, err = datainf(*said, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert "classes: blue, green, red; --labels overrules" in err
+    found = GradientStore.open(tmp_path / "run" / "train").index.task["label2id"]
+    assert found == {"blue": 0, "green": 1, "red": 2}
+    code, _, err = datainf(*said, "--out", tmp_path / "other", "--labels", "red, green, blue")
+    assert code == 0, err
+    found = GradientStore.open(tmp_path / "other" / "train").index.task["label2id"]
+    assert found == {"red": 0, "green": 1, "blue": 2}
+    code, _, err = datainf(*said, "--out", tmp_path / "x", "--labels", "red,green")
+    assert code == 1
+    assert "2 classes were named (red, green), and the model has 3" in err
+
+
+def test_names_of_tags_are_given_by_option(datainf, tmp_path):
+    adapter = save("bert-tags", tmp_path)
+    names = ["O", "PER", "LOC"]
+    rows = [
+        {"tokens": row["tokens"], "ner_tags": [names[t] for t in row["tags"]]} for row in TAGGED
+    ]
+    data = write_rows(tmp_path / "train.jsonl", rows)
+    said = ("attribute", "--adapter", adapter, "--train", data, "--query", data)
+    code, _, err = datainf(*said, "--out", tmp_path / "run")
+    assert code == 1
+    assert "--labels NAME,NAME,…" in err
+    code, _, err = datainf(*said, "--out", tmp_path / "run", "--labels", "O,PER,LOC")
+    assert code == 0, err
+    plain = write_rows(tmp_path / "plain.jsonl", TAGGED)
+    code, _, err = datainf("collect", "--adapter", adapter, "--data", plain, "--out",
+                           tmp_path / "plain")  # fmt: skip
+    stores = [GradientStore.open(tmp_path / name) for name in ("run/train", "plain")]
+    assert stores[0].losses.tolist() == stores[1].losses.tolist()
+
+
+def test_what_has_no_adapter_is_asked_for_its_parameters(datainf, tmp_path, saved_llama):
+    base, _ = saved_llama
+    rows = write_rows(tmp_path / "rows.jsonl", [{"text": "to be"}, {"text": "or not"}])
+    said = ("attribute", "--model", base, "--train", rows, "--query", rows)
+    code, _, err = datainf(*said, "--out", tmp_path / "run")
+    assert code == 1
+    assert "no adapter was named" in err
+    code, _, err = datainf(*said, "--out", tmp_path / "run", "--trainable", "*")
+    assert code == 0, err
+
+
+def test_a_pipeline_is_asked_for(datainf, tmp_path):
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    (folder / "pytorch_lora_weights.safetensors").write_bytes(b"")
+    image_folder(tmp_path / "pictures")
+    rows = [{"image": "dog/0.png", "text": "a dog"}]
+    data = write_rows(tmp_path / "pictures" / "rows.jsonl", rows)
+    code, _, err = datainf("attribute", "--adapter", folder, "--train", data, "--query", data,
+                           "--out", tmp_path / "run")  # fmt: skip
+    assert code == 1
+    assert "--model with the folder or hub id of the pipeline" in err

@@ -41,7 +41,7 @@ def test_a_folder_with_metadata(folder):
     found = load(folder)
     assert found.task == "text-to-image"
     assert found[1] == {"image": str(folder / "a/1.png"), "text": "number 1"}
-    assert found.where(2) == "pictures, row 2 (line 3)"
+    assert found.where(2) == "pictures/b/0.png, row 2 (line 3)"
     assert np.asarray(open_image(found[1]["image"])).max() == 40
     by_file = load(folder / "metadata.jsonl")
     assert list(by_file) == list(found)

@@ -164,7 +164,7 @@ def test_columns_by_convention_and_by_name(tmp_path):
     assert columns(tokens) == ("causal-lm", tokens)
     with pytest.raises(DataError, match=r"no column 'body' .*the columns are text"):
         columns({"text": "x"}, text="body")
-    with pytest.raises(DataError, match="do not make a classification data set"):
+    with pytest.raises(DataError, match="are not those of classification"):
         columns({"text": "x"}, "classification")
     with pytest.raises(OptionError):
         load(path, limit=0)

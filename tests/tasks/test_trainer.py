@@ -409,8 +409,17 @@ def test_what_a_store_of_a_trainer_knows(classifier, tokens, tmp_path):
         [float(store.losses[5]), float(store.losses[2])], rel=1e-5
     )
     own = tasks.SequenceClassification(tokens)
-    again = collect(classifier, None, own, out=tmp_path / "own")
+    again = collect(classifier, task=own, out=tmp_path / "own")
     assert again.losses.tolist() == pytest.approx(store.losses.tolist(), rel=1e-5)
+
+
+def test_what_is_not_there_is_not_the_training_data(classifier, tmp_path):
+    with pytest.raises(DataError, match="the data set is None"):
+        collect(classifier, None, out=tmp_path / "s")
+    with pytest.raises(DataError, match="is a path"):
+        collect(classifier, "rows.jsonl", out=tmp_path / "s")
+    with pytest.raises(DataError, match="none of the columns text, label"):
+        collect(classifier, [{"text": "raw", "label": 1}], out=tmp_path / "s")
 
 
 def test_a_pairs_trainer_agrees_with_the_task(pairs, tokens):
@@ -450,11 +459,11 @@ def test_a_formula_that_does_not_fit_falls_back(classifier, tmp_path):
     wrong = tasks.FromTrainer(classifier)
     object.__setattr__(wrong, "known", halved)
     with pytest.warns(FallbackWarning, match=r"in a batch and .* alone"):
-        store = collect(classifier, None, wrong, out=tmp_path / "wrong")
+        store = collect(classifier, task=wrong, out=tmp_path / "wrong")
     right = collect(classifier, out=tmp_path / "right")
     assert store.losses.tolist() == pytest.approx(right.losses.tolist(), rel=1e-5)
     with pytest.raises(CoverageError, match="in a batch"):
-        collect(classifier, None, wrong, out=tmp_path / "refused", fallback=False)
+        collect(classifier, task=wrong, out=tmp_path / "refused", fallback=False)
 
 
 def test_a_loss_that_is_not_known_says_so(tokens, tmp_path):

@@ -142,6 +142,9 @@ TASK_HELP: dict[str, tuple[type, str]] = {
         int, "Cut examples to this many tokens (seq2seq: sources); by default the model's limit."),
     "max_target_length": (
         int, "Cut the targets of seq2seq to this many tokens; by default the model's limit."),
+    "labels": (
+        str, "Names of the classes, in their order, with commas between; by default the model's, "
+        "or of an image folder its folders, sorted."),
     "beta": (float, "β of a preference's loss. (default 0.1)"),
     "preference_loss": (str, "sigmoid (DPO), ipo or hinge. (default sigmoid)"),
     "resolution": (int, "Side of text-to-image's pictures in pixels; by default the model's own."),

@@ -167,7 +167,7 @@ def _unfit(
     if task is None and model is None:
         what = f"{source}: cannot tell the task from the columns {shown}"
     elif task is not None or model is None:
-        what = f"{source}: the columns {shown} do not make a {task} data set"
+        what = f"{source}: the columns {shown} are not those of {task}"
     else:
         what = (
             f"{source}: the model is for {' or '.join(wanted)} ({model.sign}), and the columns "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -53,10 +54,20 @@ class Examples(Sequence[dict[str, Any]]):
         return dict(self._table.rows[row])
 
     def where(self, row: int) -> str:
-        """A row in words, such as "train.jsonl, row 17 (line 18)"; rows count from 0."""
+        """A row in words, such as "train.jsonl, row 17 (line 18)"; rows count from 0. A row of a
+        folder of images is named by its image too."""
         name = Path(self.source).name or self.source
+        if Path(self.source).is_dir() and (file := self._picture(row)) is not None:
+            name = f"{name}/{file}"
         line = "" if self._table.lines is None else f" (line {self._table.lines[row]})"
         return f"{name}, row {row}{line}"
+
+    def _picture(self, row: int) -> str | None:
+        image = self._table.rows[row].get(self.columns.get("image", ""))
+        path = image.get("path") if isinstance(image, Mapping) else image
+        if not isinstance(path, str):
+            return None
+        return os.path.relpath(path, self.source) if Path(path).is_absolute() else path
 
     @cached_property
     def digest(self) -> str:

@@ -38,9 +38,13 @@ BATCH_TOKENS = 4096
 CHECKED_EXAMPLES = 3
 
 
+TRAINERS_OWN: Any = object()
+"""Stands for a trainer's training data, where no data set was given."""
+
+
 def collect(
     model: nn.Module | Trainer,
-    dataset: Sequence[Any] | None = None,
+    dataset: Sequence[Any] = TRAINERS_OWN,
     task: Task | None = None,
     *,
     out: str | Path,
@@ -113,19 +117,29 @@ def collect(
 
 
 def _asked(
-    model: nn.Module | Trainer, dataset: Sequence[Any] | None, task: Task | None
+    model: nn.Module | Trainer, dataset: Any, task: Task | None
 ) -> tuple[nn.Module, Sequence[Any], Task]:
     """Model, data set and task, what was not given taken from the trainer."""
     if is_trainer(model):
         trainer: Any = model
         task = task or FromTrainer(trainer)
         model = trainer.accelerator.unwrap_model(trainer.model)
-        dataset = trainer.train_dataset if dataset is None else dataset
-    if dataset is None or task is None:
-        missing = "data set" if dataset is None else "task"
+        dataset = trainer.train_dataset if dataset is TRAINERS_OWN else dataset
+    if dataset is TRAINERS_OWN or task is None:
+        missing = "data set" if dataset is TRAINERS_OWN else "task"
         raise OptionError(
             f"no {missing} was given, and no trainer that has one",
             remedy="collect(model, dataset, task, out=…), or collect(trainer, out=…)",
+        )
+    if dataset is None:
+        raise DataError(
+            "the data set is None: the trainer has none of that kind",
+            remedy="the rows to collect from; a trainer's eval_dataset has to be given to it",
+        )
+    if isinstance(dataset, str | Path):
+        raise DataError(
+            f"the data set is a path, {dataset}, not rows",
+            remedy="datainf.data.load(path), or a list of mappings",
         )
     if isinstance(dataset, Mapping):
         raise DataError(

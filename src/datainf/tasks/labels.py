@@ -83,7 +83,8 @@ class Labels:
                 known = ", ".join(list(self.label2id)[:10]) or "none"
                 raise DataError(
                     f"label {label!r} is not a class of the model (its classes: {known})",
-                    remedy="a class index, or the names of the model's config.label2id",
+                    remedy="class indices; or name the model's classes in their order: --labels "
+                    "NAME,NAME,…, or model.config.label2id (adapters are saved without names)",
                 )
         elif isinstance(label, list | tuple | dict):
             raise DataError(

@@ -104,7 +104,7 @@ def _timesteps(timesteps: int | Sequence[int], total: int, first: int) -> tuple[
         what = f"{outside[0]} is outside" if outside else f"got {chosen}, none or one twice"
         raise OptionError(
             f"timesteps: {what}; the scheduler's are {first} to {last}",
-            remedy="timesteps=6, or a list such as (25, 225, 425, 625, 825, 925)",
+            remedy="how many, 6, or which, such as 25,225,425,625,825,925",
         )
     return tuple(chosen)
 

@@ -86,7 +86,7 @@ class FromTrainer(Task):
         if self.columns is None:
             return dict(example)
         kept = {key: value for key, value in example.items() if key in self.columns}
-        if not kept:
+        if not kept.keys() - {"label", "labels", "label_ids"}:  # a trainer keeps these always
             raise DataError(
                 f"the trainer uses none of the columns {', '.join(map(str, example))}; it takes "
                 f"{', '.join(self.columns)}",
