@@ -198,6 +198,16 @@ class GradientStore:
         """‖g_i,l‖² of every example and block, [n, number of blocks], float32."""
         return torch.cat([file.tensor(SQ_NORMS) for file in self._files])
 
+    def example(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """One example's loss, a scalar, and gradient, block name → [d_l] in the dtype of the
+        store; of an unfinished store too."""
+        for file in self._files:
+            at = row - file.shard.start
+            if 0 <= at < file.shard.rows:
+                gradient = {b.name: file.tensor(b.name)[at] for b in self.index.blocks}
+                return file.tensor(LOSSES)[at], gradient
+        raise IndexError(f"row {row} of {self.index.rows_done}")
+
     def __len__(self) -> int:
         return self.index.n
 

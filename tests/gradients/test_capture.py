@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import peft
 import pytest
 import torch
@@ -242,20 +244,18 @@ class BareLate(nn.Module):
         self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 5)
 
     def forward(self, X):
-        Y = self.first(X)
-        return Y if float(X.detach().max()) < 10 else Y @ self.second.weight
+        Y, large = self.first(X), (X.detach() > 10).any(dim=1, keepdim=True)
+        return torch.where(large, self.more(Y), Y) if large.any() else Y
+
+    def more(self, Y):
+        return Y @ self.second.weight
 
 
-class Late(nn.Module):
-    """A branch that only some examples take, and that goes behind its module's back."""
+class Late(BareLate):
+    """A module that only some examples run, and whose weight goes behind its back too."""
 
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 5)
-
-    def forward(self, X):
-        Y = self.first(X)
-        return Y if float(X.detach().max()) < 10 else self.second(Y) + Y @ self.second.weight
+    def more(self, Y):
+        return self.second(Y) + Y @ self.second.weight
 
 
 @pytest.mark.filterwarnings("ignore::datainf.gradients.engine.UnusedWarning")
@@ -264,7 +264,8 @@ class Late(nn.Module):
 def test_what_is_used_for_the_first_time_is_checked_then(kind, frozen, tmp_path):
     torch.manual_seed(0)
     model = kind().double().requires_grad_(not frozen)
-    rows = [*torch.rand(4, 5, dtype=torch.float64), *(20 + torch.rand(2, 5, dtype=torch.float64))]
+    rows = list(torch.rand(8, 5, dtype=torch.float64))
+    rows[5:7] = [row + 20 for row in rows[5:7]]  # not among those of the check
     task, chosen = tasks.Custom(squared), dict(model.named_parameters())
     with pytest.warns(FallbackWarning, match=r"second\.weight"):
         store = collect(model, rows, task, out=tmp_path / "s", shard_rows=2, trainable="*")
@@ -343,3 +344,57 @@ def test_the_check_passes_on_the_right_and_fails_on_the_wrong(tokenizer, llama):
         assert not right.alone
         with pytest.raises(VerificationError):
             PerExample(llama, chosen, Unmasked(tokenizer).for_model(llama), CPU).check(rows)
+
+
+class Table(nn.Module):
+    """Looks up columns by an index that all examples share, and no rule knows it."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 5))
+
+    def forward(self, X, index):
+        return X[:, index] * self.weight[index].sum(dim=1)
+
+
+class WithTable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = Table()
+
+    def forward(self, X):
+        return self.table(X, torch.tensor([3, 1, 0, 2]))
+
+
+def test_an_argument_that_happens_to_be_as_long_as_the_batch():
+    """Shared by three examples at the start, it is shared by four later."""
+    torch.manual_seed(0)
+    model, task = WithTable().double(), tasks.Custom(squared)
+    rows = list(torch.randn(4, 5, dtype=torch.float64))
+    engine = PerExample(model, select(model), task, CPU)
+    with evaluating(model):
+        engine.check(rows[:3])
+        found = engine(rows)
+    assert not engine.alone
+    for i, row in enumerate(rows):
+        _, truth = one_at_a_time(model, select(model), task, row, CPU)
+        assert torch.allclose(found.gradients["table.weight"][i], truth["table.weight"], rtol=1e-12)
+
+
+class Remembering(nn.Module):
+    """Keeps what it computed, as some layers do for inspection."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.last = nn.Parameter(torch.randn(5)), None
+
+    def forward(self, X):
+        self.last = X * self.weight
+        return self.last
+
+
+def test_a_module_that_runs_again_is_left_as_it_was(tmp_path):
+    model = nn.Sequential(Remembering())
+    collect(model, list(torch.randn(4, 5)), tasks.Custom(squared), out=tmp_path / "s")
+    assert len(model[0].last.tolist()) > 0
+    copy.deepcopy(model[0].last.detach())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import make_model, make_rows
+from conftest import make_base, make_model, make_rows, make_tokenizer
 from datainf import GradientStore, attribute, collect, tasks
 from datainf.errors import (
     DataError,
@@ -25,6 +27,7 @@ from datainf.errors import (
     StoreError,
     StoreIncompleteError,
     StoreMismatchError,
+    VerificationError,
     WriteError,
 )
 from datainf.gradients.parameters import select
@@ -132,11 +135,11 @@ class Counting(tasks.CausalLM):
         return super().losses(model, batch)
 
 
-def test_a_finished_store_is_opened_without_a_forward_pass(llama, rows, tokenizer, tmp_path):
+def test_a_finished_store_is_opened_after_a_look_at_two_examples(llama, rows, tokenizer, tmp_path):
     collect(llama, rows, Counting(tokenizer), out=tmp_path / "s")
     Counting.calls = 0
     assert len(collect(llama, rows, Counting(tokenizer), out=tmp_path / "s")) == 18
-    assert Counting.calls == 0
+    assert Counting.calls == 2
 
 
 def test_a_store_of_something_else_is_refused(llama, rows, task, tokenizer, tmp_path):
@@ -324,3 +327,120 @@ def test_a_plain_model_with_a_plain_loss(tmp_path):
     assert store.index.dtype == "float64"
     assert torch.allclose(store.blocks["weight"].to_dense(), truth)
     assert store.ids == list(range(5))
+
+
+class CountsPadding(nn.Module):
+    """A mean over all positions, those that only pad a batch among them."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(1, 4)
+
+    def forward(self, X):
+        return self.inner(X.unsqueeze(2)).tanh().square().mean(dim=(1, 2))
+
+
+def padded_task():
+    return tasks.Custom(
+        lambda model, batch: model(batch),
+        lambda rows: nn.utils.rnn.pad_sequence(rows, batch_first=True),
+        length=len,
+    )
+
+
+@pytest.mark.parametrize("limit", [None, 20])
+def test_the_check_sees_padding_wherever_it_is(limit, tmp_path):
+    """Also where the first rows are alike, and where long rows do not fit in memory together."""
+
+    class Limited(CountsPadding):
+        def forward(self, X):
+            if limit is not None and X.numel() > limit:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().forward(X)
+
+    model, rows = Limited(), [torch.rand(n) for n in (4, 4, 4, 4, 2, 7, 3)]
+    with pytest.raises(VerificationError, match="in a batch and"):
+        collect(model, rows, padded_task(), out=tmp_path / "s")
+    alone = collect(model, rows, padded_task(), out=tmp_path / "t", batch_tokens=1)
+    assert alone.losses.tolist() == pytest.approx([float(model(row[None])) for row in rows])
+
+
+def test_where_no_two_examples_fit_each_is_alone(tmp_path):
+    class Limited(CountsPadding):
+        def forward(self, X):
+            if len(X) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().forward(X)
+
+    model, rows = Limited(), [torch.rand(n) for n in (4, 4, 4, 2, 7)]
+    store = collect(model, rows, padded_task(), out=tmp_path / "s")
+    assert store.losses.tolist() == pytest.approx([float(model(row[None])) for row in rows])
+
+
+def test_a_later_batch_is_looked_at_too(tmp_path):
+    """Padding that counts in batches of more than three only."""
+
+    class Late(CountsPadding):
+        def forward(self, X):
+            mask = (X != 0).float() if len(X) <= 3 else torch.ones_like(X)
+            values = self.inner(X.unsqueeze(2)).tanh().square().mean(dim=2)
+            return (values * mask).sum(dim=1) / mask.sum(dim=1)
+
+    rows = [torch.rand(2 + i % 9) + 0.1 for i in range(80)]
+    with pytest.raises(VerificationError, match="computed in a batch, its loss is"):
+        collect(Late(), rows, padded_task(), out=tmp_path / "s")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_no_fingerprint_sees_is_found_by_looking(finished, tmp_path):
+    """An adapter's option that stands in no tensor, adapters that were switched off, a closure."""
+
+    def adapted(seed):
+        torch.manual_seed(0)
+        config = peft.FourierFTConfig(
+            n_frequency=10, target_modules=["q_proj"], random_loc_seed=seed, task_type="CAUSAL_LM"
+        )
+        model = peft.get_peft_model(make_base("llama"), config)
+        for name, parameter in model.named_parameters():
+            if "fourierft" in name:
+                torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+        return model
+
+    tokens = make_tokenizer(pad_token="<pad>", eos_token="<eos>")
+    rows, task = make_rows("llama"), tasks.CausalLM(tokens)
+    collect(adapted(7), rows, task, out=tmp_path / "s", shard_rows=3)
+    if not finished:
+        index = json.loads((tmp_path / "s" / "index.json").read_text())
+        index["shards"] = index["shards"][:1]
+        (tmp_path / "s" / "index.json").write_text(json.dumps(index))
+    collect(adapted(7), rows, task, out=tmp_path / "s", shard_rows=3)
+    with pytest.raises(StoreMismatchError):
+        collect(adapted(8), rows, task, out=tmp_path / "s", shard_rows=3)
+    off = adapted(7)
+    off.base_model.disable_adapter_layers()
+    with pytest.raises(StoreMismatchError, match="switched off"):
+        collect(off, rows, task, out=tmp_path / "s", shard_rows=3)
+
+
+def test_a_loss_is_known_by_what_it_closes_over(tmp_path):
+    def task(scale):
+        return tasks.Custom(lambda model, batch: scale * model(batch).square().sum(1))
+
+    model, rows = nn.Linear(5, 5), list(torch.randn(4, 5))
+    collect(model, rows, task(1.0), out=tmp_path / "s")
+    collect(model, rows, task(1.0), out=tmp_path / "s")
+    with pytest.raises(StoreMismatchError, match="task's settings"):
+        collect(model, rows, task(2.0), out=tmp_path / "s")
+    scaled = functools.partial(lambda model, batch, by: by * model(batch).square().sum(1), by=3.0)
+    other = functools.partial(scaled.func, by=4.0)
+    assert tasks.Custom(scaled).settings() != tasks.Custom(other).settings()
+
+
+def test_losses_of_nearly_nothing_are_no_alarm(tmp_path):
+    torch.manual_seed(0)
+    model, rows = nn.Linear(5, 1), list(torch.randn(6, 5))
+    targets = [model(row).detach() + 1e-4 for row in rows]
+    task = tasks.Custom(
+        lambda model, batch: (model(batch[0]) - batch[1]).square().sum(dim=1),
+    )
+    collect(model, list(zip(rows, targets, strict=True)), task, out=tmp_path / "s")

@@ -286,3 +286,17 @@ def test_conversations_are_tokenised_as_by_trl(chat, tmp_path):
             encoded = task.encode(row)
             for key in ("prompt_ids", "chosen_ids", "rejected_ids"):
                 assert encoded[key] == prepared[key]
+
+
+def test_stacked_adapters_are_put_back_after_the_reference(tokenizer):
+    model = make_model("llama")
+    for name in ("second", "ref"):
+        model.add_adapter(name, peft.LoraConfig(r=2, target_modules=["v_proj"],
+                                                init_lora_weights=False))  # fmt: skip
+    model.base_model.set_adapter(["default", "second"])
+    task = tasks.Preference(tokenizer).for_model(model)
+    batch = task.collate(PAIRS[:2])
+    with evaluating(model), torch.no_grad():
+        first, again = (task.losses(model, batch) for _ in range(2))
+    assert list(model.active_adapters) == ["default", "second"]
+    assert first.tolist() == again.tolist()

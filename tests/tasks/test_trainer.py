@@ -512,3 +512,14 @@ def test_what_is_refused(classifier, pairs, tokens, tmp_path):
         with pytest.raises(OptionError, match="packing=False"):
             collect(packed, out=out)
     assert not out.exists()
+
+
+def test_a_routers_own_loss_is_not_left_out(classifier):
+    """Half precision would hide it."""
+    assert tasks.FromTrainer(classifier).known is not None
+    config = classifier.model.get_base_model().config
+    config.output_router_logits = True
+    try:
+        assert tasks.FromTrainer(classifier).known is None
+    finally:
+        del config.output_router_logits

@@ -12,12 +12,20 @@ import xxhash
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
-from datainf.errors import DataError, ModelError, NonFiniteError, OptionError
+from datainf.errors import (
+    DataError,
+    ModelError,
+    NonFiniteError,
+    OptionError,
+    StoreMismatchError,
+    VerificationError,
+)
 from datainf.fingerprint import digest, tensors_digest
 from datainf.gradients.batches import batches
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import adapter_scaling, architecture, blocks_of, select, weights
+from datainf.gradients.spot_check import departure
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress, Silent
 from datainf.store import GradientStore, Index
@@ -35,7 +43,8 @@ SHARD_ROWS = 1024
 BATCH_GRADIENT_BYTES = 512 * 2**20
 """Upper bound on the gradients that one batch holds."""
 BATCH_TOKENS = 4096
-CHECKED_EXAMPLES = 3
+SPOT_CHECKED_ROWS = 64
+"""A shard of as many examples has one compared with autograd."""
 
 
 TRAINERS_OWN: Any = object()
@@ -85,7 +94,7 @@ def collect(
         DataError: an example that the task cannot use, named, before any work is done; a data set
             without a length.
         CoverageError: a trainable parameter needs the fallback, and that is not allowed.
-        VerificationError: the batched gradients of the first examples are not autograd's.
+        VerificationError: the losses of some batch are not those of its examples alone.
         ModelError: nothing is trainable, or none of it takes part in the loss.
         NonFiniteError: a loss or gradient is NaN or infinite; the examples are named.
         StoreMismatchError: `out` holds a store of something else.
@@ -107,6 +116,8 @@ def collect(
     run = _Run(gradients, task, dataset, survey, batch_tokens)
     out = Path(out)
     with evaluating(model), writer(out, index) as store:
+        if store.index.rows_done:
+            run.recheck(store)
         if store.index.rows_done < store.index.n:
             run.check()
             advance = progress.stage("gradients", store.index.n, store.index.rows_done)
@@ -274,18 +285,22 @@ class _Run:
         self.max_rows = max(1, BATCH_GRADIENT_BYTES // row_bytes)
 
     def check(self) -> None:
-        """Compare the first examples with one-at-a-time autograd."""
-        rows = min(len(self.dataset), CHECKED_EXAMPLES)
+        """Compare a few examples of unlike lengths, so that there is padding, with one-at-a-time
+        autograd; shorter ones where memory runs out, and none together where two are too many."""
+        candidates = sorted(range(len(self.dataset)), key=lambda row: self.survey.lengths[row])
         if self.batch_tokens == 1:
-            rows = 1
+            candidates = candidates[:1]
         while True:
+            picked = {candidates[0], candidates[len(candidates) // 2], candidates[-1]}
             try:
-                truth = self.gradients.check(self._examples(range(rows)))
+                truth = self.gradients.check(self._examples(sorted(picked)))
                 break
             except Exception as error:
-                if rows == 1 or not should_reduce_batch_size(error):
+                if len(candidates) == 1 or not should_reduce_batch_size(error):
                     raise
-                rows = 1
+                candidates = candidates[: len(candidates) // 2]
+                if len(candidates) == 1:
+                    self.batch_tokens = 1
         # Zero gradients everywhere are no answer: the adapter is merged or not active.
         if len(truth.unused) == len(self.gradients.chosen):
             raise ModelError(
@@ -305,6 +320,7 @@ class _Run:
         lengths = self.survey.lengths[rows.start : rows.stop]
         # Longest first, so that a budget that does not fit is found out at once.
         todo = batches(lengths, self.batch_tokens, self.max_rows)[::-1]
+        padded, suspect = 0, None  # the example with the most padding
         while todo:
             positions = todo.pop()
             try:
@@ -320,8 +336,44 @@ class _Run:
             losses[positions] = found.float()
             for name, gradient in gradients.items():
                 buffers[name][positions] = gradient.to(buffers[name].dtype)
+            padding = lengths[positions[0]] - lengths[positions[-1]]
+            if len(positions) > 1 and padding >= padded:
+                padded, suspect = padding, positions[-1]
             advance(len(positions))
+        if suspect is not None and len(rows) >= SPOT_CHECKED_ROWS and not self.gradients.alone:
+            stored = {name: buffer[suspect] for name, buffer in buffers.items()}
+            self._spot_check(rows[suspect], losses[suspect], stored, store.path)
         store.append(buffers, self.survey.ids[rows.start : rows.stop], losses)
+
+    def _spot_check(self, row: int, loss: Tensor, gradient: dict[str, Tensor], path: Path) -> None:
+        """Raises `VerificationError` if a batch gave an example something else than autograd."""
+        what = departure(self.gradients, self._examples([row])[0], loss, gradient)
+        if what is not None:
+            raise VerificationError(
+                f"{self._name(row)}: computed in a batch, {what}. The model mixes the examples of "
+                "a batch or counts padding, in some batches and not in others",
+                remedy=f"delete {path} and collect with --batch-tokens 1, which puts every example "
+                "alone",
+            )
+
+    def recheck(self, store: StoreWriter) -> None:
+        """Compare the first and the last example that a store already has with what the model
+        gives for them now.
+
+        Raises `StoreMismatchError` if that is something else.
+        """
+        there = GradientStore(store.path, store.index)
+        for row in sorted({0, store.index.rows_done - 1}):
+            loss, gradient = there.example(row)
+            what = departure(self.gradients, self._examples([row])[0], loss, gradient)
+            if what is not None:
+                raise StoreMismatchError(
+                    f"{store.path} holds a store that was made by something else, though all "
+                    f"weights and settings that can be seen are the same. For {self._name(row)}, "
+                    f"{what}. Adapters that are switched off, options of an adapter, or the code "
+                    "of a loss or a collator can make such a difference",
+                    remedy="another output folder, or delete this one",
+                )
 
     def _batch(self, rows: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         result = self.gradients(self._examples(rows))

@@ -171,6 +171,7 @@ class PerExample:
             GradientCapture(self.model, self.chosen, frozenset(above)),
         )
         self.capture.copying = copying
+        self._checked = set()  # a site that was right for its own parameters has others now
         return True
 
     def _take_alone(self, reason: CoverageError) -> None:

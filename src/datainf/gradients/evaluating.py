@@ -24,25 +24,25 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     adapters give each example its own copy of the prompts, see `datainf.gradients.prompts`.
     """
     training = [module for module in model.modules() if module.training]
-    model.eval()
-    for module in model.modules():
-        # Out of training mode, bitsandbytes repacks its 4-bit weights in place on some CPUs, to
-        # other values. It has no dropout.
-        module.training = _is_repacked(module)
-    with ExitStack() as stack:
-        for config in _caching(model):
-            stack.enter_context(replaced(config, "use_cache", False))
+    try:
+        model.eval()
         for module in model.modules():
-            if is_prompted(module):
-                stack.enter_context(prompt_for_each(module))
-            if _is_checkpointed(module):
-                stack.enter_context(_recomputing(module))
-        try:
+            # Out of training mode, bitsandbytes repacks its 4-bit weights in place on some CPUs,
+            # to other values. It has no dropout.
+            module.training = _is_repacked(module)
+        with ExitStack() as stack:
+            for config in _caching(model):
+                stack.enter_context(replaced(config, "use_cache", False))
+            for module in model.modules():
+                if is_prompted(module):
+                    stack.enter_context(prompt_for_each(module))
+                if _is_checkpointed(module):
+                    stack.enter_context(_recomputing(module))
             yield
-        finally:
-            model.eval()
-            for module in training:
-                module.training = True
+    finally:
+        model.eval()
+        for module in training:
+            module.training = True
 
 
 def _is_repacked(module: nn.Module) -> bool:

@@ -9,7 +9,8 @@ where the module's operations allow it, one after another where they do not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -99,7 +100,7 @@ def replay(
     again = _Again(module, call, wanted, shared)
     rows = [tensor.detach() for tensor in (*dY, *split)]
     rows = [row.unsqueeze(1) for row in rows]  # a batch of one each
-    with torch.enable_grad():
+    with _attributes_kept(module), torch.enable_grad():
         if not loop and len(rows[0]) > 1:
             try:
                 return torch.func.vmap(again.mapped, chunk_size=_chunk(module))(*rows), False
@@ -109,6 +110,18 @@ def replay(
                 # vmap knows no .item(), no branch on data, no autograd.Function of the old form.
         found = [again.plain(*(tensor[i] for tensor in rows)) for i in range(len(rows[0]))]
     return {name: torch.stack([row[name] for row in found]) for name in wanted}, len(found) > 1
+
+
+@contextmanager
+def _attributes_kept(module: nn.Module) -> Iterator[None]:
+    """Put back what modules note of a forward pass: under vmap it would be of no use to anyone."""
+    before = [(inner, dict(vars(inner))) for inner in module.modules()]
+    try:
+        yield
+    finally:
+        for inner, attributes in before:
+            vars(inner).clear()
+            vars(inner).update(attributes)
 
 
 class _Again:

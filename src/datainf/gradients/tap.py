@@ -189,6 +189,7 @@ def _tap_places(site: Site, sink: Sink, call: Call, leaves: list[Any]) -> None:
     outputs = [leaves[i] for i in call.outputs]
     inputs = [tensor.detach() for tensor in call.tensors]
     tapped = _Tap.apply(sink.anchor, site, call, sink, len(outputs), *outputs, *inputs)  # type: ignore[no-untyped-call]
+    call.tensors = []  # autograd keeps them, or recomputes them where activations are checkpointed
     for i, leaf in zip(call.outputs, tapped, strict=True):
         leaves[i] = leaf
 

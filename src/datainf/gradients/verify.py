@@ -14,14 +14,16 @@ from datainf.gradients.capture import BatchGradients, batch_losses, requiring_gr
 from datainf.gradients.precision import floor_of, is_half, loss_scales, tolerance_of
 from datainf.tasks import Task
 
+LOSS_FLOOR = 1e-3
+"""A loss that is less is judged by this: what is left of it is rounding of the outputs."""
+
 
 def verify_losses(model: nn.Module, found: BatchGradients, truth: BatchGradients) -> None:
     """Raises `VerificationError` where an example loses something else in a batch than alone:
     then the model mixes examples or counts padding, and no gradient can be trusted."""
     tolerance = tolerance_of(model)
     for row, (loss, alone) in enumerate(zip(found.losses, truth.losses, strict=True)):
-        error = _error(loss, alone, floor=0.0)
-        if error > tolerance:
+        if error(loss, alone, floor=LOSS_FLOOR) > tolerance:
             raise VerificationError(
                 f"example {row} of the first ones loses {float(loss):.6g} in a batch and "
                 f"{float(alone):.6g} alone. Likely causes: the model mixes the examples of a batch "
@@ -44,11 +46,11 @@ def differing(model: nn.Module, found: BatchGradients, truth: BatchGradients) ->
     different = {}
     for name, gradients in truth.gradients.items():
         for row, gradient in enumerate(gradients):
-            error = _error(found.gradients[name][row], gradient, floor=floor)
-            if error > tolerance:
+            off = error(found.gradients[name][row], gradient, floor=floor)
+            if off > tolerance:
                 different[name] = (
                     f"{name}: its gradient, computed in a batch, differs from plain autograd on "
-                    f"example {row} alone by {error:.1e} of its norm (allowed: {tolerance:.0e})"
+                    f"example {row} alone by {off:.1e} of its norm (allowed: {tolerance:.0e})"
                 )
                 break
     return different
@@ -180,10 +182,10 @@ def _finite(gradients: dict[str, Tensor | None]) -> bool:
     return all(g is None or bool(torch.isfinite(g).all()) for g in gradients.values())
 
 
-def _error(found: Tensor, truth: Tensor, *, floor: float) -> float:
+def error(found: Tensor, truth: Tensor, *, floor: float) -> float:
     """Relative to the truth's norm, or to `floor` if that is larger."""
     found, truth = found.double().cpu(), truth.double().cpu()
     if not torch.isfinite(truth).all():
         return 0.0  # reported, with the example's name, by the collection itself
-    error, scale = float((found - truth).norm()), max(float(truth.norm()), floor)
-    return error / scale if scale else error
+    off, scale = float((found - truth).norm()), max(float(truth.norm()), floor)
+    return off / scale if scale else off

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,8 +63,30 @@ class Custom(Task):
 
 
 def code_digest(function: Callable[..., Any]) -> str:
-    """A fingerprint of a function's source, or of its name where the source is not to be had."""
+    """A fingerprint of a function: its source (its name where that is not to be had), and what it
+    was given beforehand, by closure, by default or as a partial, as far as that is plain data."""
+    if isinstance(function, functools.partial):
+        given = [_plain(value) for value in (*function.args, function.keywords)]
+        return digest([code_digest(function.func), given])
     try:
-        return digest(inspect.getsource(function))
+        source = inspect.getsource(function)
     except (OSError, TypeError):
-        return digest(getattr(function, "__qualname__", type(function).__qualname__))
+        source = getattr(function, "__qualname__", type(function).__qualname__)
+    cells = [_contents(cell) for cell in getattr(function, "__closure__", None) or ()]
+    defaults = [_plain(value) for value in getattr(function, "__defaults__", None) or ()]
+    return digest([source, cells, defaults])
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return _plain(cell.cell_contents)
+    except ValueError:  # empty
+        return None
+
+
+def _plain(value: Any) -> str:
+    """A fingerprint of plain data, or the kind of anything else."""
+    try:
+        return digest(value)
+    except (TypeError, ValueError):
+        return type(value).__qualname__

@@ -33,12 +33,14 @@ def as_reference(model: Any) -> Iterator[None]:
             with model.disable_adapter():
                 yield
             return
-        active = model.active_adapter
+        active = list(model.active_adapters)  # several may be stacked
         model.set_adapter(REFERENCE)
         try:
             yield
         finally:
-            model.set_adapter(active)
+            model.set_adapter(active[0])
+            if len(active) > 1:
+                model.base_model.set_adapter(active)
 
 
 @contextmanager

@@ -112,10 +112,10 @@ class Seq2Seq(Task):
     def _given(self, example: Mapping[str, Any]) -> dict[str, Any]:
         row = given_inputs(example, self.max_length)
         labels = [int(label) for label in example.get("labels") or ()]
+        while labels and labels[-1] == IGNORE:  # padding that the row came with
+            labels = labels[:-1]
         limit = self.max_target_length
         kept = labels if limit is None else labels[:limit]
-        while kept and kept[-1] == IGNORE:  # padding that the row came with
-            kept = kept[:-1]
         if all(label == IGNORE for label in kept):
             raise DataError("no label to learn from", remedy="labels, or columns source and target")
         inputs = {key: row[key] for key in INPUTS}

@@ -125,7 +125,8 @@ class FromTrainer(Task):
         Σ weight·loss / Σ weight over the examples of a step: its supervised tokens where the
         trainer takes the mean over tokens, else 1.
 
-        Only a collator that pads on the left makes the log differ: a padded row's first token then
+        A loss that weighs classes differs too: alone, an example is divided by its own weight.
+        And a collator that pads on the left makes the log differ: a padded row's first token then
         follows something, and is counted in the batch although it is not for the example alone.
         """
         inputs = self.collate([example])["inputs"]

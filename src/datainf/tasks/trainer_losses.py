@@ -150,6 +150,8 @@ def known_loss(trainer: Any, model: nn.Module) -> KnownLoss | None:
         return None  # a forward of its own
     if trainer.compute_loss_func is not None or trainer.label_smoother is not None:
         return None
+    if getattr(inner.config, "output_router_logits", False):
+        return None  # a mixture of experts adds a loss of its router's
     if stock(trainer, "transformers.trainer", "Trainer", "compute_loss"):
         return None if _is_patched(inner) else _model_loss(inner, first=_first_counted(trainer))
     if getattr(trainer, "aux_loss_enabled", False):

@@ -58,9 +58,12 @@ def _hooks_kept(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, hooks, handles in before:
-            if module._forward_hooks.keys() != hooks.keys():
-                module._forward_hooks.clear()
-                module._forward_hooks.update(hooks)
+            for key in module._forward_hooks.keys() - hooks.keys():
+                # Others, such as those by which transformers captures outputs, are there to stay.
+                if "require_grads" in getattr(module._forward_hooks[key], "__qualname__", ""):
+                    del module._forward_hooks[key]
+            for key in hooks.keys() - module._forward_hooks.keys():
+                module._forward_hooks[key] = hooks[key]
             for name in _HANDLES:
                 vars(module).pop(name, None)
             vars(module).update(handles)
