@@ -10,11 +10,12 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from conftest import lora_config, make_base, make_tokenizer, save_model
 from datainf.data import Candidates
 from datainf.errors import ModelError, OptionError
-from datainf.gradients.parameters import adapter_scaling, architecture
+from datainf.gradients.parameters import adapter_settings, architecture
 from datainf.models import (
     base_of,
     candidates,
@@ -59,7 +60,7 @@ def test_a_model_in_memory_and_from_its_files_are_the_same_to_a_store(kind, tmp_
     task = "classification" if kind == "bert" else "causal-lm"
     loaded = load_model(str(base), str(adapter), task).model
     assert architecture(in_memory) == architecture(loaded)
-    assert adapter_scaling(in_memory) == adapter_scaling(loaded) != {}
+    assert adapter_settings(in_memory) == adapter_settings(loaded) != {}
 
 
 def test_the_head_has_as_many_classes_as_the_adapter_was_saved_with(tmp_path, tokenizer):
@@ -220,3 +221,27 @@ def test_devices_and_dtypes():
     with pytest.raises(OptionError, match="image-classification has no max length"):
         make_task("image-classification", None, {"max_length": 100})
     assert make_task("seq2seq", None, {"max_target_length": 20}).max_target_length == 20
+
+
+@pytest.mark.parametrize("kind", ["FourierFTConfig", "VeraConfig", "OFTConfig"])
+def test_options_of_an_adapter_that_stand_in_no_tensor_are_known(kind, tmp_path):
+    told = {
+        "FourierFTConfig": [{"n_frequency": 10}, {"random_loc_seed": 5}],
+        "VeraConfig": [{"r": 4, "save_projection": False}, {"projection_prng_key": 5}],
+        "OFTConfig": [{"oft_block_size": 4}, {"num_cayley_neumann_terms": 3}],
+    }[kind]
+
+    def adapted(**options):
+        config = getattr(peft, kind)(target_modules=["q_proj"], task_type="CAUSAL_LM", **options)
+        return peft.get_peft_model(make_base("llama"), config)
+
+    plain = adapted(**told[0])
+    assert adapter_settings(plain) != adapter_settings(adapted(**told[0], **told[1]))
+    plain.save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(make_base("llama"), tmp_path)
+    assert adapter_settings(loaded) == adapter_settings(plain)
+
+
+def test_plain_modules_are_known_by_what_they_are():
+    models = [nn.Sequential(nn.Linear(2, 2), kind()) for kind in (nn.ReLU, nn.Tanh)]
+    assert architecture(models[0]) != architecture(models[1])

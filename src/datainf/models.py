@@ -224,7 +224,7 @@ def adapter_config(adapter: str) -> Any:
         return peft.PeftConfig.from_pretrained(adapter)
     except Exception as error:
         raise ModelError(
-            f"{adapter} is not a peft adapter: {_first_line(error)}",
+            f"{adapter} is not a peft adapter: {first_line(error)}",
             remedy="the folder that model.save_pretrained(…) wrote, with adapter_config.json in it",
         ) from None
 
@@ -249,7 +249,7 @@ def base_config(base: str) -> Any:
         return transformers.AutoConfig.from_pretrained(base)
     except Exception as error:
         raise ModelError(
-            f"cannot load a model from {base}: {_first_line(error)}",
+            f"cannot load a model from {base}: {first_line(error)}",
             remedy="--model with a folder or hub id of a transformers model",
         ) from None
 
@@ -262,7 +262,7 @@ def adapter_weights(adapter: str) -> dict[str, torch.Tensor]:
     try:
         return dict(peft.utils.load_peft_weights(adapter, device="cpu"))
     except Exception as error:
-        raise ModelError(f"cannot read the weights of {adapter}: {_first_line(error)}") from None
+        raise ModelError(f"cannot read the weights of {adapter}: {first_line(error)}") from None
 
 
 def load_reader(task: TaskName, base: str, adapter: str | None) -> Any:
@@ -278,12 +278,12 @@ def load_reader(task: TaskName, base: str, adapter: str | None) -> Any:
         return transformers.AutoImageProcessor.from_pretrained(source)
     except ImportError as error:
         raise ModelError(
-            f"cannot load the image processor of {source}: {_first_line(error)}",
+            f"cannot load the image processor of {source}: {first_line(error)}",
             remedy="pip install 'datainf[diffusion]', which brings pillow",
         ) from None
     except Exception as error:
         raise ModelError(
-            f"cannot load an image processor from {source}: {_first_line(error)}",
+            f"cannot load an image processor from {source}: {first_line(error)}",
             remedy="processor.save_pretrained(folder) beside the model, or --model with a folder "
             "that has a preprocessor_config.json",
         ) from None
@@ -296,7 +296,7 @@ def load_tokenizer(base: str, adapter: str | None) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source)
     except Exception as error:
-        raise ModelError(f"cannot load a tokenizer from {source}: {_first_line(error)}") from None
+        raise ModelError(f"cannot load a tokenizer from {source}: {first_line(error)}") from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -333,7 +333,7 @@ def _load_base(
         )
     except Exception as error:
         raise ModelError(
-            f"cannot load {base} for {task}: {_first_line(error)}",
+            f"cannot load {base} for {task}: {first_line(error)}",
             remedy="check the folder or hub id, and --task",
         ) from None
     mismatched = [name if isinstance(name, str) else name[0] for name in info["mismatched_keys"]]
@@ -365,7 +365,7 @@ def _attach(model: Any, adapter: str, weights: dict[str, torch.Tensor], base: st
             wrapped = peft.PeftModel.from_pretrained(model, adapter)
     except Exception as error:
         raise ModelError(
-            f"the adapter {adapter} does not fit the base {base}: {_first_line(error, 2)}",
+            f"the adapter {adapter} does not fit the base {base}: {first_line(error, 2)}",
             remedy=f"the base that it was trained on, {named}, and the --task it was trained for",
         ) from None
     absent = [str(w.message) for w in caught if "missing adapter keys" in str(w.message)]
@@ -380,6 +380,7 @@ def _attach(model: Any, adapter: str, weights: dict[str, torch.Tensor], base: st
     return fitted
 
 
-def _first_line(error: Exception, lines: int = 1) -> str:
+def first_line(error: Exception, lines: int = 1) -> str:
+    """What a library's error says first, or what kind it is."""
     text = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
     return text[:300] or type(error).__name__

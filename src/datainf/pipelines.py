@@ -27,6 +27,7 @@ from datainf.models import (
     adapter_weights,
     device_of,
     dtype_of,
+    first_line,
 )
 from datainf.tasks.pipeline_parts import DENOISERS, TEXT_ENCODERS, networks, quiet
 
@@ -106,7 +107,7 @@ def _load_base(base: str, dtype: torch.dtype | str) -> Any:
         pipeline = loader.from_pretrained(base, use_safetensors=True, **unwanted, **kept)
     except Exception as error:
         raise ModelError(
-            f"cannot load a text-to-image pipeline from {base}: {_first_line(error)}",
+            f"cannot load a text-to-image pipeline from {base}: {first_line(error)}",
             remedy=f"a folder or hub id with {PIPELINE_INDEX} and weights in safetensors",
         ) from None
     vae = getattr(pipeline, "vae", None)
@@ -134,7 +135,7 @@ def _attach_peft(pipeline: Any, adapter: str, base: str) -> nn.Module:
     try:
         model: nn.Module = peft.PeftModel.from_pretrained(denoiser, adapter, is_trainable=True)
     except Exception as error:
-        raise _misfit(adapter, base, _first_line(error)) from None
+        raise _misfit(adapter, base, first_line(error)) from None
     _require_same(weights.values(), _learned(model).values(), adapter, base)
     return model.eval()
 
@@ -146,7 +147,7 @@ def _attach_lora(pipeline: Any, adapter: str, base: str) -> nn.Module:
         found = pipeline.lora_state_dict(adapter)
     except Exception as error:
         raise ModelError(
-            f"cannot read LoRA weights from {adapter}: {_first_line(error)}",
+            f"cannot read LoRA weights from {adapter}: {first_line(error)}",
             remedy=f"a folder with {PIPELINE_LORA} or with a peft adapter of the denoiser in it",
         ) from None
     state = found[0] if isinstance(found, tuple) else found
@@ -154,7 +155,7 @@ def _attach_lora(pipeline: Any, adapter: str, base: str) -> nn.Module:
         with quiet():  # it warns of every part of the pipeline that the adapter leaves alone
             pipeline.load_lora_weights(adapter, adapter_name=ADAPTER)
     except Exception as error:
-        raise _misfit(adapter, base, _first_line(error)) from None
+        raise _misfit(adapter, base, first_line(error)) from None
     holders = {
         name: network
         for name, network in networks(pipeline).items()
@@ -216,8 +217,3 @@ def _misfit(adapter: str, base: str, what: str) -> ModelError:
         f"the adapter {adapter} does not fit the pipeline {base}: {what}",
         remedy="the pipeline that it was trained on",
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -116,11 +116,6 @@ def detect_task(names: Sequence[str], columns: Columns = Columns()) -> TaskName:
     return decide(names, columns).task
 
 
-def resolve(names: Sequence[str], task: TaskName, columns: Columns, source: str) -> dict[str, str]:
-    """Part → column for a task, with `id` if there is one. Raises as `decide`."""
-    return decide(names, columns, task=task, source=source).columns
-
-
 def match(names: Sequence[str], task: TaskName, columns: Columns) -> dict[str, str] | None:
     """Part → column for a task, None where the columns do not make a data set for it."""
     given = {part: column for part, column in columns.given().items() if part != "id"}

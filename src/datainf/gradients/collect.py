@@ -24,7 +24,7 @@ from datainf.fingerprint import digest, tensors_digest
 from datainf.gradients.batches import batches
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
-from datainf.gradients.parameters import adapter_scaling, architecture, blocks_of, select, weights
+from datainf.gradients.parameters import adapter_settings, architecture, blocks_of, select, weights
 from datainf.gradients.spot_check import departure
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress, Silent
@@ -258,7 +258,7 @@ def _index(
                     architecture(model),
                 ]
             ),
-            "adapter": digest([tensors_digest(chosen.items()), adapter_scaling(model)]),
+            "adapter": digest([tensors_digest(chosen.items()), adapter_settings(model)]),
             "data": survey.digest,
             "task": digest(settings),
         },

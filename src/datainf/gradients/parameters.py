@@ -27,6 +27,9 @@ NOT_COMPUTED = {
 some are written only when a model is saved."""
 
 
+NOT_OPTIONS = {"inference_mode", "init_lora_weights", "init_weights", "total_step"}
+"""Options of adapters that say how they were begun or trained, or are used."""
+
 BEFORE_TUNING = ".original_module."
 """In the names of peft's copies of what modules_to_save replaced; they take no part in the loss."""
 
@@ -164,26 +167,50 @@ def weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         yield name, known[local]
 
 
-def architecture(model: nn.Module) -> dict[str, Any]:
-    """A model's configuration where it is not the default, which grows with each version of
-    transformers: the same weights compute something else under another activation, another
-    rotary base, another norm's epsilon."""
+def architecture(model: nn.Module) -> Any:
+    """What a model computes with its weights, as far as it says: its configuration where that is
+    not the default, which grows with each version of transformers (the same weights compute
+    something else under another activation, another rotary base, another norm's epsilon); of any
+    other model its modules as they print."""
     config: Any = getattr(model, "config", None)
-    values = config.to_diff_dict() if hasattr(config, "to_diff_dict") else {}
-    plain = json.loads(json.dumps(values, default=str))
+    if not hasattr(config, "to_diff_dict"):
+        return repr(model)
+    plain = json.loads(json.dumps(config.to_diff_dict(), default=str))
     return {k: v for k, v in plain.items() if k not in NOT_COMPUTED and not k.startswith("_")}
 
 
-def adapter_scaling(model: nn.Module) -> dict[str, Any]:
-    """What an adapter's output is multiplied by, module by module (LoRA's alpha/r), of the
-    adapters in use: it is part of the function, and in no tensor."""
-    found = {}
+def adapter_settings(model: nn.Module) -> dict[str, Any]:
+    """What the adapters in use compute with their weights, and no tensor says: what each module's
+    output is multiplied by (LoRA's alpha/r), and the plain values among the adapter's options
+    (seeds of fixed projections, the steps of a series, the indices of trained tokens)."""
+    found: dict[str, Any] = {}
     for name, module in model.named_modules():
         scaling: Any = getattr(module, "scaling", None)
         if isinstance(module, _adapter_layers()) and isinstance(scaling, dict):
-            active: Any = getattr(module, "active_adapters", [])
-            found[name] = {key: scaling[key] for key in active if key in scaling}
+            found[name] = {key: scaling[key] for key in _active(module) if key in scaling}
+    configs: Any = getattr(model, "peft_config", None)
+    for key in _active(model) if isinstance(configs, dict) else ():
+        options = vars(configs[key]).items() if key in configs else ()
+        found[f"options of {key}"] = {
+            option: value
+            for option, value in options
+            if option not in NOT_OPTIONS and _is_plain(value)
+        }
     return found
+
+
+def _active(model: nn.Module) -> list[str]:
+    """The names of the adapters in use."""
+    active: Any = getattr(model, "active_adapters", [])
+    active = active() if callable(active) else active
+    return [active] if isinstance(active, str) else list(active)
+
+
+def _is_plain(value: Any) -> bool:
+    """Numbers and lists of them: names and paths change when an adapter is saved and loaded."""
+    if isinstance(value, list | tuple):
+        return all(isinstance(item, int | float) for item in value)
+    return isinstance(value, int | float)
 
 
 def _adapter_layers() -> tuple[type[nn.Module], ...]:
@@ -243,11 +270,10 @@ def _examples(named: dict[str, nn.Parameter]) -> str:
 
 
 def _is_active_adapter(model: nn.Module, parameter: str) -> bool:
-    active = getattr(model, "active_adapters", None)
-    if active is None or not hasattr(model, "peft_config"):
+    if not hasattr(model, "peft_config"):
         return False
-    active = active() if callable(active) else active
-    names = [active] if isinstance(active, str) else list(active)
     # peft keys every adapter's tensors by its name: lora_A.default.weight,
     # classifier.modules_to_save.default.bias
-    return any(f".{name}." in parameter or parameter.endswith(f".{name}") for name in names)
+    return any(
+        f".{name}." in parameter or parameter.endswith(f".{name}") for name in _active(model)
+    )

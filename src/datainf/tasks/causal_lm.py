@@ -112,7 +112,7 @@ class CausalLM(Task):
         # Tokenised together, as the model would read them; the prompt ends where the two
         # tokenisations part, so that a token across the seam counts as completion.
         ids = self._tokens(self._with_eos(prompt + completion))
-        start = _common_prefix(self._tokens(prompt), ids) if prompt else 0
+        start = common_prefix(self._tokens(prompt), ids) if prompt else 0
         return ids, [IGNORE] * start + ids[start:]
 
     def _conversation(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[int]]:
@@ -122,8 +122,8 @@ class CausalLM(Task):
             if message["role"] != "assistant":
                 continue
             asked = self._template(messages[:turn], generation=True) if turn else []
-            start = _common_prefix(asked, ids)
-            stop = _common_prefix(self._template(messages[: turn + 1]), ids)
+            start = common_prefix(asked, ids)
+            stop = common_prefix(self._template(messages[: turn + 1]), ids)
             labels[start:stop] = ids[start:stop]
         return ids, labels
 
@@ -171,7 +171,8 @@ def _given(example: Mapping[str, Any]) -> tuple[list[int], list[int]]:
     return [ids[position] for position in kept], [labels[position] for position in kept]
 
 
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+def common_prefix(left: Sequence[Any], right: Sequence[Any]) -> int:
+    """How many items both begin with."""
     length = 0
     for a, b in zip(left, right, strict=False):
         if a != b:

@@ -6,7 +6,8 @@ Pillow is needed for images alone, and imported where it is used.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,8 @@ def open_image(value: Any) -> Any:
 
     Raises `DataError` for what cannot be read, `InputError` where pillow is not installed.
     """
-    pillow = _pillow()
-    try:
-        with _opened(value) as image:
-            return pillow.ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, pillow.Image.DecompressionBombError) as error:
-        raise _unreadable(value, error) from None
+    with _readable(value) as image:
+        return _pillow().ImageOps.exif_transpose(image).convert("RGB")
 
 
 def check_image(value: Any) -> None:
@@ -32,10 +29,16 @@ def check_image(value: Any) -> None:
 
     Raises `DataError` and `InputError` as `open_image` does.
     """
+    with _readable(value):
+        pass
+
+
+@contextmanager
+def _readable(value: Any) -> Iterator[Any]:
     pillow = _pillow()
     try:
-        with _opened(value):
-            pass
+        with _opened(value) as image:
+            yield image
     except (OSError, ValueError, SyntaxError, pillow.Image.DecompressionBombError) as error:
         raise _unreadable(value, error) from None
 

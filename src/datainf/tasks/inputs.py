@@ -69,8 +69,7 @@ def require_fast(tokenizer: Any, purpose: str) -> None:
         )
 
 
-def base_model(model: nn.Module) -> nn.Module:
+def base_model(model: nn.Module) -> Any:
     """The model inside its adapter."""
     unwrap = getattr(model, "get_base_model", None)
-    inner: nn.Module = unwrap() if callable(unwrap) else model
-    return inner
+    return unwrap() if callable(unwrap) else model

@@ -56,7 +56,7 @@ def config_digest(config: Any) -> str:
 
 
 @contextmanager
-def evaluating(frozen: Iterable[nn.Module]) -> Iterator[None]:
+def without_dropout(frozen: Iterable[nn.Module]) -> Iterator[None]:
     """Dropout off for the time being; each module's own mode is put back afterwards."""
     training = [module for network in frozen for module in network.modules() if module.training]
     for module in training:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from datainf.errors import DataError, ModelError, OptionError
 from datainf.tasks.base import IGNORE, TRUNCATED, pad
-from datainf.tasks.causal_lm import CausalLM
+from datainf.tasks.causal_lm import CausalLM, common_prefix
 from datainf.tasks.preference_loss import LossName, PreferenceLoss
 from datainf.tasks.reference import as_reference, has_reference, is_merged
 from datainf.tasks.token_losses import next_token_nll
@@ -159,7 +159,7 @@ class Preference(CausalLM):
     def _answer(self, prompt: Sequence[Any], answer: Sequence[Any]) -> tuple[list[int], list[int]]:
         ids = self._template([*prompt, *answer])
         asked = self._template(prompt, generation=True) if prompt else []
-        start = _common(asked, ids)
+        start = common_prefix(asked, ids)
         return ids, [IGNORE] * start + ids[start:]
 
     def _fitted(self, prompt: list[int], chosen: list[int], rejected: list[int]) -> dict[str, Any]:
@@ -197,18 +197,12 @@ def _parts(example: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     # A prompt in words beside conversations is their first turn, told twice.
     if prompt is not None and isinstance(prompt, str) == isinstance(chosen, str):
         return prompt, chosen, rejected
-    start = _common(chosen, rejected)
+    start = common_prefix(chosen, rejected)
     most = max(0, min(len(chosen), len(rejected)) - 1)
     if isinstance(chosen, str) and 0 < start <= most and chosen[start - 1] == " ":
         start -= 1  # a word keeps the space in front of it, as its token does
     start = min(start, most)  # of two alike, the end is the completion
     return chosen[:start], chosen[start:], rejected[start:]
-
-
-def _common(left: Sequence[Any], right: Sequence[Any]) -> int:
-    pairs = zip(left, right, strict=False)
-    differing = (place for place, (a, b) in enumerate(pairs) if a != b)
-    return next(differing, min(len(left), len(right)))
 
 
 def _words(part: Any) -> str:

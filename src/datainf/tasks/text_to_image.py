@@ -26,12 +26,12 @@ from datainf.tasks.noise_schedule import NoiseSchedule, Weighting, noise_schedul
 from datainf.tasks.pipeline_parts import (
     TEXT_ENCODERS,
     config_digest,
-    evaluating,
     held_by,
     network_digest,
     networks,
     quiet,
     tokenizers,
+    without_dropout,
 )
 from datainf.tasks.pixels import as_floats, given_pixels, read_image
 
@@ -173,7 +173,7 @@ class TextToImage(Task):
         found = held_by(model, self.pipeline)
         module = found.get(self.denoiser.component, self.denoiser.module)
         frozen = [net for name, net in networks(self.pipeline).items() if name not in found]
-        with evaluating(frozen):
+        with without_dropout(frozen):
             latents = self._latents(batch["pixel_values"])
             conditions = self._conditions(batch, learn=any(name in found for name in TEXT_ENCODERS))
             return self._denoise(module, latents, conditions)

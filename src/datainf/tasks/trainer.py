@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from datainf.errors import CoverageError, DataError, OptionError
 from datainf.tasks.base import IGNORE, Task
+from datainf.tasks.inputs import base_model
 from datainf.tasks.left_padding import ALIGNED, flushed
 from datainf.tasks.token_losses import at_least_float32
-from datainf.tasks.trainer_losses import KnownLoss, NextTokens, base_model, known_loss, stock
+from datainf.tasks.trainer_losses import KnownLoss, NextTokens, known_loss, stock
 from datainf.tasks.trainer_settings import loss_code, tokenizer_of, trainer_settings
 from datainf.tasks.trainer_state import untouched, weights_precision
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from datainf.errors import CoverageError
 from datainf.tasks.base import IGNORE
+from datainf.tasks.inputs import base_model
 from datainf.tasks.preference import REFERENCE_LOGPS, completion_logps
 from datainf.tasks.preference_loss import LossName, PreferenceLoss
 from datainf.tasks.reference import as_reference
@@ -179,11 +180,6 @@ def stock(trainer: Any, module: str, kind: str, *methods: str) -> bool:
         and method not in vars(trainer)
         for method in methods
     )
-
-
-def base_model(model: Any) -> Any:
-    """The model inside its adapter."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _is_patched(inner: Any) -> bool:
