@@ -28,6 +28,7 @@ unit: .venv/tested
 bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder EMOJI=folder; see benchmarks/README.md
 	$(BIN)/python benchmarks/sst2.py --data $(SST2)
 	$(BIN)/python benchmarks/gsm8k.py --data $(GSM8K)
+	$(BIN)/python benchmarks/adapters.py --data $(SST2)
 	$(BIN)/python benchmarks/emoji.py --data $(EMOJI)
 
 .venv/installed: pyproject.toml constraints.txt

@@ -33,7 +33,7 @@ from datainf.gradients.parameters import select
 from datainf.gradients.verify import each_alone
 from datainf.tasks import SequenceClassification
 
-ROWS, ROUNDS, BATCH_TOKENS = 128, 5, 1024
+ROWS, ROUNDS, BATCH_TOKENS = 64, 5, 1024
 TARGETS = ["query", "value"]
 ADAPTERS: dict[str, Any] = {
     "LoRA r=8": peft.LoraConfig(r=8, target_modules=TARGETS),
@@ -51,6 +51,8 @@ ADAPTERS: dict[str, Any] = {
 
 
 def main() -> None:
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     rows = read(parser.parse_args().data / "train.tsv")
