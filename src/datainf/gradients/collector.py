@@ -1,0 +1,166 @@
+"""The gradients of a data set, a shard at a time, each start and each shard checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import Tensor
+
+from datainf.errors import ModelError, NonFiniteError, StoreMismatchError, VerificationError
+from datainf.gradients.batches import batches
+from datainf.gradients.engine import PerExample
+from datainf.gradients.spot_check import departure
+from datainf.gradients.survey import Survey, encode, where
+from datainf.store import GradientStore
+from datainf.store_writer import StoreWriter
+from datainf.tasks import Task
+
+BATCH_GRADIENT_BYTES = 512 * 2**20
+"""Upper bound on the gradients that one batch holds."""
+SPOT_CHECKED_ROWS = 64
+"""A shard of as many examples has one compared with autograd."""
+
+
+class Collector:
+    """The examples' gradients, a shard at a time."""
+
+    def __init__(
+        self,
+        gradients: PerExample,
+        task: Task,
+        dataset: Sequence[Any],
+        survey: Survey,
+        batch_tokens: int,
+    ) -> None:
+        self.gradients, self.task, self.dataset, self.survey = gradients, task, dataset, survey
+        self.batch_tokens = batch_tokens
+        parameters = sum(parameter.numel() for parameter in gradients.chosen.values())
+        row_bytes = 4 * parameters * task.parts
+        self.max_rows = max(1, BATCH_GRADIENT_BYTES // row_bytes)
+
+    def check(self) -> None:
+        """Compare a few examples of unlike lengths, so that there is padding, with one-at-a-time
+        autograd; shorter ones where memory runs out, and none together where two are too many."""
+        candidates = sorted(range(len(self.dataset)), key=lambda row: self.survey.lengths[row])
+        if self.batch_tokens == 1:
+            candidates = candidates[:1]
+        while True:
+            picked = {candidates[0], candidates[len(candidates) // 2], candidates[-1]}
+            try:
+                truth = self.gradients.check(self._examples(sorted(picked)))
+                break
+            except Exception as error:
+                if len(candidates) == 1 or not should_reduce_batch_size(error):
+                    raise
+                candidates = candidates[: len(candidates) // 2]
+                if len(candidates) == 1:
+                    self.batch_tokens = 1
+        # Zero gradients everywhere are no answer: the adapter is merged or not active.
+        if len(truth.unused) == len(self.gradients.chosen):
+            raise ModelError(
+                f"the {len(truth.unused)} trainable parameters take no part in the loss, "
+                f"{truth.unused[0]} among them: is the adapter merged, disabled, or not the "
+                "active one?",
+                remedy="model.unmerge_adapter(), model.set_adapter(name), or --trainable",
+            )
+
+    def shard(self, store: StoreWriter, rows: range, advance: Callable[[int], None]) -> None:
+        """Collect one shard, its rows in the order of the data set, and append it."""
+        buffers = {
+            block.name: torch.empty((len(rows), block.width), dtype=store.index.torch_dtype)
+            for block in store.index.blocks
+        }
+        losses = torch.empty(len(rows))
+        lengths = self.survey.lengths[rows.start : rows.stop]
+        # Longest first, so that a budget that does not fit is found out at once.
+        todo = batches(lengths, self.batch_tokens, self.max_rows)[::-1]
+        padded, suspect = 0, None  # the example with the most padding
+        while todo:
+            positions = todo.pop()
+            try:
+                found, gradients = self._batch([rows[p] for p in positions])
+            except Exception as error:
+                if len(positions) == 1 or not should_reduce_batch_size(error):
+                    raise
+                self.batch_tokens = max(1, self.batch_tokens // 2)
+                half = len(positions) // 2
+                todo += [positions[half:], positions[:half]]
+                continue
+            _require_finite(found, gradients, [self._name(rows[p]) for p in positions])
+            losses[positions] = found.float()
+            for name, gradient in gradients.items():
+                buffers[name][positions] = gradient.to(buffers[name].dtype)
+            padding = lengths[positions[0]] - lengths[positions[-1]]
+            if len(positions) > 1 and padding >= padded:
+                padded, suspect = padding, positions[-1]
+            advance(len(positions))
+        if suspect is not None and len(rows) >= SPOT_CHECKED_ROWS and not self.gradients.alone:
+            stored = {name: buffer[suspect] for name, buffer in buffers.items()}
+            self._spot_check(rows[suspect], losses[suspect], stored, store.path)
+        store.append(buffers, self.survey.ids[rows.start : rows.stop], losses)
+
+    def _spot_check(self, row: int, loss: Tensor, gradient: dict[str, Tensor], path: Path) -> None:
+        """Raises `VerificationError` if a batch gave an example something else than autograd."""
+        what = departure(self.gradients, self._examples([row])[0], loss, gradient)
+        if what is not None:
+            raise VerificationError(
+                f"{self._name(row)}: computed in a batch, {what}. The model mixes the examples of "
+                "a batch or counts padding, in some batches and not in others",
+                remedy=f"delete {path} and collect with --batch-tokens 1, which puts every example "
+                "alone",
+            )
+
+    def recheck(self, store: StoreWriter) -> None:
+        """Compare the first and the last example that a store already has with what the model
+        gives for them now.
+
+        Raises `StoreMismatchError` if that is something else.
+        """
+        there = GradientStore(store.path, store.index)
+        for row in sorted({0, store.index.rows_done - 1}):
+            loss, gradient = there.example(row)
+            what = departure(self.gradients, self._examples([row])[0], loss, gradient)
+            if what is not None:
+                raise StoreMismatchError(
+                    f"{store.path} holds a store that was made by something else, though all "
+                    f"weights and settings that can be seen are the same. For {self._name(row)}, "
+                    f"{what}. Adapters that are switched off, options of an adapter, or the code "
+                    "of a loss or a collator can make such a difference",
+                    remedy="another output folder, or delete this one",
+                )
+
+    def _batch(self, rows: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        result = self.gradients(self._examples(rows))
+        return result.losses.cpu(), {name: g.cpu() for name, g in result.gradients.items()}
+
+    def _examples(self, rows: Sequence[int]) -> list[Any]:
+        return [encode(self.task, self.dataset[row], self.dataset, row) for row in rows]
+
+    def _name(self, row: int) -> str:
+        identifier = self.survey.ids[row]
+        place = where(self.dataset, row)
+        return place if identifier == row else f"{place} (id {identifier!r})"
+
+
+def _require_finite(losses: Tensor, gradients: dict[str, Tensor], names: list[str]) -> None:
+    finite = torch.isfinite(losses)
+    blamed = ""
+    for name, gradient in gradients.items():
+        fine = torch.isfinite(gradient).all(dim=1)
+        if not blamed and not fine.all():
+            blamed = name
+        finite &= fine
+    if finite.all():
+        return
+    culprits = [name for name, fine in zip(names, finite.tolist(), strict=True) if not fine]
+    shown = ", ".join(culprits[:5]) + (f" and {len(culprits) - 5} more" if culprits[5:] else "")
+    what = f"the gradient of {blamed}" if torch.isfinite(losses).all() else "the loss"
+    raise NonFiniteError(
+        f"{shown}: {what} is NaN or infinite",
+        remedy="look at the row; check the adapter's weights for NaN; --dtype float32 if the model "
+        "runs in half precision. Finished shards are kept",
+    )

@@ -1,0 +1,89 @@
+"""One pass over the examples before any gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import xxhash
+
+from datainf.errors import DataError
+from datainf.fingerprint import digest
+from datainf.progress import Progress
+from datainf.tasks import Task
+from datainf.tasks.base import TRUNCATED
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Ids, lengths in tokens, a digest of what the model will see, and how many examples were cut
+    to its limit."""
+
+    ids: list[int | str]
+    lengths: list[int]
+    digest: str
+    truncated: int
+
+
+def survey(dataset: Sequence[Any], task: Task, progress: Progress) -> Survey:
+    """Raises `DataError` naming the first example that the task cannot use, an id that stands
+    twice, or an empty data set."""
+    n = len(dataset)
+    if n == 0:
+        raise DataError("the data set is empty", remedy="at least one example")
+    advance = progress.stage("reading", n)
+    ids = getattr(dataset, "ids", None)
+    found: list[int | str] = []
+    lengths, truncated, state = [], 0, xxhash.xxh3_128()
+    for row in range(n):
+        example = dataset[row]
+        encoded = encode(task, example, dataset, row)
+        found.append(_identifier(example, row) if ids is None else ids[row])
+        lengths.append(task.length(encoded))
+        truncated += isinstance(encoded, dict) and encoded.get(TRUNCATED, 0) > 0
+        state.update(_example_digest(task, encoded).encode())
+        advance(1)
+    _require_unique(found, dataset)
+    state.update(digest(found).encode())
+    return Survey(found, lengths, state.hexdigest(), truncated)
+
+
+def _identifier(example: Any, row: int) -> int | str:
+    identifier = example.get("id", row) if hasattr(example, "get") else row
+    return identifier if isinstance(identifier, int | str) else row
+
+
+def _require_unique(ids: list[int | str], dataset: Sequence[Any]) -> None:
+    if len(set(ids)) == len(ids):
+        return
+    seen: dict[int | str, int] = {}
+    for row, identifier in enumerate(ids):
+        if identifier in seen:
+            raise DataError(
+                f"{where(dataset, row)}: the id {identifier!r} stands at "
+                f"{where(dataset, seen[identifier])} too",
+                remedy="ids that are unique, or no id column: rows are then counted",
+            )
+        seen[identifier] = row
+
+
+def where(dataset: Sequence[Any], row: int) -> str:
+    """A row in words: its file and line where the data set knows them."""
+    tell = getattr(dataset, "where", None)
+    return str(tell(row)) if callable(tell) else f"example {row}"
+
+
+def encode(task: Task, example: Any, dataset: Sequence[Any], row: int) -> Any:
+    """An example as the model sees it; a `DataError` says where it stands."""
+    try:
+        return task.encode(example)
+    except DataError as error:
+        raise DataError(f"{where(dataset, row)}: {error.message}", remedy=error.remedy) from None
+
+
+def _example_digest(task: Task, encoded: Any) -> str:
+    try:
+        return digest(encoded)
+    except TypeError:  # an object of the user's own: what the model sees of it
+        return digest(task.collate([encoded]))
