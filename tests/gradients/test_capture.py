@@ -398,3 +398,39 @@ def test_a_module_that_runs_again_is_left_as_it_was(tmp_path):
     collect(model, list(torch.randn(4, 5)), tasks.Custom(squared), out=tmp_path / "s")
     assert len(model[0].last.tolist()) > 0
     copy.deepcopy(model[0].last.detach())
+
+
+class Flattens(nn.Module):
+    """Hands its linear layer all positions as rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(5, 5)
+
+    def forward(self, X):
+        return self.linear(X.reshape(-1, 5)).reshape(X.shape)
+
+
+class WithRootParameter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale, self.inner = nn.Parameter(torch.ones(5)), Flattens()
+
+    def forward(self, X):
+        return self.inner(X) * self.scale
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_the_module_around_one_that_flattens_is_run_again(size):
+    """Also where the model itself holds a parameter."""
+    torch.manual_seed(0)
+    model, task = WithRootParameter().double(), tasks.Custom(squared)
+    rows = list(torch.randn(size, 4, 5, dtype=torch.float64))
+    engine = PerExample(model, select(model), task, CPU)
+    with evaluating(model):
+        truth = engine.check(rows)
+        found = engine(rows)
+    assert not engine.alone
+    assert {site.name for site in engine.capture.sites} == {"", "inner"}
+    for name, gradient in truth.gradients.items():
+        assert torch.allclose(found.gradients[name], gradient, rtol=1e-10)

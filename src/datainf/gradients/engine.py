@@ -156,16 +156,22 @@ class PerExample:
 
     def _climb(self, sites: list[str]) -> bool:
         """Have the modules around these sites run again in their place, if that makes sense."""
-        above = set(self.capture.above)
+        above, blocks_of = set(self.capture.above), {s.name: s.blocks for s in self.capture.sites}
         for name in sites:
             above.add(name)
-            parent = GradientCapture(self.model, self.chosen, frozenset(above))
-            around = [s.name for s in parent.sites if name.startswith(f"{s.name}.") or not s.name]
-            climbed = self._climbed.get(name, 0) + 1
-            if climbed > CLIMB or "" in around:
+            parents = GradientCapture(self.model, self.chosen, frozenset(above)).sites
+            climbed = {*blocks_of[name].values()}
+            around = [
+                site.name
+                for site in parents
+                if climbed & {*site.blocks.values()}
+                and name.startswith(f"{site.name}.".lstrip("."))
+            ]
+            height = self._climbed.get(name, 0) + 1
+            if height > CLIMB or "" in around:
                 return False
-            for site in around:
-                self._climbed[site] = max(climbed, self._climbed.get(site, 0))
+            for parent in around:
+                self._climbed[parent] = max(height, self._climbed.get(parent, 0))
         copying, self.capture = (
             self.capture.copying,
             GradientCapture(self.model, self.chosen, frozenset(above)),
