@@ -99,8 +99,9 @@ def convolution(
         mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
         X = F.pad(X, module._reversed_padding_repeated_twice, mode=mode)
         patches = _patches(module, X)
-        patches = patches.reshape(B, groups, -1, patches.shape[-1])  # [B, groups, in·kernel, L]
-        flat = dY.reshape(B, groups, module.out_channels // groups, -1)
+        width, L = patches.shape[1] // groups, patches.shape[2]
+        patches = patches.reshape(B, groups, width, L)  # width = in/groups · kernel
+        flat = dY.reshape(B, groups, module.out_channels // groups, L)
         # A stride may leave a rest at the edge of X; both have one column an output position.
         gradients["weight"] = (flat @ patches.transpose(2, 3)).reshape(B, *module.weight.shape)
     if "bias" in wanted:
@@ -149,8 +150,9 @@ def layer_norm(
     else:
         normal = F.rms_norm(X, shape, eps=module.eps)
     gradients = {"weight": dY * normal, "bias": dY}
+    positions = tuple(range(1, X.dim() - len(shape)))
     return {
-        name: gradient.reshape(len(X), -1, *shape).sum(dim=1)
+        name: gradient.sum(dim=positions) if positions else gradient
         for name, gradient in gradients.items()
         if name in wanted
     }
@@ -164,8 +166,9 @@ def group_norm(
     assert isinstance(module, nn.GroupNorm)
     X, dY = _float(X), _float(dY)
     gradients = {"weight": dY * F.group_norm(X, module.num_groups, eps=module.eps), "bias": dY}
+    positions = tuple(range(2, X.dim()))
     return {
-        name: gradient.reshape(*X.shape[:2], -1).sum(dim=2)
+        name: gradient.sum(dim=positions) if positions else gradient
         for name, gradient in gradients.items()
         if name in wanted
     }
