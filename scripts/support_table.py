@@ -25,8 +25,9 @@ eight examples of mixed lengths, in batches of 1, 3 and 8 with padding, are comp
 on each example alone.
 
 - **fast**: in batches, one forward and one backward pass; equal to one-at-a-time autograd within
-  {tolerance:.0e} of a block's norm in float32. Where rounding alone is larger, it is allowed up to:
-  {rounding}. In float64 each adapter is held to {exact:.0e}.
+  {tolerance:.0e} in float32, relative to a block's norm, or to a hundredth of the example's whole
+  gradient where the block is less. Where rounding alone is larger, it is allowed up to:
+  {rounding}. In float64 adapters are held to {exact:.0e}.
 - **fallback**: as exact, but something runs one example after another, and a `FallbackWarning`
   says so: the module in question alone, or, where even that cannot be, the whole model.
 - **not possible**: the note says why. Nothing is ever skipped in silence.
