@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from datainf.errors import OptionError
-from datainf.evaluation import agreement, class_detection, detection_auc
+from datainf.evaluation import (
+    agreement,
+    class_detection,
+    detection_auc,
+    detection_precision,
+)
 
 
 def test_class_detection():
@@ -24,6 +29,19 @@ def test_detection_auc():
     assert detection_auc(torch.tensor([0.9, 0.1, 0.8, 0.2]), [True, True, False, False]) == 0.5
     with pytest.raises(OptionError):
         detection_auc(torch.ones(2), [True, True])
+
+
+def test_detection_precision():
+    suspicion, flagged = torch.tensor([0.9, 0.1, 0.8, 0.2]), [True, True, False, False]
+    assert detection_precision(suspicion, flagged) == 0.5
+    assert detection_precision(suspicion, flagged, k=1) == 1
+    assert detection_precision(suspicion, flagged, k=3) == pytest.approx(1 / 3)
+    assert detection_precision(torch.zeros(4), flagged) == 1  # ties go by position
+    for wrong in (0, 5):
+        with pytest.raises(OptionError, match=f"precision at {wrong}"):
+            detection_precision(suspicion, flagged, k=wrong)
+    with pytest.raises(OptionError):
+        detection_precision(suspicion, [False] * 4)
 
 
 def test_agreement():

@@ -62,6 +62,23 @@ def detection_auc(suspicion: Tensor, flagged: Sequence[bool]) -> float:
     return float(roc_auc_score(truth, suspicion.double().numpy()))
 
 
+def detection_precision(suspicion: Tensor, flagged: Sequence[bool], k: int | None = None) -> float:
+    """Share of flagged examples among the k of highest suspicion; k is by default how many are
+    flagged (R-precision: 1 for a perfect ranking). Ties go by position.
+
+    Raises `OptionError` if none is flagged, or for a k that is not 1 … n.
+    """
+    truth = np.asarray(flagged, dtype=bool)
+    k = int(truth.sum()) if k is None else k
+    if not truth.any() or not 1 <= k <= len(truth):
+        raise OptionError(
+            f"precision at {k} of {len(truth)} examples, {int(truth.sum())} of them flagged",
+            remedy="at least one flagged example, and a k from 1 to the number of examples",
+        )
+    top = np.argsort(-suspicion.double().numpy(), kind="stable")[:k]
+    return float(truth[top].mean())
+
+
 def agreement(left: Tensor, right: Tensor) -> dict[str, float]:
     """Pearson and Spearman correlation of two score tensors of one shape, over all entries."""
     a, b = left.double().numpy().ravel(), right.double().numpy().ravel()
