@@ -26,6 +26,7 @@ leaves what a cell finds as it is: more seeds do not make the old ones stale."""
 
 PACKAGES = {
     "glue": "experiments.glue",
+    "adapters": "experiments.adapters",
 }
 """Each study's module: SETTINGS by scale, cells(settings) and run(key, settings, folder)."""
 
