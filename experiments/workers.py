@@ -70,9 +70,8 @@ def _pool(plan: Plan, queue: list[Pending], jobs: int, stop: float, say: Say) ->
     running: dict[Future[Outcome], Pending] = {}
     log = plan.folder / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
     broken = False
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (threads, log)) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (_threads(jobs), log)) as pool:
         while True:
             while queue and len(running) < jobs and not broken:
                 broken = not _submit(plan, queue, pool, running, stop)
@@ -121,6 +120,11 @@ def _line(plan: Plan, cell: Pending, outcome: Outcome, jobs: int) -> str:
         f"{'FAILED' if outcome.error else duration(outcome.seconds)}  "
         f"{'' if left is None else duration(left) + ' left'}"
     )
+
+
+def _threads(jobs: int) -> int:
+    """Threads of each process: OMP_NUM_THREADS if it is set, else the cores in equal parts."""
+    return int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // jobs))
 
 
 def _start(threads: int, log: Path) -> None:

@@ -41,7 +41,7 @@ PAPER = AdapterSettings(
     rank=8, virtual_tokens=20, bottleneck=16,
 )  # fmt: skip
 DESK = AdapterSettings(
-    replace(glue.SETTINGS["desk"], train_rows=300),
+    glue.SETTINGS["desk"],
     {"LoRA": 3e-3, "DoRA": 3e-3, "IA³": 1e-2, "prefix tuning": 1e-2, "bottleneck": 3e-3},
 )
 QUICK = replace(

@@ -23,7 +23,7 @@ class TrainingSettings:
 
 
 PAPER = TrainingSettings(glue.SETTINGS["paper"], (0, 1, 2, 4, 10), seeds=5)
-DESK = TrainingSettings(replace(glue.SETTINGS["desk"], train_rows=300), (0, 1, 2, 4, 6))
+DESK = TrainingSettings(glue.SETTINGS["desk"], (0, 1, 2, 4, 8))
 QUICK = TrainingSettings(
     replace(glue.SETTINGS["quick"], train_rows=60), (0, 1, 4), tasks=("made-up",), seeds=1
 )

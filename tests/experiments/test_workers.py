@@ -59,6 +59,7 @@ def test_a_process_that_dies_costs_what_ran_then_alone(tmp_path):
 
 def test_timed_cells_have_all_cores_and_the_others_share_them(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for study, threads in ((made_up("count"), 3), (made_up("count", alone=True, name="timed"), 6)):
         run(study, tmp_path, jobs=2)
         assert results(study, tmp_path)[0]["threads"] == threads
