@@ -111,6 +111,11 @@ def name(key: Key) -> str:
     return "-".join(v if isinstance(v, str) else f"{k}={v}" for k, v in key.items())
 
 
+def kept(folder: Path, study: str, key: Key) -> Path:
+    """Where the files that a cell leaves are, in the ledgers' folder."""
+    return folder / study / name(key)
+
+
 def _counting(settings: Any) -> dict[str, Any]:
     """The fields of settings that decide what a cell finds, those of settings inside them too."""
     values = {

@@ -6,6 +6,7 @@ What the libraries say meanwhile goes to workers.log beside the ledgers.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -18,11 +19,13 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
-from experiments.cells import Key, Ledger, Study, name
+from experiments.cells import Key, Study, kept, name
 from experiments.plan import Pending, Plan, duration
 
 Say = Callable[[str], None]
 LOG = "workers.log"
+KEEP = "keep"
+"""What a cell leaves in this folder of its own stays beside the ledgers: pictures, say."""
 DIED = (
     "The process, or one beside it, died: out of memory, or killed. Fewer --jobs leave each more "
     "memory."
@@ -99,7 +102,8 @@ def _submit(
         queue.pop(0)
         return True
     try:
-        running[pool.submit(_run, queue[0].study, queue[0].key)] = queue[0]
+        cell = queue[0]
+        running[pool.submit(_run, cell.study, cell.key, plan.folder)] = cell
     except BrokenProcessPool:
         return False
     queue.pop(0)
@@ -143,16 +147,14 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _run(study: Study, key: Key) -> Outcome:
+def _run(study: Study, key: Key, out: Path) -> Outcome:
     print(f"\n{study.name} {name(key)}", flush=True)
     started = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="experiments-") as folder:
             result = study.run(key, Path(folder))
+            if (left := Path(folder) / KEEP).is_dir():
+                shutil.copytree(left, kept(out, study.name, key), dirs_exist_ok=True)
     except Exception:
         return Outcome(time.perf_counter() - started, error=traceback.format_exc())
     return Outcome(time.perf_counter() - started, result)
-
-
-def ledgers(studies: list[Study], folder: Path) -> dict[str, Ledger]:
-    return {study.name: Ledger.of(study, folder) for study in studies}

@@ -40,6 +40,9 @@ class MadeUp(Study):
         if key["does"] == "wait":
             time.sleep(60)
         (folder / "scratch").touch()
+        if key["does"] == "leave":
+            (folder / "keep").mkdir()
+            (folder / "keep" / "picture.png").write_bytes(b"pixels")
         if key["does"] == "count":
             import torch
 
@@ -48,6 +51,6 @@ class MadeUp(Study):
 
 
 def made_up(*does: str, alone: bool = False, settings: Any = None, name: str = "made-up") -> MadeUp:
-    """A study of a cell for each word: work, fail, die, wait, count (threads)."""
+    """A study of a cell for each word: work, fail, die, wait, leave (a file), count (threads)."""
     keys = [{"does": what, "seed": seed} for seed, what in enumerate(does)]
     return MadeUp(name, settings or Settings(), keys, alone)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from stores import random_store
@@ -64,5 +66,5 @@ def test_dampings_span_six_decades_of_each_kind():
     values = [float(damping) for damping in DAMPINGS if ":" not in damping]
     traces = [float(damping.removeprefix("trace:")) for damping in DAMPINGS if ":" in damping]
     for decades in (values, traces):
-        ratios = [b / a for a, b in zip(decades, decades[1:], strict=False)]
+        ratios = [b / a for a, b in pairwise(decades)]
         assert ratios == pytest.approx([10.0] * 6)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from made_up import made_up
 
-from experiments.cells import Ledger
+from experiments.cells import Ledger, kept
 from experiments.plan import Plan
 from experiments.workers import LOG, work
 
@@ -55,6 +55,14 @@ def test_a_process_that_dies_costs_what_ran_then_alone(tmp_path):
     (failure,) = failures
     assert failure.cell.key == study.keys[1]
     assert "died" in failure.error
+
+
+def test_what_a_cell_leaves_stays_beside_the_ledgers(tmp_path):
+    study = made_up("leave", "work")
+    run(study, tmp_path)
+    left = kept(tmp_path, study.name, study.keys[0])
+    assert [file.name for file in left.iterdir()] == ["picture.png"]
+    assert not kept(tmp_path, study.name, study.keys[1]).exists()
 
 
 def test_timed_cells_have_all_cores_and_the_others_share_them(tmp_path, monkeypatch):
