@@ -63,6 +63,15 @@ class Quirks:
 AS_RELEASED = Quirks()
 
 
+def trainable(model: nn.Module, quirks: Quirks = AS_RELEASED) -> str:
+    """The trained parameters that are not left out, as `datainf.collect` wants them told."""
+    return ",".join(_chosen(model, quirks))
+
+
+def _chosen(model: nn.Module, quirks: Quirks) -> Gradients:
+    return {n: p for n, p in model.named_parameters() if p.requires_grad and quirks.include(n)}
+
+
 @dataclass(frozen=True)
 class Timing:
     """Seconds: from damping to r, which the released timers show, and to the scores."""
@@ -83,10 +92,7 @@ def gradients(
     model: nn.Module, task: Task, examples: Iterable[Any], quirks: Quirks = AS_RELEASED
 ) -> list[Gradients]:
     """Each example's gradient, from a batch of its own."""
-    chosen = {
-        name: p for name, p in model.named_parameters() if p.requires_grad and quirks.include(name)
-    }
-    found = []
+    chosen, found = _chosen(model, quirks), []
     with evaluating(model):
         for example in examples:
             model.zero_grad()
