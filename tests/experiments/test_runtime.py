@@ -12,7 +12,10 @@ import datainf
 from conftest import make_model, make_rows
 from datainf import tasks
 from experiments import memory, released, runtime
+from experiments.collected import Gradients
+from experiments.exact_loop import exact_loop
 from experiments.mean_query import mean_query
+from experiments.released import Scored, Timing
 from experiments.timing import Timed, alternating, whole
 
 
@@ -24,7 +27,7 @@ def found(tmp_path_factory, tokenizer):
     chosen = released.trainable(model)
     train = datainf.collect(model, rows * 3, task, out=folder / "train", trainable=chosen)
     query = datainf.collect(model, rows[:4], task, out=folder / "query", trainable=chosen)
-    return runtime.Gradients(
+    return Gradients(
         train, query, mean_query(query, folder / "mean"), released.from_store(train),
         released.mean(released.from_store(query)), {},
     )  # fmt: skip
@@ -45,14 +48,17 @@ def test_the_mean_query_has_the_mean_of_the_scores(found, tmp_path):
 
 
 def test_the_loops_that_are_timed_do_what_ours_do(found):
-    different = runtime.differences(found)
+    scores: dict[str, torch.Tensor] = {}
+    times = {name: call() for name, call in runtime.loops(found, scores).items()}
+    assert set(times) == {"released, gradient", "released, datainf", "released, lissa"}
+    different = runtime.differences(found, scores)
     assert different["gradient"] < 1e-5
     assert different["datainf"] < 1e-5
     assert different["lissa"] > 0.1
 
 
 def test_exact_is_measured_whole_where_time_allows(found):
-    record, difference = runtime.exact_loop(found, limit=60)
+    record, difference = exact_loop(found, limit=60)
     assert record["blocks"] == record["blocks_measured"] == len(found.train.index.blocks)
     assert not record["scaled"]
     assert record["as_released"] < record["with_products"]
@@ -64,14 +70,14 @@ def test_exact_is_scaled_by_width_where_time_does_not_allow(found, monkeypatch):
     assert len(set(widths)) < len(widths)
     seen = []
 
-    def pretended(_, train, query):
+    def pretended(train, query):
         ((name, v),) = query.items()
         seen.append(name)
         assert list(train[0]) == [name]
-        return torch.zeros(len(train)), {"as_released": v.numel(), "with_products": v.numel() + 1.0}
+        return Scored(torch.zeros(len(train)), Timing(v.numel(), v.numel() + 1.0))
 
-    monkeypatch.setattr(runtime, "seconds", pretended)
-    record, _ = runtime.exact_loop(found, limit=0)
+    monkeypatch.setattr(released, "exact", pretended)
+    record, _ = exact_loop(found, limit=0)
     assert record["scaled"]
     assert record["blocks_measured"] == len(seen) == len(set(widths))
     assert record["as_released"] == sum(widths)
