@@ -24,7 +24,10 @@ def bm25(queries: Sequence[str], corpus: Sequence[str]) -> Tensor:
     ]
     index = bm25s.BM25()
     index.index(split[0], show_progress=False)
-    return torch.stack([torch.from_numpy(index.get_scores(words).copy()) for words in split[1]])
+    none = torch.zeros(len(corpus))  # what a text without words is like; bm25s has no answer
+    return torch.stack(
+        [torch.from_numpy(index.get_scores(words).copy()) if words else none for words in split[1]]
+    )
 
 
 def chance(m: int, n: int, seed: int) -> Tensor:

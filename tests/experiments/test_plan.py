@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from made_up import Settings, made_up
 from rich.console import Console
@@ -88,7 +90,7 @@ def test_cells_that_are_timed_do_not_share_the_cores(committed, tmp_path):  # no
 def test_the_table_says_what_is_done_and_how_long_the_rest_takes(committed, tmp_path):  # noqa: ARG001
     done, unknown = made_up(), made_up(name="unknown")
     finished(done, tmp_path, [60])
-    console = Console(width=80, record=True, quiet=True)
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(Plan([(done, GRID), (unknown, GRID)], "desk", tmp_path).table(jobs=2))
     lines = [line.replace("│", " ").split() for line in console.export_text().splitlines()]
     assert ["made-up", "4", "1", "1", "min", "30", "s"] in lines
