@@ -28,6 +28,8 @@ PACKAGES = {
     "glue": "experiments.glue",
     "adapters": "experiments.adapters",
     "training": "experiments.training",
+    "runtime": "experiments.cost",
+    "scaling": "experiments.scaling",
 }
 """Each study's module: SETTINGS by scale, cells(settings) and run(key, settings, folder)."""
 

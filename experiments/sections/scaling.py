@@ -13,14 +13,14 @@ KINDS = {"isotropic": "random directions", "decaying": "decaying spectrum"}
 
 
 def write(results: Results) -> list[str]:
-    from experiments.scaling_laws import cost_laws, error_laws  # numpy, for those who write reports
+    from experiments.scaling.laws import cost_laws, error_laws  # numpy, for those who write reports
 
     cells = results.ledgers["scaling"].select()
     synthetic = [line["result"] for line in cells if line["key"]["gradients"] in KINDS]
     lines = [
         "‖D‖₂ is the spectral norm of (mean of the inverses − inverse of the mean), the "
-        "operator by which `datainf` differs from `exact`; λ‖D‖₂ is between 0 and 1. “Entries” has gradients "
-        "of mean squared entry 1, so that ‖g‖² grows as d, with λ fixed; λ = 0.1 is then the "
+        "operator by which `datainf` differs from `exact`; λ‖D‖₂ is between 0 and 1. “Entries” has "
+        "gradients of mean squared entry 1, so that ‖g‖² grows as d, with λ fixed; λ = 0.1 is the "
         "paper's damping at any width. “Norm” has gradients of mean squared norm 1.",
         "",
         *_plot(results),

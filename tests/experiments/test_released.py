@@ -9,8 +9,8 @@ import datainf
 from conftest import make_model, make_rows
 from datainf import tasks
 from estimators.grid import curvature, relative_error
-from experiments import released
-from experiments.released import Quirks
+from experiments.cost import released
+from experiments.cost.released import Quirks
 
 ALL = Quirks(include=lambda name: True)  # noqa: ARG005
 

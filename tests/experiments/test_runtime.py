@@ -11,12 +11,12 @@ import torch
 import datainf
 from conftest import make_model, make_rows
 from datainf import tasks
-from experiments import memory, released, runtime
-from experiments.collected import Gradients
-from experiments.exact_loop import exact_loop
-from experiments.mean_query import mean_query
-from experiments.released import Scored, Timing
-from experiments.timing import Timed, alternating, whole
+from experiments.cost import cell, memory, released
+from experiments.cost.collected import Gradients
+from experiments.cost.exact_loop import exact_loop
+from experiments.cost.mean_query import mean_query
+from experiments.cost.released import Scored, Timing
+from experiments.cost.timing import Timed, alternating, whole
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def test_the_mean_query_has_the_mean_of_the_scores(found, tmp_path):
 
 def test_the_loops_that_are_timed_do_what_ours_do(found):
     scores: dict[str, torch.Tensor] = {}
-    times = {name: call() for name, call in runtime.loops(found, scores).items()}
+    times = {name: call() for name, call in cell.loops(found, scores).items()}
     assert set(times) == {"released, gradient", "released, datainf", "released, lissa"}
-    different = runtime.differences(found, scores)
+    different = cell.differences(found, scores)
     assert different["gradient"] < 1e-5
     assert different["datainf"] < 1e-5
     assert different["lissa"] > 0.1

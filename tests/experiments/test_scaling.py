@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments import scaling
-from experiments.power_law import power_law
+from experiments.scaling import cell
+from experiments.scaling.power_law import power_law
+from experiments.scaling.settings import SETTINGS, SYNTHETIC, cells
 
-SMALL = replace(scaling.SETTINGS["quick"], ns=(8, 40), ds=(4, 16), entries=(0.1, 1e4), norm=(1.0,))
+SMALL = replace(SETTINGS["quick"], ns=(8, 40), ds=(4, 16), entries=(0.1, 1e4), norm=(1.0,))
 
 
 def test_exponents_of_a_known_law_are_found():
@@ -31,19 +32,19 @@ def test_no_law_from_too_little():
 
 
 def test_drawn_rows_have_norm_one_and_the_spectrum_asked_for():
-    for kind in scaling.SYNTHETIC:
-        G = scaling.synthetic(kind, 3000, 6, seed=1, decay=1.5)
+    for kind in SYNTHETIC:
+        G = cell.synthetic(kind, 3000, 6, seed=1, decay=1.5)
         np.testing.assert_allclose(np.linalg.norm(G, axis=1), 1)
-        assert (scaling.synthetic(kind, 3000, 6, seed=1, decay=1.5) == G).all()
+        assert (cell.synthetic(kind, 3000, 6, seed=1, decay=1.5) == G).all()
         variances = np.square(G).mean(0)
         assert (variances[0] > 1.5 * variances[1]) == (kind == "decaying")
-        assert G[0, 0] != scaling.synthetic(kind, 3000, 6, seed=2, decay=1.5)[0, 0]
+        assert G[0, 0] != cell.synthetic(kind, 3000, 6, seed=2, decay=1.5)[0, 0]
 
 
 def test_a_cell_is_deterministic_within_its_bounds_and_json(tmp_path):
-    keys = scaling.cells(replace(SMALL, seeds=2))
+    keys = cells(replace(SMALL, seeds=2))
     assert len(keys) == 2 * 2 * 4 + 1
-    found = [scaling.run(keys[3], SMALL, tmp_path) for _ in range(2)]
+    found = [cell.run(keys[3], SMALL, tmp_path) for _ in range(2)]
     assert found[0]["points"] == found[1]["points"]
     assert json.loads(json.dumps(found[0])) == found[0]
     [point] = found[0]["points"]
@@ -57,11 +58,11 @@ def test_a_cell_is_deterministic_within_its_bounds_and_json(tmp_path):
 
 def test_errors_are_in_the_units_that_they_claim():
     """Entries of size 1 with damping λ: the same as the dense gap of √d times unit rows."""
-    G = scaling.synthetic("isotropic", 12, 5, seed=0, decay=1.5)
-    point = scaling.point(G, SMALL)
+    G = cell.synthetic("isotropic", 12, 5, seed=0, decay=1.5)
+    point = cell.point(G, SMALL)
     for error in point["errors"]:
         scale = 5**0.5 if error["bounded"] == "entries" else 1.0
-        truth = scaling.InverseGap(scale * G).norm(error["lambda"])
+        truth = cell.InverseGap(scale * G).norm(error["lambda"])
         assert error["absolute"] == pytest.approx(truth, rel=1e-6)
 
 
@@ -70,7 +71,7 @@ def test_error_grows_as_the_square_of_width_where_damping_is_large_and_direction
     points = []
     for d in (8, 16, 32, 64):
         draw = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=(200, 1))
-        points.append(scaling.point(draw * np.ones((200, d)), SMALL))
+        points.append(cell.point(draw * np.ones((200, d)), SMALL))
     errors = [next(e for e in p["errors"] if e["lambda"] == 1e4)["absolute"] for p in points]
     law = power_law([{"d": p["d"]} for p in points], errors)
     assert law.exponents["d"] == pytest.approx(2, abs=0.05)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.scaling_laws import cost_laws, error_laws
+from experiments.scaling.laws import cost_laws, error_laws
 
 SIZES = [(n, d) for n in (10, 100, 1000) for d in (4, 40, 400, 4000)]
 

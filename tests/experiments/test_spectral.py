@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from estimators.grid import curvature, datainf_operator
-from experiments.spectral import InverseGap
+from experiments.scaling.spectral import InverseGap
 
 SHAPES = [(30, 7), (9, 9), (6, 21), (1, 5), (8, 1), (40, 24)]
 

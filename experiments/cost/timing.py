@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from experiments.memory import peak_memory
+from experiments.cost.memory import peak_memory
 
 Seconds = dict[str, float]
 """What a call took, by what was timed."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datainf
-from experiments import released
+from experiments.cost import released
+from experiments.cost.mean_query import mean_query
+from experiments.cost.timing import Seconds, whole
 from experiments.glue.data import split
 from experiments.glue.finetune import finetune, lora
 from experiments.glue.settings import GlueSettings
-from experiments.mean_query import mean_query
-from experiments.timing import Seconds, whole
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 import datainf
 from datainf.estimators import Exact
-from experiments import released
-from experiments.collected import Gradients
-from experiments.timing import Seconds, Timed, alternating
+from experiments.cost import released
+from experiments.cost.collected import Gradients
+from experiments.cost.timing import Seconds, Timed, alternating
 
 
 def exact_loop(found: Gradients, limit: float) -> tuple[dict[str, Any], float]:

@@ -3,29 +3,28 @@
 One model is fine-tuned and its gradients are collected once, which is shown apart. Then every
 method scores the same n training examples, from the gradients to the final products: for the mean
 validation gradient, which is the one query of the paper, and for every validation row. The loops
-of `experiments.released` do the first of these, and are timed as the released code's timers do it
-and to the end.
+of `experiments.cost.released` do the first of these, and are timed as the released code's timers do
+it and to the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from experiments import glue, released
-from experiments.cells import GRID, Key
-from experiments.collected import Gradients, collect
-from experiments.exact_loop import exact_loop, relative_difference
-from experiments.glue.settings import GlueSettings
+from experiments.cells import Key
+from experiments.cost import released
+from experiments.cost.collected import Gradients, collect
+from experiments.cost.exact_loop import exact_loop, relative_difference
+from experiments.cost.settings import RuntimeSettings
+from experiments.cost.timing import Seconds, Timed, alternating, whole
 from experiments.methods import METHODS, Variant
-from experiments.timing import Seconds, Timed, alternating, whole
 
-ALONE = True
 VARIANTS: tuple[Variant, ...] = (
     *(Variant(method, steps) for method, steps in METHODS),
     Variant("exact", blocks="module"),
@@ -34,51 +33,6 @@ VARIANTS: tuple[Variant, ...] = (
 ASKED = ("one query", "all queries")
 OWN = Variant("datainf")
 """The method that self-influence is timed by."""
-
-
-@dataclass(frozen=True)
-class RuntimeSettings:
-    """How the gradients are made, and how long it may take to time what is done with them.
-
-    loop_rows: training rows whose gradients are taken one at a time, for the time.
-    exact_seconds: about how long the released loop for `exact` may run; see `exact_loop`.
-    """
-
-    glue: GlueSettings
-    loop_rows: int
-    exact_seconds: float
-    rounds: int = 3
-    once_above: float = 20.0
-    tasks: tuple[str, ...] = field(default=("QQP",), metadata=GRID)
-    points: tuple[int, ...] = field(default=(4500,), metadata=GRID)
-    ranks: tuple[int, ...] = field(default=(4,), metadata=GRID)
-    data: Path | None = field(default=None, metadata=GRID)
-
-
-SETTINGS = {
-    "paper": RuntimeSettings(
-        glue.SETTINGS["paper"], loop_rows=500, exact_seconds=3 * 3600.0,
-        tasks=("QQP", "SST-2", "MRPC", "WNLI"),
-    ),
-    # Of one epoch: times do not hang on how good the model is.
-    "desk": RuntimeSettings(
-        replace(glue.SETTINGS["desk"], validation_rows=500, test_rows=0, epochs=1),
-        loop_rows=1000, exact_seconds=480.0,
-    ),
-    "quick": RuntimeSettings(
-        replace(glue.SETTINGS["quick"], validation_rows=50, test_rows=0, epochs=1),
-        loop_rows=50, exact_seconds=5.0, tasks=("made-up",), points=(200,), ranks=(1,),
-    ),
-}  # fmt: skip
-
-
-def cells(settings: RuntimeSettings) -> list[Key]:
-    return [
-        {"task": task, "n": n, "rank": rank}
-        for task in settings.tasks
-        for n in settings.points
-        for rank in settings.ranks
-    ]
 
 
 def run(key: Key, settings: RuntimeSettings, folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from experiments.power_law import PowerLaw, power_law
+from experiments.scaling.power_law import PowerLaw, power_law
 
 FLOOR_SECONDS = 2e-3
 """Below this a call is mostly its own start."""

@@ -4,7 +4,7 @@ The paper bounds the error by O(d²), for bounded gradients and λ bounded below
 the cost. Both are measured on gradients drawn at random, isotropic and with a decaying spectrum as
 real ones have, and the error on real gradients, of which rows and columns are left out.
 
-The error is ‖D‖₂ of `experiments.spectral`. It is measured for λ fixed in two ways:
+The error is ‖D‖₂ of `experiments.scaling.spectral`. It is measured for λ fixed in two ways:
 
 - *entries*: gradients of mean squared entry 1, so that ‖g‖² grows as d. With λ = 0.1 this is the
   paper's damping at any width.
@@ -17,7 +17,7 @@ is D(G, λ)/c², so both ways are measured on the same rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,65 +27,15 @@ import torch
 import datainf
 from datainf.estimators import DataInf, Estimator, Exact
 from datainf.linalg import Damping, from_dense
-from experiments import glue
-from experiments.cells import GRID, Key
+from experiments.cells import Key
+from experiments.cost.released import trainable
+from experiments.cost.timing import alternating, whole
 from experiments.glue.data import split
 from experiments.glue.finetune import finetune, lora
-from experiments.glue.settings import GlueSettings
-from experiments.released import trainable
-from experiments.spectral import InverseGap
-from experiments.timing import alternating, whole
+from experiments.scaling.settings import SYNTHETIC, ScalingSettings
+from experiments.scaling.spectral import InverseGap
 
-ALONE = True
-SYNTHETIC = ("isotropic", "decaying")
 METHODS: tuple[Estimator, ...] = (DataInf(), Exact())
-
-
-@dataclass(frozen=True)
-class ScalingSettings:
-    """decay: the variance along the k-th direction of a decaying spectrum is k^-decay.
-    entries, norm: λ, with gradients of mean squared entry or of mean squared norm 1."""
-
-    ns: tuple[int, ...]
-    ds: tuple[int, ...]
-    glue: GlueSettings
-    """Of the runs that real gradients come from; `ns` and `ds` are cut out of them."""
-    rank: int = 4
-    entries: tuple[float, ...] = (0.1, 10.0, 1e3, 1e5)
-    norm: tuple[float, ...] = (0.01, 1.0)
-    decay: float = 1.5
-    rounds: int = 5
-    once_above: float = 5.0
-    seeds: int = field(default=3, metadata=GRID)
-    one_seed_above: int = field(default=2**24, metadata=GRID)
-    """Blocks with more entries n·d are drawn once."""
-    tasks: tuple[str, ...] = field(default=("QQP",), metadata=GRID)
-    data: Path | None = field(default=None, metadata=GRID)
-
-
-NS, DS = (64, 256, 1024, 4096), (32, 128, 512, 2048, 8192)
-SETTINGS = {
-    "paper": ScalingSettings(NS, DS, replace(glue.SETTINGS["paper"], test_rows=0), seeds=5),
-    "desk": ScalingSettings(
-        NS, DS, replace(glue.SETTINGS["desk"], train_rows=4096, test_rows=0, epochs=2)
-    ),
-    "quick": ScalingSettings(
-        (64, 256), (32, 128, 512), replace(glue.SETTINGS["quick"], train_rows=256, test_rows=0),
-        seeds=1, tasks=("made-up",),
-    ),
-}  # fmt: skip
-
-
-def cells(settings: ScalingSettings) -> list[Key]:
-    made = [
-        {"gradients": kind, "n": n, "d": d, "seed": seed}
-        for seed in range(settings.seeds)
-        for kind in SYNTHETIC
-        for n in settings.ns
-        for d in settings.ds
-        if seed == 0 or n * d <= settings.one_seed_above
-    ]
-    return [*made, *({"gradients": task, "seed": 0} for task in settings.tasks)]
 
 
 def run(key: Key, settings: ScalingSettings, folder: Path) -> dict[str, Any]:
