@@ -1,0 +1,1 @@
+"""Influential training images: which pictures taught a diffusion model a style, or a subject?"""

@@ -1,0 +1,106 @@
+"""The usual training of a denoiser: a random timestep and random noise for every picture.
+
+Pictures and captions pass the VAE and the text encoder once, before the first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import Tensor, nn
+
+from datainf.tasks import TextToImage
+
+ENCODED_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """latents [n, C, h, w] and the captions' text [captions, tokens, width], of which picture i
+    has number `caption[i]`: few captions are of many pictures."""
+
+    latents: Tensor
+    text: Tensor
+    caption: Tensor
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """AdamW over `count` batches; the learning rate warms up, and falls by a cosine."""
+
+    count: int
+    batch: int
+    learning_rate: float
+    warmup: int = 0
+    seed: int = 0
+
+
+@torch.no_grad()
+def encode(pipeline: Any, rows: Sequence[Mapping[str, Any]]) -> Encoded:
+    """Rows with `image` and `text`, ready for `train`."""
+    task = TextToImage(pipeline)
+    device, vae = pipeline.unet.device, pipeline.vae
+    captions = sorted({row["text"] for row in rows})
+    latents, text = [], []
+    for start in range(0, len(rows), ENCODED_AT_ONCE):
+        pixels = task.collate(rows[start : start + ENCODED_AT_ONCE])["pixel_values"]
+        found = vae.encode(pixels.to(device, vae.dtype)).latent_dist.mode()
+        latents.append(found.float() * vae.config.scaling_factor)
+    for start in range(0, len(captions), ENCODED_AT_ONCE):
+        part = captions[start : start + ENCODED_AT_ONCE]
+        text.append(pipeline.encode_prompt(part, device, 1, False)[0].half())
+    number = {caption: i for i, caption in enumerate(captions)}
+    return Encoded(
+        torch.cat(latents), torch.cat(text), torch.tensor([number[row["text"]] for row in rows])
+    )
+
+
+def train(
+    unet: nn.Module,
+    scheduler: Any,
+    examples: Encoded,
+    learned: Iterable[nn.Parameter],
+    steps: Steps,
+    after: Callable[[int, float], None] = lambda step, loss: None,
+) -> None:
+    """Train the parameters `learned`; deterministic given `steps.seed`. `after` is told each
+    step's number and loss."""
+    if scheduler.config.prediction_type != "epsilon":
+        raise ValueError("only a scheduler whose target is the noise")
+    learned = list(learned)
+    optimizer = torch.optim.AdamW(learned, lr=steps.learning_rate)
+    rate = transformers.get_cosine_schedule_with_warmup(optimizer, steps.warmup, steps.count)
+    generator = torch.Generator().manual_seed(steps.seed)
+    timesteps = scheduler.config.num_train_timesteps
+    device = examples.latents.device
+    for step, chosen in enumerate(_batches(len(examples), steps, generator)):
+        x = examples.latents[chosen]
+        noise = torch.randn(x.shape, generator=generator).to(device)
+        t = torch.randint(timesteps, (len(chosen),), generator=generator).to(device)
+        text = examples.text[examples.caption[chosen]].float()
+        predicted = unet(scheduler.add_noise(x, noise, t), t, text).sample
+        loss = F.mse_loss(predicted, noise)
+        loss.backward()
+        nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+        rate.step()
+        optimizer.zero_grad()
+        after(step, float(loss))
+
+
+def _batches(n: int, steps: Steps, generator: torch.Generator) -> Iterable[Tensor]:
+    """`steps.count` batches of positions; every epoch in an order of its own."""
+    waiting = torch.empty(0, dtype=torch.long)
+    for _ in range(steps.count):
+        while len(waiting) < steps.batch:
+            waiting = torch.cat([waiting, torch.randperm(n, generator=generator)])
+        yield waiting[: steps.batch]
+        waiting = waiting[steps.batch :]
