@@ -11,6 +11,7 @@ from pathlib import Path
 
 from experiments.images.motif import Motif
 
+
 def read_emoji(folder: Path) -> list[Motif]:
     """All emoji that are there in every style, by name."""
     lines = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()

@@ -14,8 +14,8 @@ import argparse
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,38 +27,50 @@ from PIL import Image
 from experiments.images.data import for_base
 from experiments.images.looks import BACKGROUNDS, LOOKS, cut_out, moved, on, seen_as
 from experiments.images.small_pipeline import UNetSize, new_unet, small_pipeline
-from experiments.images.training import Steps, encode, train
+from experiments.images.training import After, Steps, encode, say_nothing, train
 
 BASE = Path(__file__).parent.parent / "bases" / "unet"
 SEEN = ("twemoji", "noto")
 UNTOLD = 0.1
 """Share of pictures whose caption is left empty, for classifier-free guidance."""
+SAID_EVERY = 50
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Of the weights an exponential mean is kept."""
+    """A UNet of some size, trained on as many pictures; an exponential mean of its weights is
+    what is kept."""
 
-    size: UNetSize = UNetSize()
-    scenes: int = 10_000
-    steps: Steps = Steps(count=2500, batch=32, learning_rate=1e-3, warmup=100)
+    size: UNetSize
+    scenes: int
+    steps: Steps
     mean_decay: float = 0.995
     seed: int = 0
+
+
+AS_COMMITTED = Pretraining(
+    size=UNetSize(pixels=32, channels=(48, 96)),
+    scenes=10_000,
+    steps=Steps(count=1400, batch=32, learning_rate=1.5e-3, warmup=60),
+)
+"""How the base of the desk scale was made."""
 
 
 def pretrain(
     subjects: Sequence[tuple[Image.Image, str]],
     settings: Pretraining,
-    after: Callable[[int, float], None] = lambda step, loss: None,
+    after: After = say_nothing,
 ) -> diffusers.UNet2DConditionModel:
     """A UNet trained on pictures on white and what they are called."""
     torch.manual_seed(settings.seed)
     unet = new_unet(settings.size)
     pipeline = small_pipeline(unet)
     draw = random.Random(settings.seed)
-    examples = encode(pipeline, [scene(*draw.choice(subjects), draw) for _ in range(settings.scenes)])
+    examples = encode(
+        pipeline, [scene(*draw.choice(subjects), draw) for _ in range(settings.scenes)]
+    )
     mean = EMAModel(unet.parameters(), decay=settings.mean_decay)
 
     def step(number: int, loss: float) -> None:
@@ -91,23 +103,24 @@ def scene(picture: Image.Image, caption: str, draw: random.Random) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="with metadata.jsonl and pictures")
+    parser.add_argument("--data", type=Path, required=True, help="the folder of all data")
     parser.add_argument("--out", type=Path, default=BASE)
-    parser.add_argument("--steps", type=int, default=Pretraining.steps.count)
+    parser.add_argument("--steps", type=int, help="fewer or more than it was made with")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    emoji = for_base("emoji", options.data)
-    subjects = [(one.picture(style), one.caption) for one in emoji for style in SEEN]
-    log.info("%d pictures of %d emoji", len(subjects), len(emoji))
-    count = options.steps
-    settings = Pretraining(steps=Steps(count, batch=32, learning_rate=1e-3, warmup=100))
+    settings = AS_COMMITTED
+    if options.steps is not None:
+        settings = replace(settings, steps=replace(settings.steps, count=options.steps))
+    motifs = for_base("emoji", options.data)
+    subjects = [(motif.picture(style), motif.caption) for motif in motifs for style in SEEN]
+    log.info("%d pictures of %d emoji", len(subjects), len(motifs))
     started, losses = time.perf_counter(), []
 
     def say(step: int, loss: float) -> None:
         losses.append(loss)
-        if (step + 1) % 50 == 0:
-            mean = sum(losses[-50:]) / 50
-            log.info("step %d of %d, loss %.4f", step + 1, count, mean)
+        if (step + 1) % SAID_EVERY == 0:
+            mean = sum(losses[-SAID_EVERY:]) / SAID_EVERY
+            log.info("step %d of %d, loss %.4f", step + 1, settings.steps.count, mean)
 
     unet = pretrain(subjects, settings, say)
     unet.half().save_pretrained(options.out)

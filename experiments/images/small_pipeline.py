@@ -32,8 +32,8 @@ class UNetSize:
     """Side of the images in pixels, squares of `fold` × `fold` of which go to one position;
     channels of each level."""
 
-    pixels: int = 32
-    channels: tuple[int, ...] = (48, 96)
+    pixels: int
+    channels: tuple[int, ...]
     fold: int = 2
 
 
@@ -57,7 +57,7 @@ class FoldedPixels(ModelMixin, ConfigMixin):
     def decode(
         self,
         latents: Tensor,
-        return_dict: bool = True,  # noqa: FBT001, FBT002 - as AutoencoderKL has it
+        return_dict: bool = True,
         generator: torch.Generator | None = None,  # noqa: ARG002 - as AutoencoderKL has it
     ) -> DecoderOutput | tuple[Tensor]:
         pixels = pixel_shuffle(latents, self.config.fold)

@@ -18,6 +18,13 @@ from datainf.tasks import TextToImage
 
 ENCODED_AT_ONCE = 64
 
+After = Callable[[int, float], None]
+"""Told the number of every step and its loss."""
+
+
+def say_nothing(_step: int, _loss: float) -> None:
+    pass
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -69,10 +76,9 @@ def train(
     examples: Encoded,
     learned: Iterable[nn.Parameter],
     steps: Steps,
-    after: Callable[[int, float], None] = lambda step, loss: None,
+    after: After = say_nothing,
 ) -> None:
-    """Train the parameters `learned`; deterministic given `steps.seed`. `after` is told each
-    step's number and loss."""
+    """Train the parameters `learned`; deterministic given `steps.seed`."""
     if scheduler.config.prediction_type != "epsilon":
         raise ValueError("only a scheduler whose target is the noise")
     learned = list(learned)
@@ -93,7 +99,7 @@ def train(
         optimizer.step()
         rate.step()
         optimizer.zero_grad()
-        after(step, float(loss))
+        after(step, loss.item())
 
 
 def _batches(n: int, steps: Steps, generator: torch.Generator) -> Iterable[Tensor]:

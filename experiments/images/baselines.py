@@ -1,0 +1,94 @@
+"""What attribution has to beat: likeness of pictures, of the model's states, of the prompts.
+
+All give scores [m, n], a row a query. States and pictures are compared by cosine, centred on the
+training rows' mean; pictures as the VAE has them, which at desk scale is their pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import bm25s
+import torch
+from torch import Tensor, nn
+
+from datainf.evaluation import similarity
+from datainf.tasks import TextToImage
+from experiments.images.tasks import Row, Rows
+from experiments.images.training import ENCODED_AT_ONCE, encode
+
+STATES_AT = 425
+"""The timestep, of 1000, at which the UNet's states are taken."""
+
+
+def baselines(pipeline: Any, rows: Rows, seed: int) -> dict[str, Tensor]:
+    """Name → scores, of the pipeline as it is, fine-tuned or not."""
+
+    def alike(represent: Callable[[Any, Sequence[Row]], Tensor]) -> Tensor:
+        return similarity(represent(pipeline, rows.query), represent(pipeline, rows.train))
+
+    unet = pipeline.unet
+    return {
+        "likeness of pictures": alike(latents),
+        "representations, middle block": alike(states_of(unet.mid_block)),
+        "representations, last layer": alike(states_of(unet.conv_norm_out)),
+        "embedded prompts": alike(embedded_prompts),
+        "BM25, prompts": bm25(rows, "text"),
+        "BM25, captions": bm25(rows, "caption"),
+        "random": torch.rand(
+            (len(rows.query), len(rows.train)), generator=torch.Generator().manual_seed(seed)
+        ),
+    }
+
+
+def latents(pipeline: Any, rows: Sequence[Row]) -> Tensor:
+    """What the denoiser denoises, [n, entries]."""
+    return encode(pipeline, rows).latents.flatten(1).cpu()
+
+
+def states_of(module: nn.Module) -> Callable[[Any, Sequence[Row]], Tensor]:
+    """A module's outputs for rows, noisy at one timestep by noise that all share, averaged over
+    positions: [n, channels]."""
+
+    @torch.no_grad()
+    def represent(pipeline: Any, rows: Sequence[Row]) -> Tensor:
+        task, found = TextToImage(pipeline, timesteps=(STATES_AT,)), []
+        handle = module.register_forward_hook(
+            lambda _module, _inputs, output: found.append(output.float().mean(dim=(2, 3)).cpu())
+        )
+        with handle:
+            for start in range(0, len(rows), ENCODED_AT_ONCE):
+                task.losses(pipeline.unet, task.collate(rows[start : start + ENCODED_AT_ONCE]))
+        return torch.cat(found)
+
+    return represent
+
+
+def embedded_prompts(pipeline: Any, rows: Sequence[Row]) -> Tensor:
+    """The text encoder's output, averaged over a prompt's own tokens, [n, width]."""
+    texts = [row["text"] for row in rows]
+    tokens = pipeline.tokenizer(
+        texts, padding="max_length", truncation=True, return_tensors="pt",
+        max_length=pipeline.tokenizer.model_max_length,
+    )  # fmt: skip
+    encoded = encode(pipeline, rows)
+    states = encoded.text[encoded.caption].float().cpu()
+    weight = tokens["attention_mask"][:, :, None].float()
+    return (states * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def bm25(rows: Rows, column: str) -> Tensor:
+    """BM25 of the training rows' texts, each query's text being the search."""
+    documents = bm25s.tokenize([row[column] for row in rows.train], show_progress=False)
+    index = bm25s.BM25()
+    index.index(documents, show_progress=False)
+    searches = bm25s.tokenize(
+        [row[column] for row in rows.query], return_ids=False, show_progress=False
+    )
+    known = documents.vocab
+    scores = torch.zeros((len(rows.query), len(rows.train)))
+    for number, words in enumerate(searches):
+        if found := [word for word in words if word in known]:
+            scores[number] = torch.from_numpy(index.get_scores(found))
+    return scores
