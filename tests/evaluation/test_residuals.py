@@ -63,6 +63,16 @@ def test_solvers_that_have_converged(stores):
     assert (few[1] < few[0]).all()
 
 
+def test_float32_stores(tmp_path, tokenizer):
+    model, rows = make_model("llama"), make_rows("llama")
+    task = tasks.CausalLM(tokenizer)
+    train, query = (collect(model, r, task, out=tmp_path / str(len(r))) for r in (rows, rows[:2]))
+    assert inverse_residuals(train, query, "exact").relative.max() < 1e-5
+    relative, _ = dense((train, query), closed_form)
+    found = inverse_residuals(train, query).relative
+    torch.testing.assert_close(found, relative, rtol=1e-4, atol=1e-5)
+
+
 def test_options_are_those_of_attribute(stores):
     with pytest.raises(OptionError, match="unknown blocks"):
         inverse_residuals(*stores, blocks="layer")

@@ -55,8 +55,8 @@ def inverse_residuals(
     for name, G in G_all.items():
         if (lam := parsed.lambda_of(G)) == 0:
             continue
-        V = V_all[name].to_dense()
-        R = estimator.fit(G).solve(V, lam).R
+        fitted, V = estimator.fit(G), V_all[name].to_dense()
+        R = fitted.solve(V.to(fitted.G.dtype), lam).R
         V, FR = V.double(), curvature_product(G.to(torch.float64), lam, R.T.double()).T
         vv += V.square().sum(dim=1)
         vf += (V * FR).sum(dim=1)

@@ -1,0 +1,139 @@
+"""A cell is one unit of an experiment's work; a ledger holds what finished cells found.
+
+A *study* is one kind of cell: a function of a key ({"task": "MRPC", "rank": 4, "seed": 0}) and of
+settings (a frozen dataclass). Its ledger is a file of JSON lines, one a finished cell, each with
+a fingerprint of the settings that it was made with. A cell whose line is there is never run again;
+a line whose settings have changed since does not count. Reports read ledgers alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+Key = dict[str, Any]
+SCALES = ("desk", "quick", "paper")
+GRID = {"grid": True}
+"""Metadata of a settings field that chooses which cells there are, or where files lie, and so
+leaves what a cell finds as it is: more seeds do not make the old ones stale."""
+
+PACKAGES = {
+    "glue": "experiments.glue",
+}
+"""Each study's module: SETTINGS by scale, cells(settings) and run(key, settings, folder)."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A kind of cell at a scale."""
+
+    name: str
+    settings: Any
+    keys: list[Key]
+    alone: bool = False
+    """Whether its cells are timed, and so need the machine to themselves."""
+
+    def run(self, key: Key, folder: Path) -> dict[str, Any]:
+        return _module(self.name).run(key, self.settings, folder)
+
+    @property
+    def fingerprint(self) -> str:
+        fields = {
+            f.name: getattr(self.settings, f.name)
+            for f in dataclasses.fields(self.settings)
+            if not f.metadata.get("grid")
+        }
+        return hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).hexdigest()[
+            :12
+        ]
+
+
+def study(name: str, scale: str, data: Path | None = None) -> Study:
+    """The study at a scale; `data` is the folder of data sets, for settings that have a place."""
+    module = _module(name)
+    settings = module.SETTINGS[scale]
+    if any(f.name == "data" for f in dataclasses.fields(settings)):
+        settings = dataclasses.replace(settings, data=data)
+    return Study(name, settings, module.cells(settings), getattr(module, "ALONE", False))
+
+
+@dataclass
+class Ledger:
+    """The finished cells of a study: read when made, added to line by line."""
+
+    file: Path
+    fingerprint: str
+    lines: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for line in _whole_lines(self.file):
+            if line["settings"] == self.fingerprint:
+                self.lines[name(line["key"])] = line
+
+    @classmethod
+    def of(cls, study: Study, folder: Path) -> Ledger:
+        return cls(folder / f"{study.name}.jsonl", study.fingerprint)
+
+    def __contains__(self, key: Key) -> bool:
+        return name(key) in self.lines
+
+    def add(self, key: Key, result: Mapping[str, Any], seconds: float, machine: str) -> None:
+        """Write a finished cell; it is on disk when this returns."""
+        line = {
+            "key": key, "settings": self.fingerprint, "seconds": round(seconds, 1),
+            "machine": machine, "result": result,
+        }  # fmt: skip
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        torn = self.file.exists() and self.file.read_bytes()[-1:] not in (b"\n", b"")
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(("\n" if torn else "") + json.dumps(_rounded(line)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.lines[name(key)] = line
+
+    def select(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Finished cells whose key has these values, in the order of their keys."""
+        return [
+            line
+            for _, line in sorted(self.lines.items())
+            if all(line["key"].get(k) == v for k, v in wanted.items())
+        ]
+
+
+def name(key: Key) -> str:
+    """A key in one line, for people and as a file's name: MRPC-rank=4-seed=0."""
+    return "-".join(v if isinstance(v, str) else f"{k}={v}" for k, v in key.items())
+
+
+def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file that hold JSON: a kill in the middle of writing leaves one that does
+    not, and loses that cell alone."""
+    if not file.exists():
+        return
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six significant digits: ledgers are committed, and read by people."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(v) for v in value]
+    return value
+
+
+def _module(name: str) -> Any:
+    return import_module(PACKAGES[name])

@@ -1,0 +1,231 @@
+"""One run on GLUE: fine-tune on labels of which some are flipped, and score with every method.
+
+A training example's influence is its score averaged over the validation rows, positive where
+training more on it would lower their loss. Two questions are asked of it: how near is a method
+to `exact` (the paper's Figure 1), and do flipped examples come last (its Figure 2)?
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from torch import Tensor
+
+import datainf
+from datainf.evaluation import (
+    agreement,
+    detection_auc,
+    detection_precision,
+    inverse_residuals,
+    representations,
+    similarity,
+)
+from datainf.tasks import SequenceClassification
+from experiments.baselines import bm25, chance
+from experiments.cells import Key
+from experiments.glue.data import Row, Split, split
+from experiments.glue.finetune import evaluate, finetune, lora
+from experiments.glue.settings import GlueSettings
+from experiments.methods import METHODS, SELF_INFLUENCE, VARIANTS, Variant, swept, timed
+from experiments.norms import norms
+
+NOISE_NAMES = {True: "noisy", False: "clean"}
+AGREEMENT_GROUPS = (("none", "tensor"), ("unit", "tensor"), ("none", "model"))
+"""Normalisation and blocks within which methods are compared with `exact` of the same."""
+
+
+def cells(settings: GlueSettings) -> list[Key]:
+    """Seed by seed, so that a run that is cut short has all tasks and ranks."""
+    keys = []
+    for seed in range(max([*settings.noisy_seeds.values(), *settings.clean_seeds.values()])):
+        for labels, seeds in (("noisy", settings.noisy_seeds), ("clean", settings.clean_seeds)):
+            for rank, count in seeds.items():
+                if seed < count:
+                    keys += [
+                        {"task": task, "labels": labels, "rank": rank, "seed": seed}
+                        for task in settings.tasks
+                    ]
+    return keys
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fine-tuned model with its rows and gradients."""
+
+    split: Split
+    model: peft.PeftModel
+    task: SequenceClassification
+    train: datainf.GradientStore
+    query: datainf.GradientStore
+    seconds: dict[str, float]
+
+
+def run(key: Key, settings: GlueSettings, folder: Path) -> dict[str, Any]:
+    noisy = key["labels"] == "noisy"
+    rows = split(key["task"], settings, settings.noise if noisy else 0.0, key["seed"])
+    done = gradients(rows, settings, lora(settings, key["rank"]), key["seed"], folder)
+    found: dict[str, Any] = {
+        "rows": len(rows.train), "validation": len(rows.validation), "test": len(rows.test),
+        "flipped": sum(rows.flipped), "blocks": len(done.train.index.blocks),
+        "parameters": sum(block.width for block in done.train.index.blocks),
+        "quality": {
+            "test": evaluate(done.model, done.task, rows.test),
+            "validation": evaluate(done.model, done.task, rows.validation),
+        },
+        "seconds": done.seconds, "norms": norms(done.train),
+    }  # fmt: skip
+    influence, found["score_seconds"] = {}, {}
+    for variant, values, seconds in timed(VARIANTS, done.train, done.query):
+        influence[variant.name] = values.mean(dim=0)
+        found["score_seconds"][variant.name] = seconds
+    baselines = likeness(done, key["seed"])
+    found["agreement"] = agreements(influence, baselines, done)
+    if not noisy:
+        return found
+    suspicion = {name: -values for name, values in {**influence, **baselines}.items()}
+    suspicion["own loss"] = done.train.losses
+    suspicion |= {
+        f"self-influence, {variant.name}": variant.self_influence(done.train)
+        for variant in SELF_INFLUENCE
+    }
+    found["detection"] = {
+        name: {
+            "auc": detection_auc(values, rows.flipped),
+            "precision": detection_precision(values, rows.flipped),
+        }
+        for name, values in suspicion.items()
+    }
+    if key["rank"] == settings.retrain_rank:
+        found["damping"] = damping(done)
+        found["retraining"] = retraining(suspicion, rows, settings, key, folder)
+    return found
+
+
+def gradients(
+    rows: Split, settings: GlueSettings, adapter: peft.PeftConfig, seed: int, folder: Path
+) -> Run:
+    """Fine-tune, and collect the gradients of training and validation rows."""
+    seconds: dict[str, float] = {}
+
+    def time_of(stage: str, call: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        made = call()
+        seconds[stage] = time.perf_counter() - started
+        return made
+
+    model, task = time_of(
+        "fine-tuning", lambda: finetune(rows.train, settings, adapter, seed, folder)
+    )
+    stores = [
+        time_of(
+            f"gradients, {part}",
+            lambda part=part: datainf.collect(model, getattr(rows, part), task, out=folder / part),
+        )
+        for part in ("train", "validation")
+    ]
+    return Run(rows, model, task, stores[0], stores[1], seconds)
+
+
+def likeness(done: Run, seed: int) -> dict[str, Tensor]:
+    """Baselines as influence [n]: alike with the same label helps, with the other label hurts."""
+    train, validation = done.split.train, done.split.validation
+    labels = [torch.tensor([row["label"] for row in part]) for part in (validation, train)]
+    sign = torch.where(labels[0][:, None] == labels[1], 1.0, -1.0)
+    h = [representations(done.model, part, done.task) for part in (validation, train)]
+    texts = [[_text(row) for row in part] for part in (validation, train)]
+    return {
+        "representation similarity": (sign * similarity(h[0], h[1])).mean(dim=0),
+        "BM25": (sign * bm25(texts[0], texts[1])).mean(dim=0),
+        "random": chance(1, len(train), seed)[0],
+    }
+
+
+def _text(row: Row) -> str:
+    return f"{row['text']} {row.get('text_pair', '')}"
+
+
+def agreements(
+    influence: dict[str, Tensor], baselines: dict[str, Tensor], done: Run
+) -> dict[str, dict[str, dict[str, float]]]:
+    """By normalisation and blocks, each method beside `exact` of the same: Pearson and Spearman
+    correlation over training points, and the residuals of its solves (median over queries)."""
+    out: dict[str, dict[str, dict[str, float]]] = {}
+    for normalize, blocks in AGREEMENT_GROUPS:
+        variants = [Variant(m, steps, normalize, blocks) for m, steps in METHODS]
+        exact = influence[Variant("exact", None, normalize, blocks).name]
+        group = out[f"{normalize}, {blocks}"] = {}
+        for variant in variants:
+            values = influence.get(variant.name)
+            if values is None:
+                values = variant.scores(done.train, done.query).mean(dim=0)
+            residual = inverse_residuals(
+                done.train, done.query, variant.method, steps=variant.steps, normalize=normalize,
+                blocks=blocks,
+            )  # fmt: skip
+            group[variant.name.split(",")[0]] = agreement(values, exact) | {
+                "residual": float(residual.relative.median()),
+                "scaled_residual": float(residual.scaled.median()),
+            }
+        group |= {name: agreement(values, exact) for name, values in baselines.items()}
+        group["own loss"] = agreement(-done.train.losses, exact)
+    return out
+
+
+def damping(done: Run) -> dict[str, dict[str, dict[str, float]]]:
+    """method → damping → AUC, and rank correlation with `exact` at the same damping and with the
+    method's own scores at the damping before (a tenth)."""
+    scores = {
+        (method, lam): values.mean(dim=0) for method, lam, values in swept(done.train, done.query)
+    }
+    out: dict[str, dict[str, dict[str, float]]] = {}
+    before: tuple[str, Tensor] | None = None
+    for (method, lam), values in scores.items():
+        entry = {
+            "auc": detection_auc(-values, done.split.flipped),
+            "exact": agreement(values, scores["exact", lam])["spearman"],
+        }
+        if before is not None and before[0] == _kind(method, lam):
+            entry["before"] = agreement(values, before[1])["spearman"]
+        before = (_kind(method, lam), values)
+        out.setdefault(method, {})[lam] = entry
+    return out
+
+
+def _kind(method: str, lam: str) -> str:
+    return f"{method} {lam.rpartition(':')[0]}"
+
+
+RETRAINED = (
+    "gradient", "datainf", "exact", "datainf, unit", "cg 3, model blocks, unit, λ trace:0.02",
+    "own loss",
+)  # fmt: skip
+
+
+def retraining(
+    suspicion: dict[str, Tensor], rows: Split, settings: GlueSettings, key: Key, folder: Path
+) -> dict[str, dict[str, float]]:
+    """Quality on the test rows after training again without the worst rows, by who chose them.
+
+    `random` drops as many at random; `oracle` drops the flipped ones first and then others at
+    random. `all` is a second training on everything, as the others are.
+    """
+    n = len(rows.train)
+    noise = chance(1, n, key["seed"] + 1)[0]
+    orders = {name: suspicion[name] for name in RETRAINED}
+    orders |= {"random": noise, "oracle": torch.tensor(rows.flipped) + noise}
+    kept = {name: order.argsort()[: round(settings.keep * n)] for name, order in orders.items()}
+    kept["all"] = torch.arange(n)
+    out = {}
+    for name, positions in kept.items():
+        chosen = [rows.train[i] for i in positions.sort().values.tolist()]
+        adapter = lora(settings, key["rank"])
+        model, task = finetune(chosen, settings, adapter, key["seed"] + 100, folder)
+        wrong = sum(rows.flipped[i] for i in positions.tolist())
+        out[name] = evaluate(model, task, rows.test) | {"flipped": wrong, "rows": len(chosen)}
+    return out

@@ -1,0 +1,91 @@
+"""LoRA fine-tuning of a classifier by transformers' Trainer, and its accuracy."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import peft
+import torch
+import transformers
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from datainf.gradients.evaluating import evaluating
+from datainf.tasks import SequenceClassification
+from experiments.glue.data import Row
+from experiments.glue.settings import GlueSettings
+
+
+def location(base: str) -> str:
+    """The folder or hub id of a base that may be carried by an installed package."""
+    if not base.startswith("package:"):
+        return base
+    spec = importlib.util.find_spec(base.removeprefix("package:"))
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(f"{base}: pip install -e '.[dev]' installs it")
+    return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+
+
+def load_base(
+    settings: GlueSettings,
+) -> tuple[transformers.PreTrainedModel, SequenceClassification]:
+    """A base with a new head of two classes, and the task."""
+    where = location(settings.base)
+    dropout = {}
+    if not settings.base_dropout:
+        dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = AutoModelForSequenceClassification.from_pretrained(
+        where, num_labels=2, dtype=getattr(torch, settings.dtype), **dropout
+    )
+    task = SequenceClassification(AutoTokenizer.from_pretrained(where), settings.max_length)
+    return model, task.for_model(model)
+
+
+def lora(settings: GlueSettings, rank: int) -> peft.LoraConfig:
+    return peft.LoraConfig(
+        task_type="SEQ_CLS", r=rank, lora_alpha=rank, lora_dropout=settings.lora_dropout,
+        target_modules=list(settings.targets), modules_to_save=["classifier"],
+    )  # fmt: skip
+
+
+def finetune(
+    rows: Sequence[Row], settings: GlueSettings, adapter: peft.PeftConfig, seed: int, folder: Path
+) -> tuple[peft.PeftModel, SequenceClassification]:
+    """A fine-tuned model, in evaluation mode, and its task."""
+    transformers.set_seed(seed)
+    base, task = load_base(settings)
+    model = peft.get_peft_model(base, adapter)
+    steps = settings.epochs * -(-len(rows) // settings.batch)
+    arguments = transformers.TrainingArguments(
+        str(folder / "trainer"), num_train_epochs=settings.epochs, seed=seed,
+        per_device_train_batch_size=settings.batch, learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear", warmup_steps=round(settings.warmup * steps),
+        train_sampling_strategy="group_by_length", save_strategy="no", report_to=[],
+        logging_strategy="no", disable_tqdm=True, remove_unused_columns=False,
+        use_cpu=not torch.cuda.is_available(),
+    )  # fmt: skip
+    encoded = [task.encode(row) for row in rows]
+    trainer = transformers.Trainer(model, arguments, task.collate, train_dataset=encoded)
+    trainer.train()
+    return model.eval(), task
+
+
+def evaluate(
+    model: torch.nn.Module, task: SequenceClassification, rows: Sequence[Row]
+) -> dict[str, float]:
+    """Accuracy, and mean cross-entropy in nats."""
+    logits, labels = [], []
+    device = next(model.parameters()).device
+    order = sorted((task.encode(row) for row in rows), key=task.length)
+    with evaluating(model), torch.no_grad():
+        for start in range(0, len(order), 64):
+            batch = {k: v.to(device) for k, v in task.collate(order[start : start + 64]).items()}
+            labels.append(batch.pop("labels"))
+            logits.append(model(**batch).logits.float())
+    z, y = torch.cat(logits), torch.cat(labels)
+    return {
+        "accuracy": float((z.argmax(1) == y).float().mean()),
+        "loss": float(cross_entropy(z, y)),
+    }
