@@ -10,20 +10,22 @@ import torch
 
 from datainf.tasks.pipeline_parts import networks
 from experiments.images.data import for_base
-from experiments.images.pretrain import pretrain
-from experiments.images.settings import Settings
+from experiments.images.pretraining import pretrain
+from experiments.images.settings import COMMITTED, ImageSettings
 from experiments.images.small_pipeline import small_pipeline
 
+FOLDER = Path(__file__).parent.parent / "bases" / "unet"
 MADE_HERE = "base"
 
 
-def load_base(settings: Settings, folder: Path) -> Any:
+def load_base(settings: ImageSettings, folder: Path) -> Any:
     """A frozen pipeline in float32. One that is pretrained in the cell is kept in `folder`, and
     found there the next time."""
     here = folder / MADE_HERE
     if settings.base is None and not here.exists():
         _pretrain(settings, here)
-    place = str(here) if settings.base is None else settings.base
+    places = {None: str(here), COMMITTED: str(FOLDER)}
+    place = places.get(settings.base, settings.base)
     if (Path(place) / "config.json").is_file():  # a UNet alone
         unet = diffusers.UNet2DConditionModel.from_pretrained(place, torch_dtype=torch.float32)
         pipeline = small_pipeline(unet)
@@ -37,7 +39,7 @@ def load_base(settings: Settings, folder: Path) -> Any:
     return pipeline.to(settings.device)
 
 
-def _pretrain(settings: Settings, folder: Path) -> None:
+def _pretrain(settings: ImageSettings, folder: Path) -> None:
     if settings.pretraining is None:
         raise ValueError("neither a base nor how to pretrain one")
     motifs = for_base(settings.source, settings.data)

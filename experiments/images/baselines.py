@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import bm25s
 import torch
 from torch import Tensor, nn
 
 from datainf.evaluation import similarity
 from datainf.tasks import TextToImage
+from experiments.baselines import bm25, chance
 from experiments.images.tasks import Row, Rows
 from experiments.images.training import ENCODED_AT_ONCE, encode
 
@@ -34,12 +34,16 @@ def baselines(pipeline: Any, rows: Rows, seed: int) -> dict[str, Tensor]:
         "representations, middle block": alike(states_of(unet.mid_block)),
         "representations, last layer": alike(states_of(unet.conv_norm_out)),
         "embedded prompts": alike(embedded_prompts),
-        "BM25, prompts": bm25(rows, "text"),
-        "BM25, captions": bm25(rows, "caption"),
-        "random": torch.rand(
-            (len(rows.query), len(rows.train)), generator=torch.Generator().manual_seed(seed)
-        ),
+        "BM25, prompts": bm25(*columns(rows, "text")),
+        "BM25, captions": bm25(*columns(rows, "caption")),
+        "random": chance(len(rows.query), len(rows.train), seed),
     }
+
+
+def columns(rows: Rows, name: str) -> tuple[list[str], list[str]]:
+    """A column of the queries, and of the training rows."""
+    query, train = ([row[name] for row in part] for part in (rows.query, rows.train))
+    return query, train
 
 
 def latents(pipeline: Any, rows: Sequence[Row]) -> Tensor:
@@ -76,19 +80,3 @@ def embedded_prompts(pipeline: Any, rows: Sequence[Row]) -> Tensor:
     states = encoded.text[encoded.caption].float().cpu()
     weight = tokens["attention_mask"][:, :, None].float()
     return (states * weight).sum(dim=1) / weight.sum(dim=1)
-
-
-def bm25(rows: Rows, column: str) -> Tensor:
-    """BM25 of the training rows' texts, each query's text being the search."""
-    documents = bm25s.tokenize([row[column] for row in rows.train], show_progress=False)
-    index = bm25s.BM25()
-    index.index(documents, show_progress=False)
-    searches = bm25s.tokenize(
-        [row[column] for row in rows.query], return_ids=False, show_progress=False
-    )
-    known = documents.vocab
-    scores = torch.zeros((len(rows.query), len(rows.train)))
-    for number, words in enumerate(searches):
-        if found := [word for word in words if word in known]:
-            scores[number] = torch.from_numpy(index.get_scores(found))
-    return scores

@@ -19,16 +19,17 @@ import torch
 import datainf
 from datainf import GradientStore
 from datainf.tasks import TextToImage
-from experiments.images import norms
+from experiments.cells import Key
 from experiments.images.base import load_base
 from experiments.images.baselines import baselines
 from experiments.images.data import task_rows
 from experiments.images.finetune import finetune, mean_loss
 from experiments.images.gallery import make_gallery
-from experiments.images.scoring import judged, score_all, sweep_damping
-from experiments.images.settings import Settings
+from experiments.images.scoring import judge_all, judge_dampings, judged
+from experiments.images.settings import ImageSettings
 from experiments.images.tasks import Rows
-from experiments.images.timesteps import averaged
+from experiments.images.timesteps import averaged, timestep_norms
+from experiments.norms import norms
 
 PLAIN, EQUAL, BESIDE = "mean", "mean, equal norms", "concatenate"
 """What becomes of an example's gradients at the timesteps."""
@@ -37,14 +38,14 @@ SHEET = "gallery.png"
 Stores = tuple[GradientStore, GradientStore]
 
 
-def cells(settings: Settings) -> list[dict[str, Any]]:
-    """The keys of all cells."""
+def cells(settings: ImageSettings) -> list[Key]:
+    """The keys of all cells, seed by seed, so that a run that is cut short has every task."""
     return [
-        {"task": task, "seed": seed} for task in settings.tasks for seed in range(settings.seeds)
+        {"task": task, "seed": seed} for seed in range(settings.seeds) for task in settings.tasks
     ]
 
 
-def run(key: dict[str, Any], settings: Settings, folder: Path) -> dict[str, Any]:
+def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
     """The figures of one cell; `folder` is left with the stores and `gallery.png`."""
     task, seed = key["task"], int(key["seed"])
     seconds: dict[str, float] = {}
@@ -60,41 +61,37 @@ def run(key: dict[str, Any], settings: Settings, folder: Path) -> dict[str, Any]
         swapped = mean_loss(pipeline, with_wrong_names(rows).query, settings.timesteps)
     with timed(seconds, "gradients"):
         beside = collected(pipeline, rows, settings, folder)
-    lengths = norms.by_timestep(beside[0], settings.timesteps)
+    lengths = timestep_norms(beside[0], len(settings.timesteps)).square().mean(0).sqrt().tolist()
     with timed(seconds, "averages over timesteps"):
         stores = {
             PLAIN: averages(beside, [1.0] * len(lengths), folder / "mean"),
-            EQUAL: averages(beside, [1 / norm for norm in lengths.values()], folder / "equal"),
+            EQUAL: averages(beside, [1 / length for length in lengths], folder / "equal"),
             BESIDE: beside,
         }
     with timed(seconds, "scores"):
-        methods = [
-            {"timesteps": name, **line}
-            for name, (train, query) in stores.items()
-            for line in score_all(train, query, rows)
-        ]
+        detection = {name: judge_all(*pair, rows) for name, pair in stores.items()}
     with timed(seconds, "baselines"):
-        others = baselines(pipeline, rows, seed)
-    with timed(seconds, "damping sweep"):
-        dampings = [*settings.alphas, *settings.traces]
-        sweep = sweep_damping(*stores[PLAIN], rows, dampings)
+        likeness = baselines(pipeline, rows, seed)
+    with timed(seconds, "damping"):
+        damping = judge_dampings(*stores[PLAIN], rows, settings.dampings)
     with timed(seconds, "gallery"):
         make_gallery(pipeline, rows, stores[EQUAL], settings, folder / SHEET)
     return {
-        "rows": {"train": len(rows.train), "query": len(rows.query)},
+        "rows": len(rows.train),
+        "queries": len(rows.query),
+        "blocks": len(beside[0].index.blocks),
         "parameters": sum(block.width for block in stores[PLAIN][0].index.blocks),
-        "loss_before": before,
-        "loss_after": {**after, "query, another name": swapped},
-        "methods": methods,
-        "baselines": [{"method": name, **judged(s, rows)} for name, s in others.items()],
-        "sweep": sweep,
-        "norms_by_timestep": lengths,
-        "norms_by_block": norms.by_block(stores[PLAIN][0]),
+        "loss": {"before": before, "after": {**after, "query, another name": swapped}},
+        "detection": detection,
+        "baselines": {name: judged(values, rows) for name, values in likeness.items()},
+        "damping": damping,
+        "timestep_norms": dict(zip(map(str, settings.timesteps), lengths, strict=True)),
+        "norms": norms(stores[PLAIN][0]),
         "seconds": seconds,
     }
 
 
-def losses(pipeline: Any, rows: Rows, settings: Settings) -> dict[str, float]:
+def losses(pipeline: Any, rows: Rows, settings: ImageSettings) -> dict[str, float]:
     return {
         "train": mean_loss(pipeline, rows.train, settings.timesteps),
         "query": mean_loss(pipeline, rows.query, settings.timesteps),
@@ -113,7 +110,7 @@ def with_wrong_names(rows: Rows) -> Rows:
     return replace(rows, query=changed)
 
 
-def collected(pipeline: Any, rows: Rows, settings: Settings, folder: Path) -> Stores:
+def collected(pipeline: Any, rows: Rows, settings: ImageSettings, folder: Path) -> Stores:
     """Stores of both parts, timesteps side by side."""
     task = TextToImage(pipeline, timesteps=settings.timesteps, aggregate="concatenate")
     train, query = (

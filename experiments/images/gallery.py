@@ -18,9 +18,9 @@ from torch import Tensor
 
 from datainf import GradientStore
 from datainf.tasks.images import open_image
-from experiments.images.scoring import Method
-from experiments.images.settings import Settings
+from experiments.images.settings import ImageSettings
 from experiments.images.tasks import Row, Rows
+from experiments.methods import Variant
 
 LINES = 6
 BEST, WORST = 5, 3
@@ -38,12 +38,12 @@ def make_gallery(
     pipeline: Any,
     rows: Rows,
     stores: tuple[GradientStore, GradientStore],
-    settings: Settings,
+    settings: ImageSettings,
     out: Path,
 ) -> None:
     """Draw the sheet of a fine-tuned pipeline, for some queries of different classes."""
-    by_datainf = Method("datainf", normalize="unit").scores(*stores)
-    by_cosine = Method("gradient", normalize="unit").scores(*stores)
+    by_datainf = Variant("datainf", normalize="unit").scores(*stores)
+    by_cosine = Variant("gradient", normalize="unit").scores(*stores)
     chosen = some_queries(rows.query)
     drawn = generated(pipeline, [rows.query[number]["text"] for number in chosen], settings)
     lines = [
@@ -70,7 +70,7 @@ def some_queries(queries: Sequence[Row]) -> list[int]:
     return [number for _, number in sorted(order)[:LINES]]
 
 
-def generated(pipeline: Any, prompts: list[str], settings: Settings) -> list[Image.Image]:
+def generated(pipeline: Any, prompts: list[str], settings: ImageSettings) -> list[Image.Image]:
     """A picture a prompt, from the same noise for all, by DDIM."""
     scheduler = diffusers.DDIMScheduler.from_config(
         pipeline.scheduler.config, clip_sample=settings.source != "hub"

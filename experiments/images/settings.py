@@ -7,19 +7,21 @@ network. PAPER has not been run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from experiments.cells import GRID
 from experiments.images.data import Source
-from experiments.images.pretrain import BASE, Pretraining
+from experiments.images.pretraining import Pretraining
 from experiments.images.small_pipeline import UNetSize
 from experiments.images.tasks import TASKS, Sizes
 from experiments.images.training import Steps
+from experiments.methods import DAMPINGS
 
 TIMESTEPS = (25, 225, 425, 625, 825, 925)
 """Where the paper's released code takes gradients."""
-ALPHAS = ("0.001", "0.01", "0.1", "1", "10", "100", "1000")
-TRACES = tuple(f"trace:{alpha}" for alpha in ALPHAS)
+COMMITTED = "committed"
+"""The small base in experiments/bases/unet."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,11 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ImageSettings:
     """What a cell needs to know beside its key.
 
-    `base` is a folder with a small UNet, a pipeline's id on the hub, or None: pretrained in the
-    cell, by `pretraining`. `data` is the folder of all data, where the source has one.
+    `base` is `committed`, a pipeline's folder or id on the hub, or None: pretrained in the cell,
+    as `pretraining` says. `data` is the folder of data sets, for emoji.
     """
 
     source: Source
@@ -44,30 +46,29 @@ class Settings:
     subject: Tuning
     base: str | None = None
     pretraining: Pretraining | None = None
-    data: Path | None = None
-    tasks: tuple[str, ...] = TASKS
-    seeds: int = 3
     timesteps: tuple[int, ...] = TIMESTEPS
+    dampings: tuple[str, ...] = DAMPINGS
     batch_tokens: int = 49_152
-    alphas: tuple[str, ...] = ALPHAS
-    traces: tuple[str, ...] = TRACES
     sampling_steps: int = 25
     guidance: float = 3.0
     device: str = "cpu"
+    tasks: tuple[str, ...] = field(default=TASKS, metadata=GRID)
+    seeds: int = field(default=3, metadata=GRID)
+    data: Path | None = field(default=None, metadata=GRID)
 
     def tuning(self, task: str) -> Tuning:
         return self.style if task.startswith("style") else self.subject
 
 
-DESK = Settings(
+DESK = ImageSettings(
     source="emoji",
     sizes=Sizes(),
-    base=str(BASE),
+    base=COMMITTED,
     style=Tuning(rank=1, steps=Steps(count=1200, batch=4, learning_rate=2e-3, warmup=50)),
     subject=Tuning(rank=4, steps=Steps(count=800, batch=4, learning_rate=2e-3, warmup=50)),
 )
 
-QUICK = Settings(
+QUICK = ImageSettings(
     source="drawn",
     sizes=Sizes(style_train=12, style_queries=4, subjects=6, subject_queries=2),
     pretraining=Pretraining(
@@ -78,12 +79,11 @@ QUICK = Settings(
     subject=Tuning(rank=4, steps=Steps(count=120, batch=4, learning_rate=5e-3, warmup=10)),
     tasks=("style", "subject"),
     seeds=1,
-    alphas=ALPHAS[::3],
-    traces=TRACES[::3],
+    dampings=DAMPINGS[::3],
     sampling_steps=10,
 )  # fmt: skip
 
-PAPER = Settings(
+PAPER = ImageSettings(
     source="hub",
     sizes=Sizes(),
     base="stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -94,3 +94,5 @@ PAPER = Settings(
     guidance=7.5,
     device="cuda",
 )
+
+SETTINGS = {"desk": DESK, "quick": QUICK, "paper": PAPER}
