@@ -80,13 +80,16 @@ class _Encoded:
 
 
 def new_unet(size: UNetSize) -> diffusers.UNet2DConditionModel:
-    """Random weights, of torch's seed; cross-attention at every level."""
+    """Random weights, of torch's seed. Attention, to the picture and to the text, is at all levels
+    but the finest, where it would cost as much as all else."""
     levels, channels = len(size.channels), 3 * size.fold**2
+    attends = [levels == 1 or level > 0 for level in range(levels)]
+    down = ["CrossAttnDownBlock2D" if attend else "DownBlock2D" for attend in attends]
+    up = ["CrossAttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)]
     return diffusers.UNet2DConditionModel(
         sample_size=size.pixels // size.fold, in_channels=channels, out_channels=channels,
         block_out_channels=size.channels, layers_per_block=1, norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D",) * levels,
-        up_block_types=("CrossAttnUpBlock2D",) * levels,
+        down_block_types=down, up_block_types=up,
         attention_head_dim=4, cross_attention_dim=TEXT_WIDTH,
     )  # fmt: skip
 
