@@ -73,7 +73,9 @@ def some_queries(queries: Sequence[Row]) -> list[int]:
 def generated(pipeline: Any, prompts: list[str], settings: ImageSettings) -> list[Image.Image]:
     """A picture a prompt, from the same noise for all, by DDIM."""
     scheduler = diffusers.DDIMScheduler.from_config(
-        pipeline.scheduler.config, clip_sample=settings.source != "hub"
+        pipeline.scheduler.config,
+        clip_sample=settings.source != "hub",
+        timestep_spacing="trailing",
     )
     unet, side = pipeline.unet, pipeline.unet.config.sample_size
     device = unet.device

@@ -40,7 +40,7 @@ class Pretraining:
 AS_COMMITTED = Pretraining(
     size=UNetSize(pixels=32, channels=(48, 96)),
     scenes=6_000,
-    steps=Steps(count=1400, batch=32, learning_rate=1.5e-3, warmup=60),
+    steps=Steps(count=1800, batch=32, learning_rate=1.5e-3, warmup=60),
 )
 """How the base of the desk scale was made."""
 

@@ -115,10 +115,13 @@ def small_pipeline(unet: diffusers.UNet2DConditionModel) -> diffusers.StableDiff
 
 
 def noise() -> diffusers.DDPMScheduler:
-    """The cosine schedule, whose last step is all noise: with Stable Diffusion's own, whatever is
-    left of a white background at the last step tells the model of it, and samples come out grey."""
+    """The cosine schedule, whose last step is all noise, and v-prediction, as Stable Diffusion 2.
+
+    With the first Stable Diffusion's schedule, what is left of a white background at the last step
+    tells the model of it, and samples come out grey. With its epsilon, what a briefly trained model
+    errs by at the noisy timesteps is more than all that there is to see of the picture."""
     return diffusers.DDPMScheduler(
-        beta_schedule="squaredcos_cap_v2", prediction_type="epsilon", clip_sample=False,
+        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=False,
         steps_offset=1,
     )  # fmt: skip
 

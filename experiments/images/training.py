@@ -21,6 +21,12 @@ ENCODED_AT_ONCE = 64
 After = Callable[[int, float], None]
 """Told the number of every step and its loss."""
 
+TARGETS: dict[str, Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
+    "epsilon": lambda _scheduler, _x, noise, _t: noise,
+    "v_prediction": lambda scheduler, x, noise, t: scheduler.get_velocity(x, noise, t),
+}
+"""What a denoiser learns to predict, of scheduler, latents, noise and timesteps."""
+
 
 def say_nothing(_step: int, _loss: float) -> None:
     pass
@@ -79,8 +85,7 @@ def train(
     after: After = say_nothing,
 ) -> None:
     """Train the parameters `learned`; deterministic given `steps.seed`."""
-    if scheduler.config.prediction_type != "epsilon":
-        raise ValueError("only a scheduler whose target is the noise")
+    target_of = TARGETS[scheduler.config.prediction_type]
     learned = list(learned)
     optimizer = torch.optim.AdamW(learned, lr=steps.learning_rate)
     rate = transformers.get_cosine_schedule_with_warmup(optimizer, steps.warmup, steps.count)
@@ -93,7 +98,7 @@ def train(
         t = torch.randint(timesteps, (len(chosen),), generator=generator).to(device)
         text = examples.text[examples.caption[chosen]].float()
         predicted = unet(scheduler.add_noise(x, noise, t), t, text).sample
-        loss = F.mse_loss(predicted, noise)
+        loss = F.mse_loss(predicted, target_of(scheduler, x, noise, t))
         loss.backward()
         nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()

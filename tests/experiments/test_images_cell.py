@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import peft
 import pytest
 import torch
+from diffusers import DDPMScheduler
 
 import datainf
 from datainf.tasks import TextToImage
@@ -145,21 +146,29 @@ class OneNumber(torch.nn.Module):
         return SimpleNamespace(sample=self.guess.expand_as(x))
 
 
-def test_training_goes_through_every_example_and_learns_the_mean_of_noise(pipeline):
-    def trained(seed):
-        model = OneNumber()
-        number = torch.arange(6.0)
-        examples = Encoded(torch.zeros(6, 3, 8, 8), number.reshape(6, 1, 1), number.long())
-        steps = Steps(60, batch=2, learning_rate=0.1, warmup=2, seed=seed)
-        train(model, pipeline.scheduler, examples, model.parameters(), steps)
-        return model
+def trained(prediction, seed=0):
+    """On six pictures whose every entry is 1, in batches of two."""
+    model, number = OneNumber(), torch.arange(6.0)
+    scheduler = DDPMScheduler(prediction_type=prediction)
+    examples = Encoded(torch.ones(6, 3, 8, 8), number.reshape(6, 1, 1), number.long())
+    steps = Steps(90, batch=2, learning_rate=0.1, warmup=2, seed=seed)
+    train(model, scheduler, examples, model.parameters(), steps)
+    return model.guess.item(), model.seen, scheduler.alphas_cumprod
 
-    first, again, other = trained(0), trained(0), trained(1)
-    assert abs(first.guess.item()) < 0.1  # the noise's mean is 0
-    assert first.guess.item() == again.guess.item() != other.guess.item()
-    for epoch in range(20):
-        batches = first.seen[3 * epoch : 3 * epoch + 3]
-        assert sorted(chain(*batches)) == list(range(6))
+
+def test_training_learns_the_mean_of_what_the_scheduler_asks_for():
+    of_noise, _, _ = trained("epsilon")
+    of_velocity, _, alphas = trained("v_prediction")
+    assert of_noise == pytest.approx(0, abs=0.1)
+    assert of_velocity == pytest.approx(-float((1 - alphas).sqrt().mean()), abs=0.1)
+    assert trained("epsilon")[0] == of_noise != trained("epsilon", seed=1)[0]
+
+
+def test_training_takes_every_example_once_an_epoch():
+    _, seen, _ = trained("epsilon")
+    orders = [list(chain(*seen[3 * epoch : 3 * epoch + 3])) for epoch in range(30)]
+    assert all(sorted(order) == list(range(6)) for order in orders)
+    assert len(set(map(tuple, orders))) > 10
 
 
 def test_mean_loss_is_that_of_the_task(pipeline, rows):
