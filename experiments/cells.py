@@ -84,6 +84,9 @@ class Ledger:
     def __contains__(self, key: Key) -> bool:
         return name(key) in self.lines
 
+    def line(self, key: Key) -> dict[str, Any]:
+        return self.lines[name(key)]
+
     def add(self, key: Key, result: Mapping[str, Any], seconds: float, machine: str) -> None:
         """Write a finished cell; it is on disk when this returns."""
         line = {

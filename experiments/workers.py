@@ -49,9 +49,7 @@ def _pool(plan: Plan, cells: list[Pending], jobs: int, stop: float, say: Say) ->
     failures: list[Failure] = []
     running: dict[Future, Pending] = {}
     queue = list(cells)
-    with ProcessPoolExecutor(
-        jobs, get_context("spawn"), _start, (max(1, (os.cpu_count() or 1) // jobs),)
-    ) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (_threads(jobs),)) as pool:
         while queue or running:
             while queue and len(running) < jobs:
                 cell = queue.pop(0)
@@ -76,6 +74,11 @@ def _pool(plan: Plan, cells: list[Pending], jobs: int, stop: float, say: Say) ->
                     f"{'' if left is None else duration(left) + ' left'}"
                 )
     return failures
+
+
+def _threads(jobs: int) -> int:
+    """Threads of each process: OMP_NUM_THREADS if it is set, else the cores in equal parts."""
+    return int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // jobs))
 
 
 def _start(threads: int) -> None:
