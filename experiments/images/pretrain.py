@@ -1,6 +1,6 @@
 """Make the base of the desk scale, once, for all seeds of both tasks.
 
-    python -m experiments.images.pretrain --data FOLDER      # half an hour of one core
+    python -m experiments.images.pretrain --data FOLDER      # some 20 minutes of one core
 
 Of the emoji, the 540 that no task uses, in two of the three styles: `openmoji_black` is left out,
 so that the weights may be passed on (see the README beside them).

@@ -64,8 +64,8 @@ DESK = ImageSettings(
     source="emoji",
     sizes=Sizes(),
     base=COMMITTED,
-    style=Tuning(rank=1, steps=Steps(count=1200, batch=4, learning_rate=2e-3, warmup=50)),
-    subject=Tuning(rank=4, steps=Steps(count=800, batch=4, learning_rate=2e-3, warmup=50)),
+    style=Tuning(rank=1, steps=Steps(count=1200, batch=4, learning_rate=3e-3, warmup=50)),
+    subject=Tuning(rank=4, steps=Steps(count=600, batch=4, learning_rate=3e-3, warmup=50)),
 )
 
 QUICK = ImageSettings(
