@@ -16,7 +16,7 @@ from datainf.evaluation import similarity
 from datainf.tasks import TextToImage
 from experiments.baselines import bm25, chance
 from experiments.images.tasks import Row, Rows
-from experiments.images.training import ENCODED_AT_ONCE, encode
+from experiments.images.training import ENCODED_AT_ONCE, encode_images, encode_texts
 
 STATES_AT = 425
 """The timestep, of 1000, at which the UNet's states are taken."""
@@ -48,7 +48,7 @@ def columns(rows: Rows, name: str) -> tuple[list[str], list[str]]:
 
 def latents(pipeline: Any, rows: Sequence[Row]) -> Tensor:
     """What the denoiser denoises, [n, entries]."""
-    return encode(pipeline, rows).latents.flatten(1).cpu()
+    return encode_images(pipeline, rows).flatten(1).cpu()
 
 
 def states_of(module: nn.Module) -> Callable[[Any, Sequence[Row]], Tensor]:
@@ -76,7 +76,6 @@ def embedded_prompts(pipeline: Any, rows: Sequence[Row]) -> Tensor:
         texts, padding="max_length", truncation=True, return_tensors="pt",
         max_length=pipeline.tokenizer.model_max_length,
     )  # fmt: skip
-    encoded = encode(pipeline, rows)
-    states = encoded.text[encoded.caption].float().cpu()
+    states = encode_texts(pipeline, texts).cpu()
     weight = tokens["attention_mask"][:, :, None].float()
     return (states * weight).sum(dim=1) / weight.sum(dim=1)

@@ -52,15 +52,22 @@ def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
     with timed(seconds, "base"):
         pipeline = load_base(settings, folder)
         rows = task_rows(task, settings.source, settings.data, settings.sizes, seed)
-    with timed(seconds, "losses before"):
-        before = losses(pipeline, rows, settings)
+    with timed(seconds, "losses"):
+        loss = {
+            "train, before": mean_loss(pipeline, rows.train, settings.timesteps),
+            "query, before": mean_loss(pipeline, rows.query, settings.timesteps),
+        }
     with timed(seconds, "fine-tuning"):
         finetune(pipeline, rows.train, settings.tuning(task), seed)
-    with timed(seconds, "losses after"):
-        after = losses(pipeline, rows, settings)
-        swapped = mean_loss(pipeline, with_wrong_names(rows).query, settings.timesteps)
     with timed(seconds, "gradients"):
         beside = collected(pipeline, rows, settings, folder)
+    with timed(seconds, "loss under another name"):
+        strange = with_wrong_names(rows).query
+        loss |= {
+            "train, after": float(beside[0].losses.mean()),
+            "query, after": float(beside[1].losses.mean()),
+            "query, after, another name": mean_loss(pipeline, strange, settings.timesteps),
+        }
     lengths = timestep_norms(beside[0], len(settings.timesteps)).square().mean(0).sqrt().tolist()
     with timed(seconds, "averages over timesteps"):
         stores = {
@@ -81,20 +88,13 @@ def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
         "queries": len(rows.query),
         "blocks": len(beside[0].index.blocks),
         "parameters": sum(block.width for block in stores[PLAIN][0].index.blocks),
-        "loss": {"before": before, "after": {**after, "query, another name": swapped}},
+        "loss": loss,
         "detection": detection,
         "baselines": {name: judged(values, rows) for name, values in likeness.items()},
         "damping": damping,
         "timestep_norms": dict(zip(map(str, settings.timesteps), lengths, strict=True)),
         "norms": norms(stores[PLAIN][0]),
         "seconds": seconds,
-    }
-
-
-def losses(pipeline: Any, rows: Rows, settings: ImageSettings) -> dict[str, float]:
-    return {
-        "train": mean_loss(pipeline, rows.train, settings.timesteps),
-        "query": mean_loss(pipeline, rows.query, settings.timesteps),
     }
 
 

@@ -56,23 +56,38 @@ class Steps:
     seed: int = 0
 
 
-@torch.no_grad()
 def encode(pipeline: Any, rows: Sequence[Mapping[str, Any]]) -> Encoded:
     """Rows with `image` and `text`, ready for `train`."""
-    task = TextToImage(pipeline)
-    device, vae = pipeline.unet.device, pipeline.vae
     captions = sorted({row["text"] for row in rows})
-    latents, text = [], []
-    for start in range(0, len(rows), ENCODED_AT_ONCE):
-        pixels = task.collate(rows[start : start + ENCODED_AT_ONCE])["pixel_values"]
-        found = vae.encode(pixels.to(device, vae.dtype)).latent_dist.mode()
-        latents.append(found.float() * vae.config.scaling_factor)
-    for start in range(0, len(captions), ENCODED_AT_ONCE):
-        part = captions[start : start + ENCODED_AT_ONCE]
-        text.append(pipeline.encode_prompt(part, device, 1, False)[0].half())
     number = {caption: i for i, caption in enumerate(captions)}
     return Encoded(
-        torch.cat(latents), torch.cat(text), torch.tensor([number[row["text"]] for row in rows])
+        encode_images(pipeline, rows),
+        encode_texts(pipeline, captions).half(),
+        torch.tensor([number[row["text"]] for row in rows]),
+    )
+
+
+@torch.no_grad()
+def encode_images(pipeline: Any, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+    """What the denoiser denoises, [n, C, h, w]."""
+    task, vae, found = TextToImage(pipeline), pipeline.vae, []
+    for start in range(0, len(rows), ENCODED_AT_ONCE):
+        pixels = task.collate(rows[start : start + ENCODED_AT_ONCE])["pixel_values"]
+        latents = vae.encode(pixels.to(pipeline.unet.device, vae.dtype)).latent_dist.mode()
+        found.append(latents.float() * vae.config.scaling_factor)
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def encode_texts(pipeline: Any, texts: Sequence[str]) -> Tensor:
+    """What the denoiser is told, [n, tokens, width]."""
+    return torch.cat(
+        [
+            pipeline.encode_prompt(
+                list(texts[start : start + ENCODED_AT_ONCE]), pipeline.unet.device, 1, False
+            )[0].float()
+            for start in range(0, len(texts), ENCODED_AT_ONCE)
+        ]
     )
 
 

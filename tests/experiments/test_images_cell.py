@@ -18,7 +18,7 @@ from experiments.images.base import load_base
 from experiments.images.baselines import embedded_prompts, latents, states_of
 from experiments.images.cell import cells, run, with_wrong_names
 from experiments.images.data import task_rows
-from experiments.images.finetune import TARGETS, mean_loss
+from experiments.images.finetune import TARGETS, finetune, mean_loss
 from experiments.images.pretraining import Pretraining
 from experiments.images.settings import PAPER, QUICK, Tuning
 from experiments.images.small_pipeline import FoldedPixels, UNetSize, new_unet, small_pipeline
@@ -61,15 +61,20 @@ def test_a_cell_is_run_and_gives_plain_figures(tmp_path):
     figures = run({"task": "style", "seed": 0}, SMALLEST, tmp_path)
     assert json.loads(json.dumps(figures)) == figures
     assert (figures["rows"], figures["queries"]) == (9, 3)
-    assert figures["loss"]["before"]["query"] != figures["loss"]["after"]["query"]
+    base = load_base(SMALLEST, tmp_path)
+    before, after = (figures["loss"][f"query, {when}"] for when in ("before", "after"))
+    rows = task_rows("style", "drawn", None, SMALLEST.sizes, seed=0)
+    assert before == pytest.approx(mean_loss(base, rows.query, TIMESTEPS), rel=1e-4)
+    finetune(base, rows.train, SMALLEST.style, seed=0)
+    assert after == pytest.approx(mean_loss(base, rows.query, TIMESTEPS), rel=1e-4)
+    assert before != pytest.approx(after, rel=1e-3)
     assert list(figures["detection"]) == ["mean", "mean, equal norms", "concatenate"]
     for line in [*figures["detection"]["concatenate"].values(), *figures["baselines"].values()]:
         by_class = list(line["auc_by_class"].values())
         assert line["auc_mean"] == pytest.approx(sum(by_class) / len(by_class))
     stores = [datainf.GradientStore.open(tmp_path / "mean" / part) for part in ("train", "query")]
     scores = datainf.attribute(*stores, "exact", damping="trace:1").values
-    classes = task_rows("style", "drawn", None, SMALLEST.sizes, seed=0).classes
-    found = datainf.evaluation.class_detection(scores, *classes).auc.mean()
+    found = datainf.evaluation.class_detection(scores, *rows.classes).auc.mean()
     assert figures["damping"]["exact"]["trace:1"] == pytest.approx(found)
     assert (tmp_path / "gallery.png").stat().st_size > 1000
 
