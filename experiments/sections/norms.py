@@ -1,0 +1,119 @@
+"""Open question: are the gradients bounded, as the paper's theorem takes for granted?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiments.plots import curve, figure
+from experiments.report import Results
+from experiments.tables import folded, spread, table
+
+TITLE = "Open question: are the gradients bounded?"
+LOOKED_AT = {"median": "median ‖g‖", "q99": "99 %", "max": "largest", "top_share": "share of 1 %"}
+
+
+def looks(results: Results, task: str) -> list[tuple[dict[str, Any], int]]:
+    """(what was found, epoch), over seeds and epochs."""
+    return [
+        (found, int(epoch))
+        for line in results.ledgers["training"].select(task=task)
+        for epoch, found in line["result"]["epochs"].items()
+    ]
+
+
+def values(results: Results, task: str, epoch: int, *path: str) -> list[float]:
+    out = []
+    for found, when in looks(results, task):
+        if when == epoch:
+            for part in path:
+                found = found[part]
+            out.append(found)
+    return out
+
+
+def write(results: Results) -> list[str]:
+    settings = results.settings("training")
+    return [
+        "Norms of the training rows' whole gradients during one fine-tuning on noisy labels "
+        f"(r = {settings.rank}), and what they do to attribution.",
+        "",
+        *_plot(results),
+        *_table(results),
+        *folded("By rank, at the end of training, all tasks", by_rank(results)),
+        *folded("By block, at the end of training, r = 4, seed 0", by_block(results)),
+    ]
+
+
+def _plot(results: Results) -> list[str]:
+    settings = results.settings("training")
+    file, link = results.figure("norms")
+    with figure(file, len(settings.tasks), 2) as axes:
+        for column, task in enumerate(settings.tasks):
+            for label, path in (
+                ("median ‖g‖", ("norms", "all", "median")),
+                ("99 %", ("norms", "all", "q99")),
+                ("largest ‖g‖", ("norms", "all", "max")),
+                ("mean loss", ("train_loss",)),
+            ):
+                points = {e: values(results, task, e, *path) for e in settings.epochs}
+                curve(axes[0, column], label, points)
+            for name in ("datainf", "gradient", "exact", "datainf, unit", "own loss"):
+                points = {e: values(results, task, e, "auc", name) for e in settings.epochs}
+                curve(axes[1, column], f"AUC, {name}", points)
+            axes[0, column].set(title=task, yscale="log")
+            axes[1, column].set(title="", xlabel="epoch")
+        axes[0, 0].set_ylabel("norm; nats")
+        axes[1, 0].set_ylabel("AUC of flipped labels")
+    return [f"![Norms and AUC by epoch]({link})", ""]
+
+
+def _table(results: Results) -> list[str]:
+    settings = results.settings("training")
+    rows = []
+    for task in settings.tasks:
+        for epoch in settings.epochs:
+            cells = [
+                spread(values(results, task, epoch, "norms", "all", what), 2) for what in LOOKED_AT
+            ]
+            link = values(results, task, epoch, "norm_and_loss", "spearman")
+            near = values(results, task, epoch, "agreement", "datainf", "pearson")
+            rows.append((task, epoch, *cells, spread(link, 2), spread(near, 2)))
+    header = ("task", "epoch", *LOOKED_AT.values(), "Spearman of ‖g‖ and loss")
+    return [
+        "“Share of 1 %” is the part of Σ‖g_i‖² that the hundredth of rows with the largest norms "
+        "has; λ and unnormalised scores hang on it.",
+        "",
+        *table((*header, "Pearson of datainf with exact"), rows),
+    ]
+
+
+def by_rank(results: Results) -> list[str]:
+    settings = results.settings("glue")
+    rows = []
+    for rank in sorted(settings.noisy_seeds):
+        lines = results.ledgers["glue"].select(labels="noisy", rank=rank)
+        found = [line["result"]["norms"]["all"] for line in lines]
+        ratios = [entry["max"] / entry["median"] for entry in found]
+        rows.append(
+            (rank, *(spread([e[w] for e in found], 2) for w in LOOKED_AT), spread(ratios, 1))
+        )
+    return table(("r", *LOOKED_AT.values(), "largest / median"), rows)
+
+
+def by_block(results: Results) -> list[str]:
+    lines = results.ledgers["glue"].select(labels="noisy", rank=4, seed=0)
+    if not lines:
+        return []
+    blocks = [name for name in lines[0]["result"]["norms"] if name != "all"]
+    tasks = [line["key"]["task"] for line in lines]
+    rows = [
+        (_short(name), *(f"{line['result']['norms'][name]['median']:.2g}" for line in lines))
+        for name in blocks
+    ]
+    return table(("median ‖g‖ of block", *tasks), rows)
+
+
+def _short(name: str) -> str:
+    for noise in ("base_model.model.", "bert.encoder.", ".default", "attention.self.", ".weight"):
+        name = name.replace(noise, "")
+    return name
