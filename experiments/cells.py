@@ -28,6 +28,7 @@ PACKAGES = {
     "glue": "experiments.glue",
     "adapters": "experiments.adapters",
     "training": "experiments.training",
+    "images": "experiments.images",
 }
 """Each study's module: SETTINGS by scale, cells(settings) and run(key, settings, folder)."""
 

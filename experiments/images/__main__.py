@@ -21,12 +21,12 @@ def main() -> None:
     parser.add_argument("--task", choices=TASKS, default="style")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="the folder of all data; without it, QUICK")
-    parser.add_argument("--sheet", type=Path, help="where to put the contact sheet")
+    parser.add_argument("--sheet", type=Path, help="where to put the contact sheet, of seed 0")
     options = parser.parse_args()
     settings = QUICK if options.data is None else replace(DESK, data=options.data)
     with tempfile.TemporaryDirectory() as folder:
         figures = run({"task": options.task, "seed": options.seed}, settings, Path(folder))
-        if options.sheet is not None:
+        if options.sheet is not None and (Path(folder) / SHEET).exists():
             options.sheet.write_bytes((Path(folder) / SHEET).read_bytes())
     print(json.dumps(figures))
 

@@ -30,10 +30,12 @@ from experiments.images.settings import ImageSettings
 from experiments.images.tasks import Rows
 from experiments.images.timesteps import averaged, timestep_norms
 from experiments.norms import norms
+from experiments.workers import KEEP
 
 PLAIN, EQUAL, BESIDE = "mean", "mean, equal norms", "concatenate"
 """What becomes of an example's gradients at the timesteps."""
-SHEET = "gallery.png"
+SHEET = Path(KEEP) / "gallery.png"
+"""Drawn for the first seed alone, and kept beside the ledger."""
 
 Stores = tuple[GradientStore, GradientStore]
 
@@ -46,7 +48,7 @@ def cells(settings: ImageSettings) -> list[Key]:
 
 
 def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
-    """The figures of one cell; `folder` is left with the stores and `gallery.png`."""
+    """The figures of one cell; `folder` is left with the stores and the contact sheet."""
     task, seed = key["task"], int(key["seed"])
     seconds: dict[str, float] = {}
     with timed(seconds, "base"):
@@ -81,8 +83,9 @@ def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
         likeness = baselines(pipeline, rows, seed)
     with timed(seconds, "damping"):
         damping = judge_dampings(*stores[PLAIN], rows, settings.dampings)
-    with timed(seconds, "gallery"):
-        make_gallery(pipeline, rows, stores[EQUAL], settings, folder / SHEET)
+    if seed == 0:
+        with timed(seconds, "gallery"):
+            make_gallery(pipeline, rows, stores[EQUAL], settings, folder / SHEET)
     return {
         "rows": len(rows.train),
         "queries": len(rows.query),

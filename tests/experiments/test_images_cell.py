@@ -16,7 +16,7 @@ import datainf
 from datainf.tasks import TextToImage
 from experiments.images.base import load_base
 from experiments.images.baselines import embedded_prompts, latents, states_of
-from experiments.images.cell import cells, run, with_wrong_names
+from experiments.images.cell import SHEET, cells, run, with_wrong_names
 from experiments.images.data import task_rows
 from experiments.images.finetune import TARGETS, finetune, mean_loss
 from experiments.images.pretraining import Pretraining
@@ -76,7 +76,7 @@ def test_a_cell_is_run_and_gives_plain_figures(tmp_path):
     scores = datainf.attribute(*stores, "exact", damping="trace:1").values
     found = datainf.evaluation.class_detection(scores, *rows.classes).auc.mean()
     assert figures["damping"]["exact"]["trace:1"] == pytest.approx(found)
-    assert (tmp_path / "gallery.png").stat().st_size > 1000
+    assert (tmp_path / SHEET).stat().st_size > 1000
 
 
 def test_a_base_is_pretrained_once_and_then_found(tmp_path):
