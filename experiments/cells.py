@@ -30,6 +30,7 @@ PACKAGES = {
     "training": "experiments.training",
     "runtime": "experiments.cost",
     "scaling": "experiments.scaling",
+    "images": "experiments.images",
 }
 """Each study's module: SETTINGS by scale, cells(settings) and run(key, settings, folder)."""
 

@@ -16,6 +16,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "approximation": ("glue",),
     "mislabeled": ("glue",),
     "runtime": ("runtime",),
+    "images": ("images",),
     "rank": ("glue",),
     "damping": ("glue",),
     "norms": ("training", "glue"),
