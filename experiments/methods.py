@@ -15,6 +15,7 @@ from torch import Tensor
 
 import datainf
 from datainf.attribute import Blocks, Normalize
+from experiments.dampings import DAMPINGS
 
 PAPER_DAMPING = "0.1"
 TRACE_DAMPING = "trace:0.02"
@@ -88,10 +89,6 @@ SELF_INFLUENCE: tuple[Variant, ...] = tuple(
 
 SWEEP = (("datainf", None), ("cg", 5), ("exact", None))
 """The methods of the damping sweep."""
-DAMPINGS = tuple(f"{10.0**e:g}" for e in range(-3, 4)) + tuple(
-    f"trace:{10.0**e:g}" for e in range(-5, 2)
-)
-"""Six decades of α in λ = α · mean ‖g‖² / d, and six of β in λ = β · mean ‖g‖²."""
 
 
 def timed(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from experiments.images.cell import SHEET, run
 from experiments.images.settings import DESK, QUICK
-from experiments.images.tasks import TASKS
+from experiments.images.sizes import TASKS
 
 
 def main() -> None:

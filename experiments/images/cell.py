@@ -40,13 +40,6 @@ SHEET = Path(KEEP) / "gallery.png"
 Stores = tuple[GradientStore, GradientStore]
 
 
-def cells(settings: ImageSettings) -> list[Key]:
-    """The keys of all cells, seed by seed, so that a run that is cut short has every task."""
-    return [
-        {"task": task, "seed": seed} for seed in range(settings.seeds) for task in settings.tasks
-    ]
-
-
 def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
     """The figures of one cell; `folder` is left with the stores and the contact sheet."""
     task, seed = key["task"], int(key["seed"])

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Literal
 
 from experiments.images.drawn import drawn_motifs
 from experiments.images.emoji import read_emoji
 from experiments.images.hub import hub_rows
 from experiments.images.motif import Motif
-from experiments.images.tasks import Rows, Sizes, make_rows
+from experiments.images.sizes import Sizes, Source
+from experiments.images.tasks import Rows, make_rows
 
-Source = Literal["emoji", "drawn", "hub"]
 EMOJI = "emoji_styles"
 """The emoji's folder within the folder of all data."""
 FOR_BASE: dict[str, int] = {"emoji": 540, "drawn": 21}
@@ -37,7 +36,7 @@ def for_base(source: Source, data: Path | None) -> list[Motif]:
 
 def for_tasks(source: Source, data: Path | None) -> list[Motif]:
     """The motifs that no base has seen."""
-    return [motif for motif in _divided(source, data)[1] if motif.name not in NOT_SHOWN]
+    return [motif for motif in _divided(source, data)[1] if motif.code not in NOT_SHOWN]
 
 
 def _divided(source: Source, data: Path | None) -> tuple[list[Motif], list[Motif]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from experiments.images.tasks import Row, Rows, Sizes, made_up_words, style_prompt, subject_prompt
+from experiments.images.sizes import Sizes
+from experiments.images.tasks import Row, Rows, made_up_words, style_prompt, subject_prompt
 
 STYLES = {
     "cartoon": "Norod78/cartoon-blip-captions",

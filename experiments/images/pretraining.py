@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import diffusers
@@ -18,23 +17,12 @@ from diffusers.training_utils import EMAModel
 from PIL import Image
 
 from experiments.images.looks import BACKGROUNDS, LOOKS, cut_out, moved, on, seen_as
-from experiments.images.small_pipeline import UNetSize, new_unet, small_pipeline
-from experiments.images.training import After, Steps, encode, say_nothing, train
+from experiments.images.sizes import Pretraining, Steps, UNetSize
+from experiments.images.small_pipeline import new_unet, small_pipeline
+from experiments.images.training import After, encode, say_nothing, train
 
 UNTOLD = 0.1
 """Share of pictures whose caption is left empty, for classifier-free guidance."""
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """A UNet of some size, trained on as many pictures; an exponential mean of its weights is
-    what is kept."""
-
-    size: UNetSize
-    scenes: int
-    steps: Steps
-    mean_decay: float = 0.995
-    seed: int = 0
 
 
 AS_COMMITTED = Pretraining(

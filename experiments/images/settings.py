@@ -10,13 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.cells import GRID
-from experiments.images.data import Source
-from experiments.images.pretraining import Pretraining
-from experiments.images.small_pipeline import UNetSize
-from experiments.images.tasks import TASKS, Sizes
-from experiments.images.training import Steps
-from experiments.methods import DAMPINGS
+from experiments.cells import GRID, Key
+from experiments.dampings import DAMPINGS
+from experiments.images.sizes import TASKS, Pretraining, Sizes, Source, Steps, UNetSize
 
 TIMESTEPS = (25, 225, 425, 625, 825, 925)
 """Where the paper's released code takes gradients."""
@@ -96,3 +92,10 @@ PAPER = ImageSettings(
 )
 
 SETTINGS = {"desk": DESK, "quick": QUICK, "paper": PAPER}
+
+
+def cells(settings: ImageSettings) -> list[Key]:
+    """The keys of all cells, seed by seed, so that a run that is cut short has every task."""
+    return [
+        {"task": task, "seed": seed} for seed in range(settings.seeds) for task in settings.tasks
+    ]

@@ -23,18 +23,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from experiments.images.sizes import UNetSize
+
 TEXT_WIDTH = 384
 TEXT_TOKENS = 32
-
-
-@dataclass(frozen=True)
-class UNetSize:
-    """Side of the images in pixels, squares of `fold` × `fold` of which go to one position;
-    channels of each level."""
-
-    pixels: int
-    channels: tuple[int, ...]
-    fold: int = 2
 
 
 class FoldedPixels(ModelMixin, ConfigMixin):

@@ -18,8 +18,8 @@ from typing import Any
 
 from experiments.images.looks import BACKGROUNDS, cut_out, moved, on
 from experiments.images.motif import Motif
+from experiments.images.sizes import Sizes
 
-TASKS = ("style", "subject", "style-unnamed", "subject-unnamed")
 SYLLABLES = ("zo", "ka", "mi", "ru", "fe", "do", "va", "qui", "ty", "sha", "lo", "pre")
 
 Row = dict[str, Any]
@@ -37,17 +37,6 @@ class Rows:
         """Of the queries, and of the training rows: as `class_detection` takes them."""
         query, train = ([row["class"] for row in part] for part in (self.query, self.train))
         return query, train
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How many pictures a task has. A subject has 1 to `queries` query pictures."""
-
-    style_train: int = 200
-    style_queries: int = 50
-    subjects: int = 31
-    subject_train: int = 3
-    subject_queries: int = 3
 
 
 def make_rows(task: str, motifs: Sequence[Motif], sizes: Sizes, seed: int) -> Rows:

@@ -15,6 +15,7 @@ import transformers
 from torch import Tensor, nn
 
 from datainf.tasks import TextToImage
+from experiments.images.sizes import Steps
 
 ENCODED_AT_ONCE = 64
 
@@ -43,17 +44,6 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.latents)
-
-
-@dataclass(frozen=True)
-class Steps:
-    """AdamW over `count` batches; the learning rate warms up, and falls by a cosine."""
-
-    count: int
-    batch: int
-    learning_rate: float
-    warmup: int = 0
-    seed: int = 0
 
 
 def encode(pipeline: Any, rows: Sequence[Mapping[str, Any]]) -> Encoded:

@@ -14,17 +14,17 @@ from diffusers import DDPMScheduler
 
 import datainf
 from datainf.tasks import TextToImage
+from experiments.images import cells
 from experiments.images.base import load_base
 from experiments.images.baselines import embedded_prompts, latents, states_of
-from experiments.images.cell import SHEET, cells, run, with_wrong_names
+from experiments.images.cell import SHEET, run, with_wrong_names
 from experiments.images.data import task_rows
 from experiments.images.finetune import TARGETS, finetune, mean_loss
-from experiments.images.pretraining import Pretraining
 from experiments.images.settings import PAPER, QUICK, Tuning
-from experiments.images.small_pipeline import FoldedPixels, UNetSize, new_unet, small_pipeline
-from experiments.images.tasks import Sizes
+from experiments.images.sizes import Pretraining, Sizes, Steps, UNetSize
+from experiments.images.small_pipeline import FoldedPixels, new_unet, small_pipeline
 from experiments.images.timesteps import averaged, timestep_norms
-from experiments.images.training import Encoded, Steps, encode, train
+from experiments.images.training import Encoded, encode, train
 
 TIMESTEPS = (25, 625)
 SMALLEST = replace(

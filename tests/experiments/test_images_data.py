@@ -14,7 +14,8 @@ from experiments.images.data import for_base, for_tasks
 from experiments.images.drawn import STYLES, drawn_motifs
 from experiments.images.emoji import read_emoji
 from experiments.images.looks import BACKGROUNDS, cut_out, mask_of, moved, on, seen_as
-from experiments.images.tasks import Sizes, in_colour, make_rows
+from experiments.images.sizes import Sizes
+from experiments.images.tasks import in_colour, make_rows
 
 SIZES = Sizes(style_train=10, style_queries=3, subjects=7, subject_train=3, subject_queries=2)
 WHITE = (255, 255, 255)
