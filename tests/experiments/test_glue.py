@@ -122,10 +122,10 @@ def test_a_fifth_of_the_labels_are_flipped(settings):
     assert (noisy.validation, noisy.test) == (clean.validation, clean.test)
 
 
-SST2 = 'sentence\tlabel\na "quoted start\t1\nit\'s "fine" \t0\n ça va\t1\n'
+SST2 = 'sentence\tlabel\n"a quoted start\t1\nit\'s "fine" \t0\n ça va\t1\n'
 MRPC = (
     "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
-    '1\t11\t12\tHe said "no\tHe declined\n0\t13\t14\tRain\tSnow "fell"\n'
+    '1\t11\t12\tHe said "no\tHe declined\n0\t13\t14\tRain\t"Snow" fell\n'
 )
 WNLI = "index\tsentence1\tsentence2\tlabel\n0\tA b\tC d\t1\n"
 QQP = "".join(f'{i}\t{i}a\t{i}b\tq {i} "a\tq {i} b\t{i % 2}\n' for i in range(9))
@@ -152,8 +152,8 @@ def test_files_are_read_as_they_stand(settings, tmp_path):
     files(tmp_path, "MRPC", train=MRPC, dev=MRPC)
     files(tmp_path, "WNLI", train=WNLI, dev=WNLI)
     expected = {
-        "SST-2": [row('a "quoted start', 1), row('it\'s "fine"', 0), row("ça va", 1)],
-        "MRPC": [row('He said "no', 1, "He declined"), row("Rain", 0, 'Snow "fell"')],
+        "SST-2": [row('"a quoted start', 1), row('it\'s "fine"', 0), row("ça va", 1)],
+        "MRPC": [row('He said "no', 1, "He declined"), row("Rain", 0, '"Snow" fell')],
         "WNLI": [row("A b", 1, "C d")],
     }
     for task, rows in expected.items():
