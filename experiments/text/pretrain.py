@@ -25,6 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from experiments.text.corpus import Mixture, Sample
 
 OUT = Path(__file__).parents[1] / "bases/llama"
+NOTES = "pretraining.json"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def new_model(settings: Pretraining, encoder: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    torch.manual_seed(settings.seed)
     config = LlamaConfig(
         vocab_size=len(encoder), hidden_size=settings.width, intermediate_size=settings.hidden,
         num_hidden_layers=settings.layers, num_attention_heads=settings.heads,
@@ -68,9 +70,12 @@ def new_model(settings: Pretraining, encoder: PreTrainedTokenizerFast) -> LlamaF
     return LlamaForCausalLM(config)
 
 
-def batches(settings: Pretraining, encoder: PreTrainedTokenizerFast) -> Iterator[dict[str, Tensor]]:
-    """Without end: texts of like lengths together, so that little is padding."""
-    draw, mixture, step = random.Random(settings.seed), Mixture(), 0
+def batches(
+    settings: Pretraining, encoder: PreTrainedTokenizerFast, start: int = 0
+) -> Iterator[dict[str, Tensor]]:
+    """Without end, for a run that starts at a step: texts of like lengths together, so that
+    little is padding."""
+    draw, mixture, step = random.Random(f"{settings.seed} {start}"), Mixture(), start
     while True:
         progress = min(1.0, step / settings.steps)
         pool = sorted((mixture.draw(draw, progress) for _ in range(1000)), key=len)
@@ -113,26 +118,30 @@ def optimizers(model: nn.Module, settings: Pretraining) -> list[torch.optim.Opti
     ]  # fmt: skip
 
 
-def rate(step: int, settings: Pretraining) -> float:
-    """Up, level, and down to nothing in a line."""
+def rate(step: int, start: int, settings: Pretraining) -> float:
+    """Up from where the run started, level, and down to nothing in a line."""
     down = (settings.steps - step) / (settings.steps * (1 - settings.decay_from))
-    return min((step + 1) / settings.warmup, 1.0, down)
+    return min((step - start + 1) / settings.warmup, 1.0, down)
 
 
 def pretrain(
     settings: Pretraining, out: Path, *, say: Callable[[str], None], every: int = 50
 ) -> LlamaForCausalLM:
-    """Train, and save at `out` ten times on the way and at the end."""
-    torch.manual_seed(settings.seed)
+    """Train, and save at `out` ten times on the way and at the end.
+
+    A folder that an interrupted run left is gone on from: with its weights, new text, and
+    optimizers that begin anew.
+    """
     encoder = byte_tokenizer()
-    model = new_model(settings, encoder)
+    model, start = begun(out) or (new_model(settings, encoder), 0)
     steppers = optimizers(model, settings)
     schedules = [
-        torch.optim.lr_scheduler.LambdaLR(stepper, lambda step: rate(step, settings))
+        torch.optim.lr_scheduler.LambdaLR(stepper, lambda step: rate(start + step, start, settings))
         for stepper in steppers
     ]
-    started, seen, losses = time.process_time(), 0, []
-    for step, batch in zip(range(1, settings.steps + 1), batches(settings, encoder), strict=False):
+    clock, seen, losses = time.process_time(), 0, []
+    stream = batches(settings, encoder, start)
+    for step, batch in zip(range(start + 1, settings.steps + 1), stream, strict=False):
         loss = model(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -143,18 +152,26 @@ def pretrain(
         losses.append(loss.item())
         seen += batch["input_ids"].numel()
         if step % every == 0:
-            mean, cpu = sum(losses[-every:]) / every, time.process_time() - started
+            mean, cpu = sum(losses[-every:]) / every, time.process_time() - clock
             say(f"{step:6d}  {mean:.4f}  {seen:,} tokens  {cpu:.0f} s of CPU time")
         if step % max(1, settings.steps // 10) == 0:
-            save(model, out, settings)
-    save(model, out, settings)
+            save(model, out, settings, step)
+    save(model, out, settings, settings.steps)
     return model
 
 
-def save(model: LlamaForCausalLM, out: Path, settings: Pretraining) -> None:
+def save(model: LlamaForCausalLM, out: Path, settings: Pretraining, step: int) -> None:
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(out)
     byte_tokenizer().save_pretrained(out)
-    (out / "pretraining.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
+    (out / NOTES).write_text(json.dumps({"step": step} | asdict(settings), indent=1) + "\n")
+
+
+def begun(out: Path) -> tuple[LlamaForCausalLM, int] | None:
+    """The model of a run that was interrupted, and how many steps it has made."""
+    if not (out / NOTES).exists():
+        return None
+    step = json.loads((out / NOTES).read_text())["step"]
+    return LlamaForCausalLM.from_pretrained(out, dtype=torch.float32), step
 
 
 def main() -> None:
