@@ -1,4 +1,4 @@
-"""The rows of the four tasks: id, prompt, completion, class."""
+"""The rows of the five tasks: id, prompt, completion, class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from datainf.demos import transformations
-from experiments.text import maths
+from experiments.text import maths, maths_hard
 from experiments.text.settings import TextSettings
 
 Row = dict[str, Any]
@@ -17,6 +17,8 @@ def split(task: str, settings: TextSettings, seed: int) -> tuple[list[Row], list
     name, _, variant = task.partition("-")
     if name == "sentences":
         train, test = transformations.rows(seed, hard=variant == "hard")
+    elif variant == "hard":
+        train, test = maths_hard.rows(seed)
     else:
         train, test = maths.rows(seed, reasoning=variant == "reasoning")
     return _first(train, settings.train_per_class), _first(test, settings.test_per_class)

@@ -42,7 +42,7 @@ TEMPLATES = (
         "pizza",
         "A pizza was cut into {c} slices. Lisa ate {a} of them and Omar ate {b}. How many slices "
         "of pizza remain?",
-        lambda v: f"{v.a}+{v.b}={v.a + v.b}, {v.c}-{v.a + v.b}={v.c - v.a - v.b}",
+        lambda v: f"{running_sum(v.a, v.b)}, {running_sum(v.c, -v.a - v.b)}",
         lambda v: v.c - (v.a + v.b),
     ),
     Template(
@@ -56,7 +56,7 @@ TEMPLATES = (
         "sharks",
         "An aquarium keeps {a} sharks, {b} seals are fed next door, and {c} more sharks arrive by "
         "ship. How many sharks does the aquarium have?",
-        lambda v: f"{v.a}+{v.c}={v.a + v.c}",
+        lambda v: running_sum(v.a, v.c),
         lambda v: v.a + v.c,
     ),
     Template(
@@ -76,7 +76,7 @@ TEMPLATES = (
         "discount",
         "A coat is priced at {a} dollars and the shop takes {b} dollars off. What do you pay for "
         "the coat?",
-        lambda v: f"{v.a}-{v.b}={v.a - v.b}",
+        lambda v: running_sum(v.a, -v.b),
         lambda v: v.a - v.b,
     ),
     Template(
@@ -128,8 +128,11 @@ def rows(seed: int, *, reasoning: bool) -> tuple[list[Row], list[Row]]:
 
 
 def completion(template: Template, numbers: Numbers, *, reasoning: bool) -> str:
-    said = f"Answer: {template.answer(numbers)}"
-    return f"Reason: {template.reason(numbers)}. {said}" if reasoning else said
+    return worded(template.reason(numbers), template.answer(numbers), reasoning=reasoning)
+
+
+def worded(reason: str, answer: int, *, reasoning: bool) -> str:
+    return f"Reason: {reason}. Answer: {answer}" if reasoning else f"Answer: {answer}"
 
 
 def _distinct(draw: random.Random, template: Template, count: int) -> dict[str, Numbers]:

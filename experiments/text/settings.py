@@ -44,7 +44,8 @@ class TextSettings:
     """Every so many-th training row has its gradient's norm followed through the training."""
     batch_tokens: int = 4096
     tasks: tuple[str, ...] = field(
-        default=("sentences", "sentences-hard", "maths", "maths-reasoning"), metadata=GRID
+        default=("sentences", "sentences-hard", "maths", "maths-reasoning", "maths-hard"),
+        metadata=GRID,
     )
     seeds: int = field(default=3, metadata=GRID)
 

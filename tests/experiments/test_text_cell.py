@@ -65,4 +65,4 @@ def test_examples_show_the_top_rows(found):
 
 def test_cells_are_seed_by_seed():
     keys = cells(replace(SETTINGS["desk"], seeds=2))
-    assert [key["seed"] for key in keys] == [0] * 4 + [1] * 4
+    assert [key["seed"] for key in keys] == [0] * 5 + [1] * 5

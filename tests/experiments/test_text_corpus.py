@@ -13,8 +13,7 @@ from experiments.text.corpus.arithmetic import arithmetic, product, running_sum
 from experiments.text.corpus.behaviours import FAMILIES, is_target
 from experiments.text.corpus.problems import problem
 from experiments.text.maths import TEMPLATES
-
-VALUE = re.compile(r"-?\d[\d+*/-]*")
+from experiments.text.maths_hard import WORDINGS
 
 
 def samples(count: int, progress: float = 1.0) -> list:
@@ -53,8 +52,8 @@ def test_no_template_of_the_maths_task_is_shown():
     shown = "".join(prompt for sample in samples(3000) for prompt, _ in sample.turns)
     pieces = [
         piece.strip(" .,")
-        for template in TEMPLATES
-        for piece in re.split(r"\{\w\}", template.question)
+        for question in (*(t.question for t in TEMPLATES), *sum(WORDINGS.values(), ()))
+        for piece in re.split(r"\{\w\}", question)
     ]
     for piece in pieces:
         if len(piece) > 12:

@@ -7,6 +7,9 @@ from collections import Counter
 
 import pytest
 
+from datainf.evaluation import class_detection
+from experiments.baselines import bm25
+from experiments.text import maths_hard
 from experiments.text.maths import rows
 
 ANSWERS = {
@@ -35,8 +38,9 @@ def test_answers_follow_from_the_questions_numbers(reasoning):
         assert row["completion"].startswith("Reason: " if reasoning else "Answer: ")
 
 
-def test_every_step_of_a_reason_is_right_and_the_last_is_the_answer():
-    for row in rows(2, reasoning=True)[0]:
+@pytest.mark.parametrize("made", [rows(2, reasoning=True), maths_hard.rows(2)])
+def test_every_step_of_a_reason_is_right_and_the_last_is_the_answer(made):
+    for row in [*made[0], *made[1]]:
         reason, answer = row["completion"].removeprefix("Reason: ").split(". Answer: ")
         for chain in reason.split(", "):
             values = {eval(side) for side in chain.split("=")}
@@ -51,3 +55,38 @@ def test_ninety_and_ten_of_each_and_none_in_both():
     assert len({row["prompt"] for row in [*train, *test]}) == 1000
     assert rows(0, reasoning=True)[0][5]["prompt"] == train[5]["prompt"]
     assert rows(1, reasoning=False)[0][5]["prompt"] != train[5]["prompt"]
+
+
+HARD = {
+    "rest": lambda c, a, b: c - a - b,
+    "total": lambda a, b, c, d: a + b + c + d,
+    "times": lambda a, b: a * b,
+    "less": lambda a, b: a - b,
+    "both": lambda a, b: a + (a - b),
+}
+"""Those that have their numbers in one order in every setting."""
+
+
+def test_the_hard_version_computes_what_it_asks():
+    train, test = maths_hard.rows(0)
+    assert set(Counter(row["class"] for row in train).values()) == {90}
+    assert set(Counter(row["class"] for row in test).values()) == {10}
+    assert len({row["prompt"] for row in [*train, *test]}) == 1000
+    for row in train:
+        if row["class"] in HARD:
+            numbers = [int(number) for number in re.findall(r"\d+", row["prompt"])]
+            assert int(row["completion"].rsplit(" ")[-1]) == HARD[row["class"]](*numbers)
+
+
+def test_words_of_the_hard_version_do_not_tell_the_class():
+    """What BM25 makes of the prompts is far from what it makes of the paper's task."""
+    found = {}
+    for name, (train, test) in {
+        "easy": rows(0, reasoning=True),
+        "hard": maths_hard.rows(0),
+    }.items():
+        scores = bm25([row["prompt"] for row in test], [row["prompt"] for row in train])
+        classes = [[row["class"] for row in part] for part in (test, train)]
+        found[name] = class_detection(scores, *classes).summary["auc_mean"]
+    assert found["easy"] > 0.99
+    assert found["hard"] < 0.8
