@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test support gpu lint unit bench clean
+.PHONY: demo test support gpu lint unit bench experiments experiments-quick clean
 
 demo: .venv/installed  ## the main job on an embedded default; no network after the install
 	$(BIN)/datainf demo
@@ -30,6 +30,12 @@ bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder EMOJI=fo
 	$(BIN)/python benchmarks/gsm8k.py --data $(GSM8K)
 	$(BIN)/python benchmarks/adapters.py --data $(SST2)
 	$(BIN)/python benchmarks/emoji.py --data $(EMOJI)
+
+experiments: .venv/tested  ## the paper at desk scale, hours; goes on where it was: make experiments DATA=folder
+	$(BIN)/python -m experiments run --data $(DATA)
+
+experiments-quick: .venv/tested  ## a cut of each experiment in minutes, on data that is made up
+	$(BIN)/python -m experiments run --scale quick
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

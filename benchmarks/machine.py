@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-
-import peft
-import torch
-import transformers
-
-import datainf
+from importlib.metadata import version
 
 
 def describe_machine() -> str:
+    packages = (f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "datainf"))
     return (
         f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        f"torch {torch.__version__}, transformers {transformers.__version__}, "
-        f"peft {peft.__version__}, datainf {datainf.__version__}."
+        f"{', '.join(packages)}."
     )

@@ -1,12 +1,12 @@
 """python -m experiments: run the paper's experiments, see what is left, write the report.
 
-    python -m experiments plan                            what there is, what is done, how long the rest takes
-    python -m experiments run mislabeled --data FOLDER    one experiment, then the report
-    python -m experiments run --scale quick               a cut of each, on data that is made up
-    python -m experiments report                          RESULTS.md from the finished cells alone
+    python -m experiments plan                          what is done, how long the rest will take
+    python -m experiments run mislabeled --data FOLDER  one experiment, then the report
+    python -m experiments run --scale quick             a cut of each, on data that is made up
+    python -m experiments report                        RESULTS.md, from the finished cells alone
 
 A run that was stopped goes on from its last finished cell.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ console = Console(highlight=False)
 Scale = StrEnum("Scale", list(SCALES))
 
 Names = Annotated[
-    list[str] | None, typer.Argument(help=f"Of {', '.join(EXPERIMENTS)}; all of them if none is named.")
-]  # fmt: skip
+    list[str] | None, typer.Argument(help=f"Of {', '.join(EXPERIMENTS)}; all if none is named.")
+]
 ScaleOption = Annotated[
     Scale, typer.Option(help="desk: two cores; quick: minutes; paper: a GPU and the hub.")
 ]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Folder of data sets: glue/, emoji_styles/. Without it: the hub (paper), or rows made up (quick)."),  # noqa: E501
-]  # fmt: skip
+    typer.Option(help="Folder with glue/ and emoji_styles/; not needed for quick and paper."),
+]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Folder of the ledgers and the report; experiments/results/SCALE if not given."),  # noqa: E501
-]  # fmt: skip
+    typer.Option(help="Folder of ledgers and report; experiments/results/SCALE if not given."),
+]
 Jobs = Annotated[int, typer.Option(min=1, help="Cells side by side, sharing the cores.")]
 Minutes = Annotated[
     float | None, typer.Option(help="Start no cell that is not expected to end by then.")

@@ -26,6 +26,8 @@ leaves what a cell finds as it is: more seeds do not make the old ones stale."""
 
 PACKAGES = {
     "glue": "experiments.glue",
+    "adapters": "experiments.adapters",
+    "training": "experiments.training",
 }
 """Each study's module: SETTINGS by scale, cells(settings) and run(key, settings, folder)."""
 
@@ -45,14 +47,8 @@ class Study:
 
     @property
     def fingerprint(self) -> str:
-        fields = {
-            f.name: getattr(self.settings, f.name)
-            for f in dataclasses.fields(self.settings)
-            if not f.metadata.get("grid")
-        }
-        return hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).hexdigest()[
-            :12
-        ]
+        text = json.dumps(_counting(self.settings), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def study(name: str, scale: str, data: Path | None = None) -> Study:
@@ -84,16 +80,19 @@ class Ledger:
     def __contains__(self, key: Key) -> bool:
         return name(key) in self.lines
 
+    def line(self, key: Key) -> dict[str, Any]:
+        return self.lines[name(key)]
+
     def add(self, key: Key, result: Mapping[str, Any], seconds: float, machine: str) -> None:
         """Write a finished cell; it is on disk when this returns."""
-        line = {
+        line = _rounded({
             "key": key, "settings": self.fingerprint, "seconds": round(seconds, 1),
             "machine": machine, "result": result,
-        }  # fmt: skip
+        })  # fmt: skip
         self.file.parent.mkdir(parents=True, exist_ok=True)
         torn = self.file.exists() and self.file.read_bytes()[-1:] not in (b"\n", b"")
         with self.file.open("a", encoding="utf-8") as file:
-            file.write(("\n" if torn else "") + json.dumps(_rounded(line)) + "\n")
+            file.write(("\n" if torn else "") + json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
         self.lines[name(key)] = line
@@ -110,6 +109,19 @@ class Ledger:
 def name(key: Key) -> str:
     """A key in one line, for people and as a file's name: MRPC-rank=4-seed=0."""
     return "-".join(v if isinstance(v, str) else f"{k}={v}" for k, v in key.items())
+
+
+def _counting(settings: Any) -> dict[str, Any]:
+    """The fields of settings that decide what a cell finds, those of settings inside them too."""
+    values = {
+        f.name: getattr(settings, f.name)
+        for f in dataclasses.fields(settings)
+        if not f.metadata.get("grid")
+    }
+    return {
+        name: _counting(value) if dataclasses.is_dataclass(value) else value
+        for name, value in values.items()
+    }
 
 
 def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:

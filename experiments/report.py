@@ -1,17 +1,52 @@
-"""The report: a section for each experiment, made from the ledgers of the studies that it needs."""
+"""RESULTS.md: a section for each experiment, made from the ledgers of the studies that it needs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from experiments.cells import Key, Study, study
+from experiments.cells import Key, Ledger, Study, study
+from experiments.plan import COMMITTED, duration
+from experiments.tables import table
 
 EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "approximation": ("glue",),
     "mislabeled": ("glue",),
+    "rank": ("glue",),
+    "damping": ("glue",),
 }
 """Each experiment, a module of experiments.sections, and the studies that it is made from."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What sections are made from, and where their figures go."""
+
+    scale: str
+    folder: Path
+    studies: dict[str, Study]
+    ledgers: dict[str, Ledger]
+
+    def settings(self, name: str) -> Any:
+        return self.studies[name].settings
+
+    def figure(self, name: str) -> tuple[Path, str]:
+        """A figure's file, and its path from the report."""
+        return self.folder / "figures" / f"{name}.svg", f"{self._from_report}figures/{name}.svg"
+
+    @property
+    def report(self) -> Path:
+        """The committed report of the desk stands where it is looked for first."""
+        top = self.scale == "desk" and self.folder == COMMITTED / "desk"
+        return (COMMITTED.parent if top else self.folder) / "RESULTS.md"
+
+    @property
+    def _from_report(self) -> str:
+        relative = self.folder.relative_to(self.report.parent).as_posix()
+        return "" if relative == "." else f"{relative}/"
 
 
 def needs(names: Sequence[str], scale: str, data: Path | None) -> list[tuple[Study, list[Key]]]:
@@ -22,10 +57,41 @@ def needs(names: Sequence[str], scale: str, data: Path | None) -> list[tuple[Stu
 
 
 def write(folder: Path, scale: str) -> Path:
-    """Write RESULTS.md and its figures from the ledgers in `folder`; returns its path."""
-    target = (folder.parent.parent if folder == _committed(scale) else folder) / "RESULTS.md"
-    return target
+    """Write the report and its figures from the ledgers in `folder`; returns its path."""
+    studies = {made.name: made for made, _ in needs(list(EXPERIMENTS), scale, None)}
+    ledgers = {name: Ledger.of(made, folder) for name, made in studies.items()}
+    results = Results(scale, folder, studies, ledgers)
+    lines = [*_head(results)]
+    for name, needed in EXPERIMENTS.items():
+        section = import_module(f"experiments.sections.{name}")
+        lines += [f"## {section.TITLE}", ""]
+        if all(ledgers[s].lines for s in needed):
+            lines += section.write(results)
+        else:
+            lines += ["Not run yet.", ""]
+    results.report.parent.mkdir(parents=True, exist_ok=True)
+    results.report.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    return results.report
 
 
-def _committed(scale: str) -> Path:
-    return Path(__file__).parent / "results" / scale
+def _head(results: Results) -> list[str]:
+    rows = []
+    for name, ledger in results.ledgers.items():
+        known = [key for key in results.studies[name].keys if key in ledger]
+        seconds = sum(ledger.line(key)["seconds"] for key in known)
+        rows.append((name, f"{len(known)} of {len(results.studies[name].keys)}", duration(seconds)))
+    machines = sorted(
+        {line["machine"] for l in results.ledgers.values() for line in l.lines.values()}
+    )
+    return [
+        "# Results",
+        "",
+        f"Scale: {results.scale}. Written by `python -m experiments report --scale "
+        f"{results.scale}` from the finished cells in the ledgers; nothing here is typed in by "
+        "hand but the paper's own figures and the words around the numbers. ± is the standard "
+        "deviation over seeds, unless a table says otherwise.",
+        "",
+        *(f"Machine: {machine}" for machine in machines),
+        "",
+        *table(("study", "cells finished", "time of all its cells"), rows),
+    ]

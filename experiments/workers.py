@@ -1,16 +1,20 @@
-"""Runs what is left of a plan, on as many processes as were asked for, and says how it goes."""
+"""Runs what is left of a plan, on as many processes as were asked for, and says how it goes.
+
+What the libraries say meanwhile goes to workers.log beside the ledgers.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
@@ -18,6 +22,11 @@ from experiments.cells import Key, Ledger, Study, name
 from experiments.plan import Pending, Plan, duration
 
 Say = Callable[[str], None]
+LOG = "workers.log"
+DIED = (
+    "The process, or one beside it, died: out of memory, or killed. Fewer --jobs leave each more "
+    "memory."
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,15 @@ class Failure:
 
     cell: Pending
     error: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker hands back: a result, or what went wrong."""
+
+    seconds: float = 0.0
+    result: dict | None = None
+    error: str | None = None
 
 
 def work(plan: Plan, *, jobs: int, minutes: float | None, say: Say) -> list[Failure]:
@@ -40,60 +58,100 @@ def work(plan: Plan, *, jobs: int, minutes: float | None, say: Say) -> list[Fail
     stop = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     failures = []
     for alone in (False, True):
-        cells = [cell for cell in plan.pending if cell.study.alone == alone]
-        failures += _pool(plan, cells, 1 if alone else jobs, stop, say)
+        queue = [cell for cell in plan.pending if cell.study.alone == alone]
+        while queue:  # a process that dies takes its pool with it, and the rest go to a new one
+            failures += _pool(plan, queue, 1 if alone else jobs, stop, say)
     return failures
 
 
-def _pool(plan: Plan, cells: list[Pending], jobs: int, stop: float, say: Say) -> list[Failure]:
+def _pool(plan: Plan, queue: list[Pending], jobs: int, stop: float, say: Say) -> list[Failure]:
+    """Take cells off the queue and run them, until it is empty or a process has died."""
     failures: list[Failure] = []
-    running: dict[Future, Pending] = {}
-    queue = list(cells)
-    with ProcessPoolExecutor(
-        jobs, get_context("spawn"), _start, (max(1, (os.cpu_count() or 1) // jobs),)
-    ) as pool:
-        while queue or running:
-            while queue and len(running) < jobs:
-                cell = queue.pop(0)
-                if time.monotonic() + (plan.expected(cell) or 0) > stop:
-                    continue
-                running[pool.submit(_run, cell.study, cell.key)] = cell
+    running: dict[Future[Outcome], Pending] = {}
+    log = plan.folder / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    broken = False
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (_threads(jobs), log)) as pool:
+        while True:
+            while queue and len(running) < jobs and not broken:
+                broken = not _submit(plan, queue, pool, running, stop)
             if not running:
-                break
+                return failures
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 cell = running.pop(future)
-                result, seconds, error = future.result()
-                if error is not None:
-                    failures.append(Failure(cell, error))
-                else:
-                    cell.ledger.add(cell.key, result, seconds, describe_machine())
+                outcome = _outcome(future)
+                broken |= outcome.error == DIED
+                if outcome.result is not None:
+                    cell.ledger.add(cell.key, outcome.result, outcome.seconds, describe_machine())
                     plan.finished(cell)
-                left = plan.time_left(jobs)
-                say(
-                    f"{plan.done}/{plan.total}  {cell.study.name} {name(cell.key)}  "
-                    f"{'FAILED' if error else duration(seconds)}  "
-                    f"{'' if left is None else duration(left) + ' left'}"
-                )
-    return failures
+                else:
+                    failures.append(Failure(cell, f"{outcome.error}\nwhat was said before: {log}"))
+                say(_line(plan, cell, outcome, jobs))
 
 
-def _start(threads: int) -> None:
-    import torch
+def _submit(
+    plan: Plan, queue: list[Pending], pool: ProcessPoolExecutor,
+    running: dict[Future[Outcome], Pending], stop: float,
+) -> bool:  # fmt: skip
+    """Set the first cell running if it is expected to end in time; False if the pool is broken."""
+    if time.monotonic() + (plan.expected(queue[0]) or 0) > stop:
+        queue.pop(0)
+        return True
+    try:
+        running[pool.submit(_run, queue[0].study, queue[0].key)] = queue[0]
+    except BrokenProcessPool:
+        return False
+    queue.pop(0)
+    return True
 
-    torch.set_num_threads(threads)
+
+def _outcome(future: Future[Outcome]) -> Outcome:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return Outcome(error=DIED)
+
+
+def _line(plan: Plan, cell: Pending, outcome: Outcome, jobs: int) -> str:
+    left = plan.time_left(jobs)
+    return (
+        f"{plan.done}/{plan.total}  {cell.study.name} {name(cell.key)}  "
+        f"{'FAILED' if outcome.error else duration(outcome.seconds)}  "
+        f"{'' if left is None else duration(left) + ' left'}"
+    )
+
+
+def _threads(jobs: int) -> int:
+    """Threads of each process: OMP_NUM_THREADS if it is set, else the cores in equal parts."""
+    return int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // jobs))
+
+
+def _start(threads: int, log: Path) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with log.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    logging.disable(logging.WARNING)  # transformers' advice, once a cell
+    for library in ("OMP", "MKL"):  # torch, which is not loaded yet, asks them
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)
 
 
-def _run(study: Study, key: Key) -> tuple[dict | None, float, str | None]:
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would else wait for its next cell for ever."""
+    connection.wait([parent_process().sentinel])
+    os._exit(1)
+
+
+def _run(study: Study, key: Key) -> Outcome:
+    print(f"\n{study.name} {name(key)}", flush=True)
     started = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="experiments-") as folder:
             result = study.run(key, Path(folder))
     except Exception:
-        return None, time.perf_counter() - started, traceback.format_exc()
-    return result, time.perf_counter() - started, None
+        return Outcome(time.perf_counter() - started, error=traceback.format_exc())
+    return Outcome(time.perf_counter() - started, result)
 
 
 def ledgers(studies: list[Study], folder: Path) -> dict[str, Ledger]:

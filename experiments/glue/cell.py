@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import datainf
 from datainf.evaluation import (
@@ -30,7 +29,7 @@ from datainf.tasks import SequenceClassification
 from experiments.baselines import bm25, chance
 from experiments.cells import Key
 from experiments.glue.data import Row, Split, split
-from experiments.glue.finetune import evaluate, finetune, lora
+from experiments.glue.finetune import Adapt, evaluate, finetune, lora
 from experiments.glue.settings import GlueSettings
 from experiments.methods import METHODS, SELF_INFLUENCE, VARIANTS, Variant, swept, timed
 from experiments.norms import norms
@@ -40,26 +39,12 @@ AGREEMENT_GROUPS = (("none", "tensor"), ("unit", "tensor"), ("none", "model"))
 """Normalisation and blocks within which methods are compared with `exact` of the same."""
 
 
-def cells(settings: GlueSettings) -> list[Key]:
-    """Seed by seed, so that a run that is cut short has all tasks and ranks."""
-    keys = []
-    for seed in range(max([*settings.noisy_seeds.values(), *settings.clean_seeds.values()])):
-        for labels, seeds in (("noisy", settings.noisy_seeds), ("clean", settings.clean_seeds)):
-            for rank, count in seeds.items():
-                if seed < count:
-                    keys += [
-                        {"task": task, "labels": labels, "rank": rank, "seed": seed}
-                        for task in settings.tasks
-                    ]
-    return keys
-
-
 @dataclass(frozen=True)
 class Run:
     """A fine-tuned model with its rows and gradients."""
 
     split: Split
-    model: peft.PeftModel
+    model: nn.Module
     task: SequenceClassification
     train: datainf.GradientStore
     query: datainf.GradientStore
@@ -70,10 +55,25 @@ def run(key: Key, settings: GlueSettings, folder: Path) -> dict[str, Any]:
     noisy = key["labels"] == "noisy"
     rows = split(key["task"], settings, settings.noise if noisy else 0.0, key["seed"])
     done = gradients(rows, settings, lora(settings, key["rank"]), key["seed"], folder)
+    found, influence = measured(done, key["seed"])
+    if not noisy:
+        return found
+    suspicion = suspicions(influence, done)
+    found["detection"] = detection(suspicion, rows)
+    if key["rank"] == settings.retrain_rank:
+        found["damping"] = damping(done)
+        found["retraining"] = retraining(suspicion, rows, settings, key, folder)
+    return found
+
+
+def measured(done: Run, seed: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What is found of a run whether its labels are noisy or not; and the influence [n] of its
+    training examples by every variant and baseline."""
+    rows, blocks = done.split, done.train.index.blocks
     found: dict[str, Any] = {
         "rows": len(rows.train), "validation": len(rows.validation), "test": len(rows.test),
-        "flipped": sum(rows.flipped), "blocks": len(done.train.index.blocks),
-        "parameters": sum(block.width for block in done.train.index.blocks),
+        "flipped": sum(rows.flipped), "blocks": len(blocks),
+        "parameters": sum(block.width for block in blocks),
         "quality": {
             "test": evaluate(done.model, done.task, rows.test),
             "validation": evaluate(done.model, done.task, rows.validation),
@@ -84,32 +84,32 @@ def run(key: Key, settings: GlueSettings, folder: Path) -> dict[str, Any]:
     for variant, values, seconds in timed(VARIANTS, done.train, done.query):
         influence[variant.name] = values.mean(dim=0)
         found["score_seconds"][variant.name] = seconds
-    baselines = likeness(done, key["seed"])
+    baselines = likeness(done, seed)
     found["agreement"] = agreements(influence, baselines, done)
-    if not noisy:
-        return found
-    suspicion = {name: -values for name, values in {**influence, **baselines}.items()}
+    return found, influence | baselines
+
+
+def suspicions(influence: dict[str, Tensor], done: Run) -> dict[str, Tensor]:
+    """What should be high for a flipped example [n], by every way there is to tell."""
+    suspicion = {name: -values for name, values in influence.items()}
     suspicion["own loss"] = done.train.losses
-    suspicion |= {
+    return suspicion | {
         f"self-influence, {variant.name}": variant.self_influence(done.train)
         for variant in SELF_INFLUENCE
     }
-    found["detection"] = {
+
+
+def detection(suspicion: dict[str, Tensor], rows: Split) -> dict[str, dict[str, float]]:
+    return {
         name: {
             "auc": detection_auc(values, rows.flipped),
             "precision": detection_precision(values, rows.flipped),
         }
         for name, values in suspicion.items()
     }
-    if key["rank"] == settings.retrain_rank:
-        found["damping"] = damping(done)
-        found["retraining"] = retraining(suspicion, rows, settings, key, folder)
-    return found
 
 
-def gradients(
-    rows: Split, settings: GlueSettings, adapter: peft.PeftConfig, seed: int, folder: Path
-) -> Run:
+def gradients(rows: Split, settings: GlueSettings, adapter: Adapt, seed: int, folder: Path) -> Run:
     """Fine-tune, and collect the gradients of training and validation rows."""
     seconds: dict[str, float] = {}
 

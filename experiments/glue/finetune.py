@@ -1,14 +1,16 @@
-"""LoRA fine-tuning of a classifier by transformers' Trainer, and its accuracy."""
+"""Fine-tuning of a classifier with an adapter by transformers' Trainer, and its accuracy."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import peft
 import torch
 import transformers
+from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -16,6 +18,9 @@ from datainf.gradients.evaluating import evaluating
 from datainf.tasks import SequenceClassification
 from experiments.glue.data import Row
 from experiments.glue.settings import GlueSettings
+
+Adapt = Callable[[nn.Module], nn.Module]
+"""Puts an adapter into a base with a new head, and leaves nothing but the two to be trained."""
 
 
 def location(base: str) -> str:
@@ -43,20 +48,22 @@ def load_base(
     return model, task.for_model(model)
 
 
-def lora(settings: GlueSettings, rank: int) -> peft.LoraConfig:
-    return peft.LoraConfig(
+def lora(settings: GlueSettings, rank: int) -> Adapt:
+    config = peft.LoraConfig(
         task_type="SEQ_CLS", r=rank, lora_alpha=rank, lora_dropout=settings.lora_dropout,
         target_modules=list(settings.targets), modules_to_save=["classifier"],
     )  # fmt: skip
+    return partial(peft.get_peft_model, peft_config=config)
 
 
 def finetune(
-    rows: Sequence[Row], settings: GlueSettings, adapter: peft.PeftConfig, seed: int, folder: Path
-) -> tuple[peft.PeftModel, SequenceClassification]:
+    rows: Sequence[Row], settings: GlueSettings, adapter: Adapt, seed: int, folder: Path,
+    callbacks: Sequence[transformers.TrainerCallback] = (),
+) -> tuple[nn.Module, SequenceClassification]:  # fmt: skip
     """A fine-tuned model, in evaluation mode, and its task."""
     transformers.set_seed(seed)
     base, task = load_base(settings)
-    model = peft.get_peft_model(base, adapter)
+    model = adapter(base)
     steps = settings.epochs * -(-len(rows) // settings.batch)
     arguments = transformers.TrainingArguments(
         str(folder / "trainer"), num_train_epochs=settings.epochs, seed=seed,
@@ -67,13 +74,15 @@ def finetune(
         use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
     encoded = [task.encode(row) for row in rows]
-    trainer = transformers.Trainer(model, arguments, task.collate, train_dataset=encoded)
+    trainer = transformers.Trainer(
+        model, arguments, task.collate, train_dataset=encoded, callbacks=list(callbacks)
+    )
     trainer.train()
     return model.eval(), task
 
 
 def evaluate(
-    model: torch.nn.Module, task: SequenceClassification, rows: Sequence[Row]
+    model: nn.Module, task: SequenceClassification, rows: Sequence[Row]
 ) -> dict[str, float]:
     """Accuracy, and mean cross-entropy in nats."""
     logits, labels = [], []

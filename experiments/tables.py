@@ -1,0 +1,48 @@
+"""Figures in words and tables of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
+
+MISSING = "–"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lines of a Markdown table."""
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return [
+        f"| {' | '.join(header)} |",
+        f"|{'---|' * len(header)}",
+        *(f"| {' | '.join(row)} |" for row in cells),
+        "",
+    ]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean ± standard deviation (n − 1) over seeds; the mean alone where there is one."""
+    if not values:
+        return MISSING
+    mean = _short(fmean(values), digits)
+    return mean if len(values) == 1 else f"{mean} ± {_short(stdev(values), digits)}"
+
+
+def folded(summary: str, lines: Sequence[str]) -> list[str]:
+    """Lines that a reader opens."""
+    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "</details>", ""]
+
+
+def bold_best(cells: list[str]) -> list[str]:
+    """The cell with the highest leading number in bold."""
+    numbers = [float(cell.split(" ")[0]) if cell != MISSING else float("-inf") for cell in cells]
+    best = max(numbers, default=0)
+    return [
+        f"**{cell}**" if number == best and cell != MISSING else cell
+        for cell, number in zip(cells, numbers, strict=True)
+    ]
+
+
+def _short(value: float, digits: int) -> str:
+    """.64 for 0.64, as the paper's tables have it."""
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text

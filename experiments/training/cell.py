@@ -1,0 +1,89 @@
+"""How gradients and their influence move while a model is fine-tuned.
+
+The theorem behind DataInf takes bounded gradients for granted, and influence is taken at the end
+of training, where the gradients of what was learnt are small. Both are looked at here: at some
+points of one fine-tuning on noisy labels, the norms of the training rows' gradients, what they
+have to do with the losses, and how well they tell flipped labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datainf
+from datainf.evaluation import agreement, detection_auc
+from experiments.cells import Key
+from experiments.glue.data import split
+from experiments.glue.finetune import evaluate, finetune, lora
+from experiments.methods import Variant
+from experiments.norms import norms
+from experiments.training.checkpoints import Checkpoints
+from experiments.training.settings import TrainingSettings
+
+Norms = dict[str, dict[str, float]]
+JUDGED = ("datainf", "gradient", "exact")
+
+
+def run(key: Key, settings: TrainingSettings, folder: Path) -> dict[str, Any]:
+    sizes = replace(settings.glue, data=settings.data)
+    rows = split(key["task"], sizes, sizes.noise, key["seed"])
+    kept = Checkpoints(settings.epochs)
+    adapter = lora(sizes, settings.rank)
+    model, task = finetune(rows.train, sizes, adapter, key["seed"], folder, [kept])
+    found: dict[str, Any] = {"rows": len(rows.train), "flipped": sum(rows.flipped), "epochs": {}}
+    first: Norms = {}
+    for epoch in settings.epochs:
+        kept.load(epoch, model)
+        train, query = (
+            datainf.collect(model, part, task, out=folder / f"{epoch}-{name}")
+            for name, part in (("train", rows.train), ("query", rows.validation))
+        )
+        now = norms(train)
+        first = {name: entry for name, entry in now.items() if entry["median"] > 0} | first
+        found["epochs"][str(epoch)] = {
+            "test": evaluate(model, task, rows.test),
+            "norms": now,
+            "growth": growth(now, first),
+            **judged(train, query, rows.flipped),
+        }
+    return found
+
+
+def growth(now: Norms, first: Norms) -> dict[str, float]:
+    """Median norms over those at the first look at which they were not zero: before training,
+    half of LoRA's tensors have no gradient."""
+    return {name: now[name]["median"] / entry["median"] for name, entry in first.items()}
+
+
+def judged(
+    train: datainf.GradientStore, query: datainf.GradientStore, flipped: Sequence[bool]
+) -> dict[str, Any]:
+    """At one look: the training rows' mean loss, correlation of ‖g_i‖ with the loss, AUC of
+    flipped labels, and agreement of methods with `exact` of the same normalisation."""
+    norm = train.sq_norms.double().sum(dim=1).sqrt()
+    aucs = {
+        "own loss": detection_auc(train.losses, flipped),
+        "gradient norm": detection_auc(norm, flipped),
+    }
+    agreements = {}
+    for normalize in ("none", "unit"):
+        influence = {
+            variant: variant.scores(train, query).mean(dim=0)
+            for variant in (Variant(method, normalize=normalize) for method in JUDGED)
+        }
+        exact = influence[Variant("exact", normalize=normalize)]
+        aucs |= {v.name: detection_auc(-values, flipped) for v, values in influence.items()}
+        agreements |= {
+            v.name: agreement(values, exact)
+            for v, values in influence.items()
+            if v.method != "exact"
+        }
+    return {
+        "train_loss": float(train.losses.mean()),
+        "norm_and_loss": agreement(norm, train.losses),
+        "auc": aucs,
+        "agreement": agreements,
+    }

@@ -1,0 +1,120 @@
+"""Workers: real processes, that finish, fail, die, and are killed with what started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from made_up import made_up
+
+from experiments.cells import Ledger
+from experiments.plan import Plan
+from experiments.workers import LOG, work
+
+
+def run(study, folder, **options):
+    lines: list[str] = []
+    plan = Plan([(study, study.keys)], "made-up", folder)
+    failures = work(plan, **({"jobs": 1, "minutes": None} | options), say=lines.append)
+    return failures, lines
+
+
+def results(study, folder):
+    return {line["key"]["seed"]: line["result"] for line in Ledger.of(study, folder).lines.values()}
+
+
+def test_cells_finish_in_processes_of_their_own_and_say_nothing_here(tmp_path, capfd):
+    study = made_up("work", "fail", "work")
+    failures, lines = run(study, tmp_path)
+    done = results(study, tmp_path)
+    assert list(done) == [0, 2]
+    assert done[0]["process"] == done[2]["process"] != os.getpid()
+    assert [line.split("  ")[:3] for line in lines] == [
+        ["1/3", "made-up work-seed=0", "0 s"],
+        ["1/3", "made-up fail-seed=1", "FAILED"],
+        ["2/3", "made-up work-seed=2", "0 s"],
+    ]
+    (failure,) = failures
+    assert failure.cell.key == study.keys[1]
+    assert "ValueError: this cell cannot be" in failure.error
+    assert str(tmp_path / LOG) in failure.error
+    assert capfd.readouterr() == ("", "")
+    log = (tmp_path / LOG).read_text()
+    assert log.count("said on the way") == log.count("and complained") == 3
+
+
+def test_a_process_that_dies_costs_what_ran_then_alone(tmp_path):
+    study = made_up("work", "die", "work")
+    failures, _ = run(study, tmp_path)
+    assert list(results(study, tmp_path)) == [0, 2]
+    (failure,) = failures
+    assert failure.cell.key == study.keys[1]
+    assert "died" in failure.error
+
+
+def test_timed_cells_have_all_cores_and_the_others_share_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for study, threads in ((made_up("count"), 3), (made_up("count", alone=True, name="timed"), 6)):
+        run(study, tmp_path, jobs=2)
+        assert results(study, tmp_path)[0]["threads"] == threads
+
+
+def test_nothing_starts_that_would_not_end_in_time(tmp_path):
+    study = made_up("work", "work")
+    ledger = Ledger.of(study, tmp_path)
+    ledger.add(study.keys[0], {}, 90, "")
+    assert run(study, tmp_path, minutes=1) == ([], [])
+    assert study.keys[1] not in Ledger.of(study, tmp_path)
+    run(study, tmp_path, minutes=2)
+    assert study.keys[1] in Ledger.of(study, tmp_path)
+
+
+RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from made_up import made_up
+from experiments.plan import Plan
+from experiments.workers import work
+if __name__ == "__main__":
+    study = made_up("work", "wait", "work")
+    work(Plan([(study, study.keys)], "made-up", Path({folder!r})), jobs=1, minutes=None, say=print)
+"""
+
+
+def test_a_killed_run_keeps_its_finished_cells_and_leaves_no_process(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(RUN.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    study = made_up("work", "wait", "work")
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.DEVNULL) as started:
+        try:
+            wait_until(lambda: (tmp_path / LOG).exists() and _said(tmp_path) == 2)
+        finally:
+            started.send_signal(signal.SIGKILL)
+    done = results(study, tmp_path)
+    assert list(done) == [0]
+    wait_until(lambda: not Path(f"/proc/{done[0]['process']}").exists())
+    again = made_up("work", "work", "work")
+    again.keys[1] = study.keys[1] | {"does": "work"}
+    _, lines = run(again, tmp_path)
+    assert len(lines) == 2
+    assert results(again, tmp_path)[0] == done[0]
+    assert sorted(results(again, tmp_path)) == [0, 1, 2]
+
+
+def _said(folder):
+    return (folder / LOG).read_text().count("said on the way")
+
+
+def wait_until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            pytest.fail("it did not come to be")
+        time.sleep(0.05)
