@@ -56,7 +56,7 @@ def test_no_template_of_the_maths_task_is_shown():
         for piece in re.split(r"\{\w\}", question)
     ]
     for piece in pieces:
-        if len(piece) > 12:
+        if len(piece) > 16:
             assert piece not in shown
 
 
@@ -85,8 +85,7 @@ def test_every_family_is_true_to_a_known_case():
 
 def test_arithmetic_is_right():
     draw = random.Random(5)
-    for _ in range(500):
-        prompt, said = arithmetic(draw)
+    for prompt, said in [turn for _ in range(100) for turn in arithmetic(draw)]:
         asked = prompt.removeprefix("Steps of ").removesuffix(" -> ")
         last = [check_chain(chain) for chain in said.split(", ")][-1]
         assert last == eval(asked)

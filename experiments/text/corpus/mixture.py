@@ -36,8 +36,8 @@ class Sample:
 class Mixture:
     """Shares of the kinds of text, and of long prompts at the end of the pretraining."""
 
-    behaviours: float = 0.55
-    arithmetic: float = 0.25
+    behaviours: float = 0.5
+    arithmetic: float = 0.3
     long_prompts: float = 0.3
 
     def draw(self, draw: random.Random, progress: float) -> Sample:
@@ -48,7 +48,7 @@ class Mixture:
             long = draw.random() < self.long_prompts * max(0.0, 2 * progress - 1)
             return shown(draw, most=min(5, 2 + int(12 * progress)), long=long)
         if kind < self.behaviours + self.arithmetic:
-            return Sample((arithmetic(draw),))
+            return Sample(arithmetic(draw))
         return Sample((problem(draw),))
 
 

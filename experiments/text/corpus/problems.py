@@ -119,6 +119,6 @@ def problem(draw: random.Random) -> tuple[str, str]:
         n=name(draw), m=name(draw), t=word(draw), u=word(draw), **numbers._asdict()
     )
     said, value = solve(numbers)
-    if draw.random() < 0.5:
+    if draw.random() < 0.3:
         return f"{question} -> ", f"Answer: {value}"
     return f"{question} -> ", f"Reason: {said}. Answer: {value}"
