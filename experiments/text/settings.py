@@ -55,7 +55,7 @@ PAPER = TextSettings(
     epochs=10, batch=64, lora_dropout=0.05, warmup=0.0, max_length=256,
 )  # fmt: skip
 DESK = TextSettings(
-    base="bases:llama", learning_rate=5e-3, epochs=4, batch=30, lora_dropout=0.0, prompt_length=512
+    base="bases:llama", learning_rate=5e-3, epochs=4, batch=15, lora_dropout=0.0, prompt_length=512
 )
 QUICK = replace(
     DESK, epochs=1, batch=10, train_per_class=8, test_per_class=2, seeds=1, norm_rows=8,
