@@ -26,6 +26,7 @@ leaves what a cell finds as it is: more seeds do not make the old ones stale."""
 
 PACKAGES = {
     "glue": "experiments.glue",
+    "text": "experiments.text",
     "adapters": "experiments.adapters",
     "training": "experiments.training",
     "runtime": "experiments.cost",

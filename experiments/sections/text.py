@@ -20,6 +20,7 @@ NAMES = {
     "sentences-hard": "the same, no name or title in the prompt",
     "maths": "maths without reasoning",
     "maths-reasoning": "maths with reasoning",
+    "maths-hard": "the same, one story for all classes",
 }
 MEASURES = {"auc_mean": "AUC", "recall_mean": "recall"}
 LOSSES = {"completion": "loss on the completion", "prompt": "loss on the prompt, as released"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from datainf.errors import OptionError
 from datainf.evaluation import (
@@ -22,6 +23,15 @@ def test_class_detection():
     assert found.summary["auc_mean"] == pytest.approx(0.5)
     with pytest.raises(OptionError):
         class_detection(scores[:1], ["c"], ["a", "a", "b", "b"])
+
+
+def test_class_detections_auc_is_scikit_learns_ties_counted():
+    torch.manual_seed(0)
+    scores = torch.randint(0, 5, (7, 40)).float()
+    classes = [str(i % 3) for i in range(40)]
+    found = class_detection(scores, classes[:7], classes)
+    for row, label, auc in zip(scores, classes, found.auc, strict=False):
+        assert auc == pytest.approx(roc_auc_score([c == label for c in classes], row.numpy()))
 
 
 def test_detection_auc():
