@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cells import Key, Ledger, Study, kept, study
-from experiments.plan import COMMITTED, duration
+from experiments.plan import duration
 from experiments.tables import table
 
 EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "approximation": ("glue",),
     "mislabeled": ("glue",),
     "runtime": ("runtime",),
+    "text": ("text",),
     "images": ("images",),
     "rank": ("glue",),
     "damping": ("glue",),
@@ -51,9 +52,9 @@ class Results:
 
     @property
     def report(self) -> Path:
-        """The committed report of the desk stands where it is looked for first."""
-        top = self.scale == "desk" and self.folder == COMMITTED / "desk"
-        return (COMMITTED.parent if top else self.folder) / "RESULTS.md"
+        """Beside the ledgers; but that of results/desk stands above, where it is looked for."""
+        top = self.folder.parts[-2:] == ("results", "desk")
+        return (self.folder.parents[1] if top else self.folder) / "RESULTS.md"
 
     @property
     def _from_report(self) -> str:
