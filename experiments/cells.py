@@ -28,6 +28,9 @@ PACKAGES = {
     "glue": "experiments.glue",
     "adapters": "experiments.adapters",
     "training": "experiments.training",
+    "runtime": "experiments.cost",
+    "scaling": "experiments.scaling",
+    "images": "experiments.images",
 }
 """Each study's module: SETTINGS by scale, cells(settings) and run(key, settings, folder)."""
 

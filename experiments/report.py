@@ -15,9 +15,12 @@ from experiments.tables import table
 EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "approximation": ("glue",),
     "mislabeled": ("glue",),
+    "runtime": ("runtime",),
+    "images": ("images",),
     "rank": ("glue",),
     "damping": ("glue",),
     "norms": ("training", "glue"),
+    "scaling": ("scaling",),
     "adapters": ("adapters",),
 }
 """Each experiment, a module of experiments.sections, and the studies that it is made from."""

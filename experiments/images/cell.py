@@ -1,0 +1,143 @@
+"""One cell of the image experiments: fine-tune, collect, score, judge.
+
+Gradients are collected once, six timesteps side by side (as the paper's released code has them),
+and averaged afterwards (as the paper's text has them), plainly and with weights that make their
+norms equal at every timestep.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import datainf
+from datainf import GradientStore
+from datainf.tasks import TextToImage
+from experiments.cells import Key
+from experiments.images.base import load_base
+from experiments.images.baselines import baselines
+from experiments.images.data import task_rows
+from experiments.images.finetune import finetune, mean_loss
+from experiments.images.gallery import make_gallery
+from experiments.images.scoring import judge_all, judge_dampings, judged
+from experiments.images.settings import ImageSettings
+from experiments.images.tasks import Rows
+from experiments.images.timesteps import averaged, timestep_norms
+from experiments.norms import norms
+from experiments.workers import KEEP
+
+PLAIN, EQUAL, BESIDE = "mean", "mean, equal norms", "concatenate"
+"""What becomes of an example's gradients at the timesteps."""
+SHEET = Path(KEEP) / "gallery.png"
+"""Drawn for the first seed alone, and kept beside the ledger."""
+
+Stores = tuple[GradientStore, GradientStore]
+
+
+def cells(settings: ImageSettings) -> list[Key]:
+    """The keys of all cells, seed by seed, so that a run that is cut short has every task."""
+    return [
+        {"task": task, "seed": seed} for seed in range(settings.seeds) for task in settings.tasks
+    ]
+
+
+def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
+    """The figures of one cell; `folder` is left with the stores and the contact sheet."""
+    task, seed = key["task"], int(key["seed"])
+    seconds: dict[str, float] = {}
+    with timed(seconds, "base"):
+        pipeline = load_base(settings, folder)
+        rows = task_rows(task, settings.source, settings.data, settings.sizes, seed)
+    with timed(seconds, "losses"):
+        loss = {
+            "train, before": mean_loss(pipeline, rows.train, settings.timesteps),
+            "query, before": mean_loss(pipeline, rows.query, settings.timesteps),
+        }
+    with timed(seconds, "fine-tuning"):
+        finetune(pipeline, rows.train, settings.tuning(task), seed)
+    with timed(seconds, "gradients"):
+        beside = collected(pipeline, rows, settings, folder)
+    with timed(seconds, "loss under another name"):
+        strange = with_wrong_names(rows).query
+        loss |= {
+            "train, after": float(beside[0].losses.mean()),
+            "query, after": float(beside[1].losses.mean()),
+            "query, after, another name": mean_loss(pipeline, strange, settings.timesteps),
+        }
+    lengths = timestep_norms(beside[0], len(settings.timesteps)).square().mean(0).sqrt().tolist()
+    with timed(seconds, "averages over timesteps"):
+        stores = {
+            PLAIN: averages(beside, [1.0] * len(lengths), folder / "mean"),
+            EQUAL: averages(beside, [1 / length for length in lengths], folder / "equal"),
+            BESIDE: beside,
+        }
+    with timed(seconds, "scores"):
+        detection = {name: judge_all(*pair, rows) for name, pair in stores.items()}
+    with timed(seconds, "baselines"):
+        likeness = baselines(pipeline, rows, seed)
+    with timed(seconds, "damping"):
+        damping = judge_dampings(*stores[PLAIN], rows, settings.dampings)
+    if seed == 0:
+        with timed(seconds, "gallery"):
+            make_gallery(pipeline, rows, stores[EQUAL], settings, folder / SHEET)
+    return {
+        "rows": len(rows.train),
+        "queries": len(rows.query),
+        "blocks": len(beside[0].index.blocks),
+        "parameters": sum(block.width for block in stores[PLAIN][0].index.blocks),
+        "loss": loss,
+        "detection": detection,
+        "baselines": {name: judged(values, rows) for name, values in likeness.items()},
+        "damping": damping,
+        "timestep_norms": dict(zip(map(str, settings.timesteps), lengths, strict=True)),
+        "norms": norms(stores[PLAIN][0]),
+        "seconds": seconds,
+    }
+
+
+def with_wrong_names(rows: Rows) -> Rows:
+    """Every query told the next class's name in its prompt; if that costs no loss, the model does
+    not hear what the prompt says. Prompts without a name stay as they are."""
+    classes = sorted({row["class"] for row in rows.query})
+    following = dict(zip(classes, classes[1:] + classes[:1], strict=True))
+    changed = [
+        {**row, "text": row["text"].replace(row["class"], following[row["class"]])}
+        for row in rows.query
+    ]
+    return replace(rows, query=changed)
+
+
+def collected(pipeline: Any, rows: Rows, settings: ImageSettings, folder: Path) -> Stores:
+    """Stores of both parts, timesteps side by side."""
+    task = TextToImage(pipeline, timesteps=settings.timesteps, aggregate="concatenate")
+    train, query = (
+        datainf.collect(
+            pipeline.unet, part, task, out=folder / "beside" / name,
+            batch_tokens=settings.batch_tokens,
+        )
+        for name, part in (("train", rows.train), ("query", rows.query))
+    )  # fmt: skip
+    return train, query
+
+
+def averages(beside: Stores, weights: list[float], folder: Path) -> Stores:
+    train, query = (
+        averaged(store, weights, folder / name)
+        for name, store in zip(("train", "query"), beside, strict=True)
+    )
+    return train, query
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    seconds[stage] = time.perf_counter() - started

@@ -1,0 +1,54 @@
+"""Exponents in n and d from the points that the scaling study measured."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from experiments.scaling.power_law import PowerLaw, power_law
+
+FLOOR_SECONDS = 2e-3
+"""Below this a call is mostly its own start."""
+
+Point = Mapping[str, Any]
+K = TypeVar("K")
+
+
+def error_laws(points: Sequence[Point]) -> dict[tuple[str, float, str], PowerLaw]:
+    """(what is bounded, λ, side) → the law of the absolute error ‖D‖₂.
+
+    The side is "below" where λ is above the mean ‖g‖², so that the error can still grow, and
+    "above" where it is not and 1/λ is near. Sides with too few points are left out.
+    """
+    groups: dict[tuple[str, float, str], list[tuple[Point, float]]] = defaultdict(list)
+    for point in points:
+        for error in point["errors"]:
+            bounded, lam = error["bounded"], error["lambda"]
+            size = point["d"] if bounded == "entries" else 1.0
+            side = "below" if size <= lam else "above"
+            groups[bounded, lam, side].append((point, error["absolute"]))
+    return _laws(groups)
+
+
+def cost_laws(results: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], PowerLaw]:
+    """(method, shape) → the law of its seconds; `exact` works on the smaller side, so that its
+    shapes d ≤ n and d > n are two laws."""
+    groups: dict[tuple[str, str], list[tuple[Point, float]]] = defaultdict(list)
+    for result in results:
+        [point] = result["points"]
+        for method, seconds in result["seconds"].items():
+            shape = "all"
+            if method == "exact":
+                shape = "d ≤ n" if point["d"] <= point["n"] else "d > n"
+            if seconds >= FLOOR_SECONDS:
+                groups[method, shape].append((point, seconds))
+    return _laws(groups)
+
+
+def _laws(groups: Mapping[K, Sequence[tuple[Point, float]]]) -> dict[K, PowerLaw]:
+    found = {
+        key: power_law([{"n": p["n"], "d": p["d"]} for p, _ in group], [v for _, v in group])
+        for key, group in groups.items()
+    }
+    return {key: law for key, law in found.items() if law is not None}

@@ -1,0 +1,106 @@
+"""Open question: do the O(d²) error and the O(n d) cost hold?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiments.plots import curve, figure
+from experiments.report import Results
+from experiments.tables import MISSING, folded, table
+
+TITLE = "Open question: how error and cost grow with n and d"
+KINDS = {"isotropic": "random directions", "decaying": "decaying spectrum"}
+
+
+def write(results: Results) -> list[str]:
+    from experiments.scaling.laws import cost_laws, error_laws  # numpy, for those who write reports
+
+    cells = results.ledgers["scaling"].select()
+    synthetic = [line["result"] for line in cells if line["key"]["gradients"] in KINDS]
+    lines = [
+        "‖D‖₂ is the spectral norm of (mean of the inverses − inverse of the mean), the "
+        "operator by which `datainf` differs from `exact`; λ‖D‖₂ is between 0 and 1. “Entries” has "
+        "gradients of mean squared entry 1, so that ‖g‖² grows as d, with λ fixed; λ = 0.1 is the "
+        "paper's damping at any width. “Norm” has gradients of mean squared norm 1.",
+        "",
+        *_plot(results),
+    ]
+    for kind, title in KINDS.items():
+        points = [
+            p
+            for line in cells
+            if line["key"]["gradients"] == kind
+            for p in line["result"]["points"]
+        ]
+        rows = [
+            (bounded, f"{lam:g}", "‖g‖² ≤ λ" if side == "below" else "‖g‖² > λ",
+             *_exponents(law), law.points)
+            for (bounded, lam, side), law in sorted(error_laws(points).items())
+        ]  # fmt: skip
+        lines += [f"‖D‖₂ ~ n^a d^b, {title}:", ""]
+        lines += table(("bounded", "λ", "where", "a (n)", "b (d)", "spread of ln", "points"), rows)
+    rows = [
+        (m, shape, *_exponents(law), law.points) for (m, shape), law in cost_laws(synthetic).items()
+    ]
+    lines += ["Seconds of scoring ~ n^a d^b:", ""]
+    lines += table(("method", "shape", "a (n)", "b (d)", "spread of ln", "points"), rows)
+    return [*lines, *_real(results)]
+
+
+def _exponents(law: Any) -> tuple[str, str, str]:
+    return (
+        *(f"{law.exponents[k]:.2f}" if k in law.exponents else MISSING for k in ("n", "d")),
+        f"{law.spread:.2f}",
+    )
+
+
+def _errors(
+    results: Results, kind: str, bounded: str, lam: float, n: int
+) -> dict[float, list[float]]:
+    out: dict[float, list[float]] = {}
+    for line in results.ledgers["scaling"].select(gradients=kind):
+        for point in line["result"]["points"]:
+            if point["n"] == n:
+                out.setdefault(point["d"], []).extend(
+                    e["relative"]
+                    for e in point["errors"]
+                    if e["bounded"] == bounded and e["lambda"] == lam
+                )
+    return dict(sorted(out.items()))
+
+
+def _plot(results: Results) -> list[str]:
+    settings = results.settings("scaling")
+    kinds = [*KINDS, *settings.tasks]
+    file, link = results.figure("scaling")
+    with figure(file, len(kinds), 2) as axes:
+        for row, (bounded, lam) in zip(axes, (("entries", 0.1), ("norm", 1.0)), strict=True):
+            for ax, kind in zip(row, kinds, strict=True):
+                for n in settings.ns:
+                    points = _errors(results, kind, bounded, lam, n)
+                    if points:
+                        curve(ax, f"n = {n}", points)
+                ax.set(title=f"{KINDS.get(kind, kind)}, {bounded}, λ = {lam:g}", xscale="log")
+            row[0].set_ylabel("λ‖D‖₂")
+        for ax in axes[-1]:
+            ax.set_xlabel("d")
+    return [f"![Error by width]({link})", ""]
+
+
+def _real(results: Results) -> list[str]:
+    lines = []
+    for task in results.settings("scaling").tasks:
+        for line in results.ledgers["scaling"].select(gradients=task):
+            rows = [
+                (
+                    entry["block"].split("base_model.model.")[-1],
+                    entry["d"],
+                    f"{entry['relative']:.3f}",
+                )
+                for entry in line["result"]["blocks"]
+            ]
+            lines += folded(
+                f"λ‖D‖₂ of the real blocks, {task}, the paper's λ",
+                table(("block", "d", "λ‖D‖₂"), rows),
+            )
+    return lines

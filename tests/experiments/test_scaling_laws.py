@@ -1,0 +1,47 @@
+"""Laws from points that obey known ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments.scaling.laws import cost_laws, error_laws
+
+SIZES = [(n, d) for n in (10, 100, 1000) for d in (4, 40, 400, 4000)]
+
+
+def test_error_is_fitted_apart_below_and_above_the_damping():
+    points = [
+        {
+            "n": n,
+            "d": d,
+            "errors": [
+                {"bounded": "entries", "lambda": 100.0,
+                 "absolute": d**2 / n if d <= 100 else 0.01},
+                {"bounded": "norm", "lambda": 0.5, "absolute": n**0.25},
+            ],
+        }
+        for n, d in SIZES
+    ]  # fmt: skip
+    found = error_laws(points)
+    assert set(found) == {("entries", 100.0, "below"), ("entries", 100.0, "above"),
+                          ("norm", 0.5, "above")}  # fmt: skip
+    assert found["entries", 100.0, "below"].exponents == pytest.approx({"n": -1, "d": 2})
+    assert found["entries", 100.0, "above"].exponents == pytest.approx({"n": 0, "d": 0})
+    assert found["norm", 0.5, "above"].exponents == pytest.approx({"n": 0.25, "d": 0})
+
+
+def test_cost_of_exact_is_fitted_by_shape_and_calls_that_hardly_start_are_left_out():
+    results = [
+        {
+            "points": [{"n": n, "d": d}],
+            "seconds": {
+                "datainf": max(1e-7 * n * d, 1e-4), "exact": 1e-6 * n * d * min(n, d),
+            },
+        }
+        for n, d in SIZES
+    ]  # fmt: skip
+    found = cost_laws(results)
+    assert found["datainf", "all"].exponents == pytest.approx({"n": 1, "d": 1})
+    assert found["datainf", "all"].points == sum(n * d >= 2e4 for n, d in SIZES)
+    assert found["exact", "d ≤ n"].exponents == pytest.approx({"n": 1, "d": 2})
+    assert found["exact", "d > n"].exponents == pytest.approx({"n": 2, "d": 1})
