@@ -34,7 +34,10 @@ def folded(summary: str, lines: Sequence[str]) -> list[str]:
 
 def bold_best(cells: list[str]) -> list[str]:
     """The cell with the highest leading number in bold."""
-    numbers = [float(cell.split(" ")[0]) if cell != MISSING else float("-inf") for cell in cells]
+    numbers = [
+        float(cell.split(" ")[0].replace(",", "")) if cell != MISSING else float("-inf")
+        for cell in cells
+    ]
     best = max(numbers, default=0)
     return [
         f"**{cell}**" if number == best and cell != MISSING else cell
@@ -44,5 +47,5 @@ def bold_best(cells: list[str]) -> list[str]:
 
 def _short(value: float, digits: int) -> str:
     """.64 for 0.64, as the paper's tables have it."""
-    text = f"{value:.{digits}f}"
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text

@@ -46,6 +46,8 @@ def write(results: Results) -> list[str]:
         *_plot(results, "spearman", ranks),
     ]
     for labels in ("noisy", "clean"):
+        if not results.ledgers["glue"].select(labels=labels):
+            continue
         lines += [
             f"Pearson, {labels} labels; mean ± standard deviation over tasks and seeds:",
             "",

@@ -36,11 +36,6 @@ EXAMPLES, TOP = 2, 3
 """Test rows that the report shows, and how many training rows of each."""
 
 
-def cells(settings: TextSettings) -> list[Key]:
-    """Seed by seed, so that a run that is cut short has all tasks."""
-    return [{"task": t, "seed": seed} for seed in range(settings.seeds) for t in settings.tasks]
-
-
 @dataclass
 class Clock:
     """Seconds by stage."""

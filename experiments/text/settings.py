@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from experiments.cells import GRID
+from experiments.cells import GRID, Key
 
 BASES = Path(__file__).parents[1] / "bases"
 
@@ -67,3 +67,8 @@ SETTINGS = {"desk": DESK, "quick": QUICK, "paper": PAPER}
 def location(base: str) -> str:
     """The folder or hub id of a base."""
     return str(BASES / base.removeprefix("bases:")) if base.startswith("bases:") else base
+
+
+def cells(settings: TextSettings) -> list[Key]:
+    """Seed by seed, so that a run that is cut short has all tasks."""
+    return [{"task": t, "seed": seed} for seed in range(settings.seeds) for t in settings.tasks]

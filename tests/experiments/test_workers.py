@@ -84,9 +84,7 @@ def test_nothing_starts_that_would_not_end_in_time(tmp_path):
 
 
 RUN = """
-import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
 from made_up import made_up
 from experiments.plan import Plan
 from experiments.workers import work
@@ -97,10 +95,12 @@ if __name__ == "__main__":
 
 
 def test_a_killed_run_keeps_its_finished_cells_and_leaves_no_process(tmp_path):
-    script = tmp_path / "killed.py"
-    script.write_text(RUN.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    script, here = tmp_path / "killed.py", Path(__file__).parent
+    script.write_text(RUN.format(folder=str(tmp_path)))
     study = made_up("work", "wait", "work")
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.DEVNULL) as started:
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.DEVNULL, env=_with_root(here)
+    ) as started:
         try:
             wait_until(lambda: (tmp_path / LOG).exists() and _said(tmp_path) == 2)
         finally:
@@ -114,6 +114,11 @@ def test_a_killed_run_keeps_its_finished_cells_and_leaves_no_process(tmp_path):
     assert len(lines) == 2
     assert results(again, tmp_path)[0] == done[0]
     assert sorted(results(again, tmp_path)) == [0, 1, 2]
+
+
+def _with_root(here):
+    """The environment in which a worker, which starts anew, finds the packages of the tree."""
+    return os.environ | {"PYTHONPATH": f"{here}{os.pathsep}{here.parents[1]}"}
 
 
 def _said(folder):
