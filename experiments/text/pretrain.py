@@ -3,7 +3,7 @@
 Four layers, 192 wide, over bytes, trained on made-up text of the same kind (`corpus`), the loss on
 completions alone. Matrices are trained by Muon, the rest by AdamW.
 
-    OMP_NUM_THREADS=1 python -m experiments.text.pretrain [--steps 4600] [--out FOLDER]
+    OMP_NUM_THREADS=1 python -m experiments.text.pretrain [--steps 6800] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pretraining:
     """Sizes and speeds. Learning rates rise over `warmup` steps, stay, and fall in a line to
     nothing from a share `decay_from` of the steps on."""
 
-    steps: int = 4600
+    steps: int = 6800
     batch_tokens: int = 2000
     warmup: int = 100
     decay_from: float = 0.4
