@@ -18,6 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from experiments.shipped import PREFIX, digest
+
 Key = dict[str, Any]
 SCALES = ("desk", "quick", "paper")
 GRID = {"grid": True}
@@ -127,6 +129,8 @@ def _counting(settings: Any) -> dict[str, Any]:
         for f in dataclasses.fields(settings)
         if not f.metadata.get("grid")
     }
+    if str(base := values.get("base")).startswith(PREFIX):
+        values["weights"] = digest(base)
     return {
         name: _counting(value) if dataclasses.is_dataclass(value) else value
         for name, value in values.items()

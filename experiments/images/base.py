@@ -11,10 +11,11 @@ import torch
 from datainf.tasks.pipeline_parts import networks
 from experiments.images.data import for_base
 from experiments.images.pretraining import pretrain
-from experiments.images.settings import COMMITTED, ImageSettings
+from experiments.images.settings import ImageSettings
 from experiments.images.small_pipeline import small_pipeline
+from experiments.shipped import location
 
-FOLDER = Path(__file__).parent.parent / "bases" / "unet"
+FOLDER = Path(location("bases:unet"))
 MADE_HERE = "base"
 
 
@@ -24,8 +25,7 @@ def load_base(settings: ImageSettings, folder: Path) -> Any:
     here = folder / MADE_HERE
     if settings.base is None and not here.exists():
         _pretrain(settings, here)
-    places = {None: str(here), COMMITTED: str(FOLDER)}
-    place = places.get(settings.base, settings.base)
+    place = str(here) if settings.base is None else location(settings.base)
     if (Path(place) / "config.json").is_file():  # a UNet alone
         unet = diffusers.UNet2DConditionModel.from_pretrained(place, torch_dtype=torch.float32)
         pipeline = small_pipeline(unet)

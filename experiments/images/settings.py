@@ -16,8 +16,6 @@ from experiments.images.sizes import TASKS, Pretraining, Sizes, Source, Steps, U
 
 TIMESTEPS = (25, 225, 425, 625, 825, 925)
 """Where the paper's released code takes gradients."""
-COMMITTED = "committed"
-"""The small base in experiments/bases/unet."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Tuning:
 class ImageSettings:
     """What a cell needs to know beside its key.
 
-    `base` is `committed`, a pipeline's folder or id on the hub, or None: pretrained in the cell,
+    `base` is `bases:unet`, a pipeline's folder or id on the hub, or None: pretrained in the cell,
     as `pretraining` says. `data` is the folder of data sets, for emoji.
     """
 
@@ -59,7 +57,7 @@ class ImageSettings:
 DESK = ImageSettings(
     source="emoji",
     sizes=Sizes(),
-    base=COMMITTED,
+    base="bases:unet",
     style=Tuning(rank=1, steps=Steps(count=1200, batch=4, learning_rate=3e-3, warmup=50)),
     subject=Tuning(rank=4, steps=Steps(count=600, batch=4, learning_rate=3e-3, warmup=50)),
 )

@@ -16,7 +16,7 @@ is D(G, λ)/c², so both ways are measured on the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,19 @@ import numpy as np
 import torch
 
 import datainf
-from datainf.estimators import DataInf, Estimator, Exact
+from datainf.estimators import (
+    ConjugateGradient,
+    DataInf,
+    Estimator,
+    Exact,
+    Gradient,
+    LiSSA,
+    WeightedGradient,
+)
+from datainf.evaluation import agreement
 from datainf.linalg import Damping, from_dense
 from experiments.cells import Key
+from experiments.cost.mean_query import mean_query
 from experiments.cost.released import trainable
 from experiments.cost.timing import alternating, whole
 from experiments.glue.data import split
@@ -36,16 +46,21 @@ from experiments.scaling.settings import SYNTHETIC, ScalingSettings
 from experiments.scaling.spectral import InverseGap
 
 METHODS: tuple[Estimator, ...] = (DataInf(), Exact())
+COMPARED: tuple[Estimator, ...] = (
+    Gradient(), WeightedGradient(), DataInf(), LiSSA(steps=10), ConjugateGradient(steps=5)
+)  # fmt: skip
+Stores = tuple[datainf.GradientStore, datainf.GradientStore]
 
 
 def run(key: Key, settings: ScalingSettings, folder: Path) -> dict[str, Any]:
     if key["gradients"] in SYNTHETIC:
         G = synthetic(key["gradients"], key["n"], key["d"], key["seed"], settings.decay)
         return {"points": [point(G, settings)], **costs(G, settings)}
-    store = real(key, settings, folder)
+    store, query = real(key, settings, folder)
     return {
         "points": [point(G, settings) for G in cuts(store, key["seed"], settings)],
         "blocks": [block_error(store, block.name) for block in store.index.blocks],
+        "agreement": agreements(store, query, settings.ns, key["seed"]),
     }
 
 
@@ -86,15 +101,42 @@ def costs(G: np.ndarray, settings: ScalingSettings) -> dict[str, Any]:
     return {"seconds": {name: timed.medians["seconds"] for name, timed in times.items()}}
 
 
-def real(key: Key, settings: ScalingSettings, folder: Path) -> datainf.GradientStore:
-    """A fine-tuned model's gradients, of the parameters that the paper takes."""
+def real(key: Key, settings: ScalingSettings, folder: Path) -> Stores:
+    """A fine-tuned model's gradients of training rows and of the mean validation loss, for the
+    parameters that the paper takes."""
     sizes = replace(settings.glue, data=settings.data)
     rows = split(key["gradients"], sizes, sizes.noise, key["seed"])
-    adapter = lora(sizes, settings.rank)
+    adapter = lora(sizes, key["rank"])
     model, task = finetune(rows.train, sizes, adapter, key["seed"], folder)
-    return datainf.collect(
-        model, rows.train, task, out=folder / "train", trainable=trainable(model)
+    train, query = (
+        datainf.collect(model, part, task, out=folder / name, trainable=trainable(model))
+        for name, part in (("train", rows.train), ("query", rows.validation))
     )
+    return train, mean_query(query, folder / "mean")
+
+
+def agreements(
+    store: datainf.GradientStore, query: datainf.GradientStore, ns: Sequence[int], seed: int
+) -> list[dict[str, Any]]:
+    """How near to `exact` each method is where only n training rows are there, n by n: of one
+    model's gradients, so that nothing else changes with n."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(store)))
+    out = []
+    for n in ns:
+        if n > len(store):
+            continue
+        influence = {}
+        for method in (*COMPARED, Exact()):
+            total = torch.zeros(n, dtype=torch.float64)
+            for name, block in store.blocks.items():
+                G = from_dense(block.to_dense()[order[:n]])
+                if (lam := Damping().lambda_of(G)) > 0:
+                    V = query.blocks[name].to_dense()
+                    total += method.fit(G).scores(V, lam).values[0].double()
+            influence[method] = total
+        exact = influence.pop(Exact())
+        out.append({"n": n} | {m.name: agreement(v, exact) for m, v in influence.items()})
+    return out
 
 
 def cuts(

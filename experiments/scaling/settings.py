@@ -21,7 +21,6 @@ class ScalingSettings:
     ds: tuple[int, ...]
     glue: GlueSettings
     """Of the runs that real gradients come from; `ns` and `ds` are cut out of them."""
-    rank: int = 4
     entries: tuple[float, ...] = (0.1, 10.0, 1e3, 1e5)
     norm: tuple[float, ...] = (0.01, 1.0)
     decay: float = 1.5
@@ -31,6 +30,8 @@ class ScalingSettings:
     one_seed_above: int = field(default=2**24, metadata=GRID)
     """Blocks with more entries n·d are drawn once."""
     tasks: tuple[str, ...] = field(default=("QQP",), metadata=GRID)
+    ranks: tuple[int, ...] = field(default=(1, 4), metadata=GRID)
+    """Of the runs that real gradients come from."""
     data: Path | None = field(default=None, metadata=GRID)
 
 
@@ -56,4 +57,9 @@ def cells(settings: ScalingSettings) -> list[Key]:
         for d in settings.ds
         if seed == 0 or n * d <= settings.one_seed_above
     ]
-    return [*made, *({"gradients": task, "seed": 0} for task in settings.tasks)]
+    real = [
+        {"gradients": task, "rank": rank, "seed": 0}
+        for task in settings.tasks
+        for rank in settings.ranks
+    ]
+    return [*made, *real]

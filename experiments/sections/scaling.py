@@ -87,6 +87,23 @@ def _plot(results: Results) -> list[str]:
     return [f"![Error by width]({link})", ""]
 
 
+def _agreement(task: str, line: dict[str, Any]) -> list[str]:
+    """How near methods are to exact by the number of training rows, the model staying as it is."""
+    found = line["result"]["agreement"]
+    widest = max(entry["d"] for entry in line["result"]["blocks"])
+    methods = [name for name in found[0] if name != "n"]
+    rows = [
+        (entry["n"], f"{entry['n'] / widest:.2g}", *(f"{entry[m]['pearson']:.3f}" for m in methods))
+        for entry in found
+    ]
+    return [
+        f"Pearson with `exact` by the number of training rows, {task}, r = {line['key']['rank']}: "
+        "one model, whose gradients are of all or of some rows.",
+        "",
+        *table(("n", "n / d of the widest block", *methods), rows),
+    ]
+
+
 def _real(results: Results) -> list[str]:
     lines = []
     for task in results.settings("scaling").tasks:
@@ -99,8 +116,9 @@ def _real(results: Results) -> list[str]:
                 )
                 for entry in line["result"]["blocks"]
             ]
+            lines += _agreement(task, line)
             lines += folded(
-                f"λ‖D‖₂ of the real blocks, {task}, the paper's λ",
+                f"λ‖D‖₂ of the real blocks, {task}, r = {line['key']['rank']}, the paper's λ",
                 table(("block", "d", "λ‖D‖₂"), rows),
             )
     return lines

@@ -23,7 +23,11 @@ NAMES = {
     "maths-hard": "the same, one story for all classes",
 }
 MEASURES = {"auc_mean": "AUC", "recall_mean": "recall"}
-LOSSES = {"completion": "loss on the completion", "prompt": "loss on the prompt, as released"}
+LOSSES = {
+    "completion": "loss on the completion",
+    "completion, half way": "loss on the completion, half way through training",
+    "prompt": "loss on the prompt with its padding, as released",
+}
 
 
 def lines_of(results: Results, task: str) -> list[dict[str, Any]]:
@@ -45,14 +49,12 @@ def write(results: Results) -> list[str]:
         *published(results),
         *quality(results),
         *detection(results, "completion", "auc_mean"),
-        *folded("Recall; loss on the completion", detection(results, "completion", "recall_mean")),
-        *folded(
-            "AUC; loss on the prompt with its padding, as released",
-            detection(results, "prompt", "auc_mean"),
-        ),
-        *folded(
-            "Recall; loss on the prompt with its padding, as released",
-            detection(results, "prompt", "recall_mean"),
+        *folded(f"Recall; {LOSSES['completion']}", detection(results, "completion", "recall_mean")),
+        *(
+            line
+            for loss, title in list(LOSSES.items())[1:]
+            for measure, what in MEASURES.items()
+            for line in folded(f"{what}; {title}", detection(results, loss, measure))
         ),
         *folded("Standard deviation of the AUC over test rows", deviations(results)),
         *folded("What was found: training rows with the highest datainf scores", shown(results)),

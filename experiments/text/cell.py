@@ -32,6 +32,8 @@ from experiments.text.released import padded, released_task
 from experiments.text.settings import TextSettings
 
 LOSSES = ("completion", "prompt")
+HALF_WAY = "completion, half way"
+"""The loss of the completion again, at the checkpoint in the middle of the training."""
 EXAMPLES, TOP = 2, 3
 """Test rows that the report shows, and how many training rows of each."""
 
@@ -74,23 +76,33 @@ def run(key: Key, settings: TextSettings, folder: Path) -> dict[str, Any]:
     found |= {"rows": len(tuned.train), "test": len(tuned.test), "detection": {}, "examples": []}
     found |= {"score_seconds": {}, "damping": {}}
     for loss in LOSSES:
-        stores = collect(tuned, settings, loss, folder / loss, clock)
-        found["norms"][loss] = norms(stores[0])
-        found["detection"][loss], found["score_seconds"][loss] = {}, {}
-        for variant, values, seconds in timed(VARIANTS, *stores):
-            found["detection"][loss][variant.name] = tuned.detection(values)
-            found["score_seconds"][loss][variant.name] = seconds
-            if loss == "completion" and variant == Variant("datainf"):
-                found["examples"] = examples(tuned, values)
-        with clock.stage(f"damping, {loss}"):
-            found["damping"][loss] = damping(tuned, stores)
-        found["blocks"] = len(stores[0].index.blocks)
-        found["parameters"] = sum(block.width for block in stores[0].index.blocks)
+        score(tuned, settings, loss, loss, folder, clock, found)
     with clock.stage("baselines"):
         found["detection"]["baselines"] = {
             name: tuned.detection(values) for name, values in likeness(tuned, key["seed"]).items()
         }
+    load_adapter(tuned.model, tuned.middle)
+    score(tuned, settings, "completion", HALF_WAY, folder, clock, found)
     return found | {"seconds": clock.seconds}
+
+
+def score(
+    tuned: Tuned, settings: TextSettings, loss: str, name: str, folder: Path, clock: Clock,
+    found: dict[str, Any],
+) -> None:  # fmt: skip
+    """Collect the gradients of a loss, and note under `name` what all variants make of them."""
+    stores = collect(tuned, settings, loss, name, folder, clock)
+    found["norms"][name] = norms(stores[0])
+    found["detection"][name], found["score_seconds"][name] = {}, {}
+    for variant, values, seconds in timed(VARIANTS, *stores):
+        found["detection"][name][variant.name] = tuned.detection(values)
+        found["score_seconds"][name][variant.name] = seconds
+        if name == "completion" and variant == Variant("datainf"):
+            found["examples"] = examples(tuned, values)
+    with clock.stage(f"damping, {name}"):
+        found["damping"][name] = damping(tuned, stores)
+    found["blocks"] = len(stores[0].index.blocks)
+    found["parameters"] = sum(block.width for block in stores[0].index.blocks)
 
 
 def _tune(
@@ -128,7 +140,7 @@ def _adapter(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def collect(
-    tuned: Tuned, settings: TextSettings, loss: str, out: Path, clock: Clock
+    tuned: Tuned, settings: TextSettings, loss: str, name: str, folder: Path, clock: Clock
 ) -> tuple[datainf.GradientStore, datainf.GradientStore]:
     """Gradients of the training and the test rows, of one of the two losses."""
     stores = []
@@ -137,10 +149,14 @@ def collect(
         data: Sequence[Any] = rows
         if loss == "prompt":
             task, data = released_task(), padded(rows, tuned.task.tokenizer, settings.prompt_length)
-        with clock.stage(f"gradients, {loss}, {part}"):
+        with clock.stage(f"gradients, {name}, {part}"):
             stores.append(
                 datainf.collect(
-                    tuned.model, data, task, out=out / part, batch_tokens=settings.batch_tokens
+                    tuned.model,
+                    data,
+                    task,
+                    out=folder / name / part,
+                    batch_tokens=settings.batch_tokens,
                 )
             )
     return stores[0], stores[1]

@@ -10,8 +10,9 @@ import torch
 import transformers
 
 from datainf.tasks import CausalLM
+from experiments.shipped import location
 from experiments.text.data import Row
-from experiments.text.settings import TextSettings, location
+from experiments.text.settings import TextSettings
 
 
 def load_base(settings: TextSettings) -> tuple[transformers.PreTrainedModel, CausalLM]:

@@ -12,11 +12,8 @@ a learning rate that suits its size and no dropout. QUICK is a cut of DESK.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from experiments.cells import GRID, Key
-
-BASES = Path(__file__).parents[1] / "bases"
 
 
 @dataclass(frozen=True)
@@ -62,11 +59,6 @@ QUICK = replace(
     tasks=("sentences-hard", "maths"),
 )  # fmt: skip
 SETTINGS = {"desk": DESK, "quick": QUICK, "paper": PAPER}
-
-
-def location(base: str) -> str:
-    """The folder or hub id of a base."""
-    return str(BASES / base.removeprefix("bases:")) if base.startswith("bases:") else base
 
 
 def cells(settings: TextSettings) -> list[Key]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from made_up import Inner, Settings, made_up
@@ -117,3 +117,18 @@ def test_planning_loads_no_torch():
 
 def test_settings_replaced_by_themselves_have_the_same_fingerprint():
     assert made_up(settings=replace(Settings())).fingerprint == made_up().fingerprint
+
+
+def test_other_weights_of_a_base_that_we_carry_make_other_cells(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Based:
+        base: str = "bases:small"
+
+    monkeypatch.setattr("experiments.shipped.BASES", tmp_path)
+    (tmp_path / "small").mkdir()
+    prints = []
+    for weights in (b"first", b"second", b"first"):
+        (tmp_path / "small" / "model.safetensors").write_bytes(weights)
+        prints.append(made_up(settings=Based()).fingerprint)
+    assert prints[0] == prints[2] != prints[1]
+    assert made_up(settings=Based("elsewhere/small")).fingerprint not in prints

@@ -7,7 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_glue import tiny_base, tiny_settings
 
+import datainf
+from datainf.evaluation import agreement
 from experiments.scaling import cell
 from experiments.scaling.power_law import power_law
 from experiments.scaling.settings import SETTINGS, SYNTHETIC, cells
@@ -75,3 +78,15 @@ def test_error_grows_as_the_square_of_width_where_damping_is_large_and_direction
     errors = [next(e for e in p["errors"] if e["lambda"] == 1e4)["absolute"] for p in points]
     law = power_law([{"d": p["d"]} for p in points], errors)
     assert law.exponents["d"] == pytest.approx(2, abs=0.05)
+
+
+def test_agreement_by_rows_is_that_of_a_store_of_those_rows(tmp_path, tokenizer):
+    tiny = replace(SMALL, glue=tiny_settings(tiny_base(tmp_path / "base", tokenizer)))
+    store, query = cell.real(cells(SMALL)[-1], tiny, tmp_path)
+    found = cell.agreements(store, query, (10, len(store), 10**6), seed=0)
+    assert [entry["n"] for entry in found] == [10, len(store)]
+    exact = datainf.attribute(store, query, "exact").values[0]
+    for method, options in (("datainf", {}), ("cg", {"steps": 5}), ("gradient", {})):
+        ours = datainf.attribute(store, query, method, **options).values[0]
+        truth = agreement(ours, exact)["pearson"]
+        assert found[1][method]["pearson"] == pytest.approx(truth, abs=1e-4)
