@@ -22,7 +22,9 @@ from experiments.plan import COMMITTED, Plan, duration
 from experiments.report import EXPERIMENTS, needs, write
 from experiments.workers import work
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
 console = Console(highlight=False)
 Scale = StrEnum("Scale", list(SCALES))
 

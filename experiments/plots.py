@@ -14,7 +14,8 @@ matplotlib.use("svg")
 from matplotlib import pyplot
 
 STYLE = {
-    "svg.hashsalt": "datainf", "svg.fonttype": "none", "font.size": 8, "axes.spines.top": False,
+    "svg.hashsalt": "datainf", "svg.fonttype": "none", "font.size": 8, "axes.titlesize": 8,
+    "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False,
     "figure.facecolor": "white",
 }  # fmt: skip
@@ -22,6 +23,8 @@ STYLE = {
 COLOURS = {
     "datainf": "#c1272d", "gradient": "#7f7f7f", "weighted-gradient": "#b58900",
     "lissa 10": "#6a3d9a", "cg 2": "#a6cee3", "cg 5": "#1f78b4", "exact": "#000000",
+    "datainf, unit": "#f46d43",
+    "exact, model blocks, unit, λ trace:0.02": "#8c6bb1", "own loss": "#4daf4a",
 }  # fmt: skip
 """One colour a method in every figure; others take matplotlib's own."""
 
@@ -41,7 +44,11 @@ def figure(file: Path, columns: int, rows: int = 1, height: float = 2.2) -> Iter
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
         }
         made.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=6, fontsize=7
+            handles.values(),
+            handles.keys(),
+            loc="outside lower center",
+            ncols=min(7, 2 * columns),
+            fontsize=7,
         )
         file.parent.mkdir(parents=True, exist_ok=True)
         made.savefig(file, metadata={"Date": None})

@@ -78,26 +78,17 @@ def published(results: Results) -> list[str]:
 
 
 def losses(results: Results) -> list[str]:
+    wanted = (
+        "train, before", "train, after", "query, before", "query, after",
+        "query, after, another name",
+    )  # fmt: skip
     rows = []
     for task in tasks(results):
         found = [line["result"]["loss"] for line in lines_of(results, task)]
-        cells = [
-            spread([entry[when][part] for entry in found], 4)
-            for when, part in (
-                ("before", "train"), ("after", "train"), ("before", "query"), ("after", "query"),
-                ("after", "query, another name"),
-            )
-        ]  # fmt: skip
-        rows.append((NAMES[task], *cells))
-    header = (
-        "task",
-        "train before",
-        "after",
-        "queries before",
-        "after",
-        "after, another class's name in the prompt",
-    )
-    return ["Mean squared error of the noise over the six timesteps:", "", *table(header, rows)]
+        rows.append((NAMES[task], *(spread([e[w] for e in found if w in e], 4) for w in wanted)))
+    header = ("task", "train before", "after", "queries before", "after")
+    last = "after, another class's name in the prompt"
+    return ["Mean squared error over the six timesteps:", "", *table((*header, last), rows)]
 
 
 def detection(results: Results, way: str, measure: str) -> list[str]:

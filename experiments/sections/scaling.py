@@ -82,6 +82,9 @@ def _plot(results: Results) -> list[str]:
                         curve(ax, f"n = {n}", points)
                 ax.set(title=f"{KINDS.get(kind, kind)}, {bounded}, λ = {lam:g}", xscale="log")
             row[0].set_ylabel("λ‖D‖₂")
+        for ax in axes.flat:
+            ax.set_xticks(settings.ds, [str(d) for d in settings.ds])
+            ax.minorticks_off()
         for ax in axes[-1]:
             ax.set_xlabel("d")
     return [f"![Error by width]({link})", ""]
