@@ -7,8 +7,6 @@ to `exact` (the paper's Figure 1), and do flipped examples come last (its Figure
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +31,7 @@ from experiments.glue.finetune import Adapt, evaluate, finetune, lora
 from experiments.glue.settings import GlueSettings
 from experiments.methods import METHODS, SELF_INFLUENCE, VARIANTS, Variant, swept, timed
 from experiments.norms import norms
+from experiments.stages import stage
 
 NOISE_NAMES = {True: "noisy", False: "clean"}
 AGREEMENT_GROUPS = (("none", "tensor"), ("unit", "tensor"), ("none", "model"))
@@ -112,23 +111,13 @@ def detection(suspicion: dict[str, Tensor], rows: Split) -> dict[str, dict[str, 
 def gradients(rows: Split, settings: GlueSettings, adapter: Adapt, seed: int, folder: Path) -> Run:
     """Fine-tune, and collect the gradients of training and validation rows."""
     seconds: dict[str, float] = {}
-
-    def time_of(stage: str, call: Callable[[], Any]) -> Any:
-        started = time.perf_counter()
-        made = call()
-        seconds[stage] = time.perf_counter() - started
-        return made
-
-    model, task = time_of(
-        "fine-tuning", lambda: finetune(rows.train, settings, adapter, seed, folder)
-    )
-    stores = [
-        time_of(
-            f"gradients, {part}",
-            lambda part=part: datainf.collect(model, getattr(rows, part), task, out=folder / part),
-        )
-        for part in ("train", "validation")
-    ]
+    with stage(seconds, "fine-tuning"):
+        model, task = finetune(rows.train, settings, adapter, seed, folder)
+    stores = []
+    for part in ("train", "validation"):
+        with stage(seconds, f"gradients, {part}"):
+            store = datainf.collect(model, getattr(rows, part), task, out=folder / part)
+        stores.append(store)
     return Run(rows, model, task, stores[0], stores[1], seconds)
 
 

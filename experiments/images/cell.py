@@ -7,14 +7,9 @@ norms equal at every timestep.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import datainf
 from datainf import GradientStore
@@ -30,6 +25,7 @@ from experiments.images.settings import ImageSettings
 from experiments.images.tasks import Rows
 from experiments.images.timesteps import averaged, timestep_norms
 from experiments.norms import norms
+from experiments.stages import stage
 from experiments.workers import KEEP
 
 PLAIN, EQUAL, BESIDE = "mean", "mean, equal norms", "concatenate"
@@ -44,19 +40,19 @@ def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
     """The figures of one cell; `folder` is left with the stores and the contact sheet."""
     task, seed = key["task"], int(key["seed"])
     seconds: dict[str, float] = {}
-    with timed(seconds, "base"):
+    with stage(seconds, "base"):
         pipeline = load_base(settings, folder)
         rows = task_rows(task, settings.source, settings.data, settings.sizes, seed)
-    with timed(seconds, "losses"):
+    with stage(seconds, "losses"):
         loss = {
             "train, before": mean_loss(pipeline, rows.train, settings.timesteps),
             "query, before": mean_loss(pipeline, rows.query, settings.timesteps),
         }
-    with timed(seconds, "fine-tuning"):
+    with stage(seconds, "fine-tuning"):
         finetune(pipeline, rows.train, settings.tuning(task), seed)
-    with timed(seconds, "gradients"):
+    with stage(seconds, "gradients"):
         beside = collected(pipeline, rows, settings, folder)
-    with timed(seconds, "loss under another name"):
+    with stage(seconds, "loss under another name"):
         strange = with_wrong_names(rows).query
         loss |= {
             "train, after": float(beside[0].losses.mean()),
@@ -64,20 +60,20 @@ def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
             "query, after, another name": mean_loss(pipeline, strange, settings.timesteps),
         }
     lengths = timestep_norms(beside[0], len(settings.timesteps)).square().mean(0).sqrt().tolist()
-    with timed(seconds, "averages over timesteps"):
+    with stage(seconds, "averages over timesteps"):
         stores = {
             PLAIN: averages(beside, [1.0] * len(lengths), folder / "mean"),
             EQUAL: averages(beside, [1 / length for length in lengths], folder / "equal"),
             BESIDE: beside,
         }
-    with timed(seconds, "scores"):
+    with stage(seconds, "scores"):
         detection = {name: judge_all(*pair, rows) for name, pair in stores.items()}
-    with timed(seconds, "baselines"):
+    with stage(seconds, "baselines"):
         likeness = baselines(pipeline, rows, seed)
-    with timed(seconds, "damping"):
+    with stage(seconds, "damping"):
         damping = judge_dampings(*stores[PLAIN], rows, settings.dampings)
     if seed == 0:
-        with timed(seconds, "gallery"):
+        with stage(seconds, "gallery"):
             make_gallery(pipeline, rows, stores[EQUAL], settings, folder / SHEET)
     return {
         "rows": len(rows.train),
@@ -125,12 +121,3 @@ def averages(beside: Stores, weights: list[float], folder: Path) -> Stores:
         for name, store in zip(("train", "query"), beside, strict=True)
     )
     return train, query
-
-
-@contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    seconds[stage] = time.perf_counter() - started

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.methods import VARIANTS
 from experiments.report import Results
-from experiments.tables import MISSING, bold_best, folded, spread, table
+from experiments.tables import bold_best, folded, spread, table
 
 TITLE = "Mislabelled data (Figure 2)"
 BASELINES = ("own loss", "representation similarity", "BM25", "random")
@@ -119,6 +119,3 @@ def retraining(results: Results) -> list[str]:
             "Flipped rows that were kept", table(("kept by", *settings.tasks), rows("flipped", 1))
         ),
     ]
-
-
-__all__ = ["MISSING", "TITLE", "write"]

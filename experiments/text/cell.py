@@ -6,9 +6,7 @@ completion, and of the prompt with its padding, as the paper's released code has
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from experiments.baselines import bm25, chance
 from experiments.cells import Key
 from experiments.methods import VARIANTS, Variant, swept, timed
 from experiments.norms import norms
+from experiments.stages import Seconds, stage
 from experiments.text.data import Row, split
 from experiments.text.finetune import load_adapter, load_base, train, with_adapter
 from experiments.text.generate import quality
@@ -36,19 +35,6 @@ HALF_WAY = "completion, half way"
 """The loss of the completion again, at the checkpoint in the middle of the training."""
 EXAMPLES, TOP = 2, 3
 """Test rows that the report shows, and how many training rows of each."""
-
-
-@dataclass
-class Clock:
-    """Seconds by stage."""
-
-    seconds: dict[str, float]
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started
 
 
 @dataclass(frozen=True)
@@ -70,24 +56,24 @@ class Tuned:
 
 
 def run(key: Key, settings: TextSettings, folder: Path) -> dict[str, Any]:
-    clock = Clock({})
+    clock: Seconds = {}
     found: dict[str, Any] = {"norms": {}}
     tuned = _tune(key, settings, folder, clock, found)
     found |= {"rows": len(tuned.train), "test": len(tuned.test), "detection": {}, "examples": []}
     found |= {"score_seconds": {}, "damping": {}}
     for loss in LOSSES:
         score(tuned, settings, loss, loss, folder, clock, found)
-    with clock.stage("baselines"):
+    with stage(clock, "baselines"):
         found["detection"]["baselines"] = {
             name: tuned.detection(values) for name, values in likeness(tuned, key["seed"]).items()
         }
     load_adapter(tuned.model, tuned.middle)
     score(tuned, settings, "completion", HALF_WAY, folder, clock, found)
-    return found | {"seconds": clock.seconds}
+    return found | {"seconds": clock}
 
 
 def score(
-    tuned: Tuned, settings: TextSettings, loss: str, name: str, folder: Path, clock: Clock,
+    tuned: Tuned, settings: TextSettings, loss: str, name: str, folder: Path, clock: Seconds,
     found: dict[str, Any],
 ) -> None:  # fmt: skip
     """Collect the gradients of a loss, and note under `name` what all variants make of them."""
@@ -99,20 +85,20 @@ def score(
         found["score_seconds"][name][variant.name] = seconds
         if name == "completion" and variant == Variant("datainf"):
             found["examples"] = examples(tuned, values)
-    with clock.stage(f"damping, {name}"):
+    with stage(clock, f"damping, {name}"):
         found["damping"][name] = damping(tuned, stores)
     found["blocks"] = len(stores[0].index.blocks)
     found["parameters"] = sum(block.width for block in stores[0].index.blocks)
 
 
 def _tune(
-    key: Key, settings: TextSettings, folder: Path, clock: Clock, found: dict[str, Any]
+    key: Key, settings: TextSettings, folder: Path, clock: Seconds, found: dict[str, Any]
 ) -> Tuned:
     """Fine-tune; notes quality before and after, and norms before, half way and after."""
     transformers.set_seed(key["seed"])
     rows, test = split(key["task"], settings, key["seed"])
     base, task = load_base(settings)
-    with clock.stage("quality before"):
+    with stage(clock, "quality before"):
         before = quality(base, task, test)
     model = with_adapter(base, settings)
     followed = rows[:: settings.norm_rows]
@@ -123,14 +109,14 @@ def _tune(
         found["norms"][moment] = norms(store)
 
     follow("before")
-    with clock.stage("fine-tuning"):
+    with stage(clock, "fine-tuning"):
         middle = train(model, task, rows, settings, key["seed"], folder / "trainer")
     end = {name: value.clone() for name, value in _adapter(model).items()}
     load_adapter(model, middle)
     follow("middle")
     model.load_state_dict(end, strict=False)
     follow("after")
-    with clock.stage("quality after"):
+    with stage(clock, "quality after"):
         found["quality"] = {"before": before, "after": quality(model, task, test)}
     return Tuned(rows, test, model, task, middle)
 
@@ -140,7 +126,12 @@ def _adapter(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def collect(
-    tuned: Tuned, settings: TextSettings, loss: str, name: str, folder: Path, clock: Clock
+    tuned: Tuned,
+    settings: TextSettings,
+    loss: str,
+    name: str,
+    folder: Path,
+    clock: Seconds,
 ) -> tuple[datainf.GradientStore, datainf.GradientStore]:
     """Gradients of the training and the test rows, of one of the two losses."""
     stores = []
@@ -149,7 +140,7 @@ def collect(
         data: Sequence[Any] = rows
         if loss == "prompt":
             task, data = released_task(), padded(rows, tuned.task.tokenizer, settings.prompt_length)
-        with clock.stage(f"gradients, {name}, {part}"):
+        with stage(clock, f"gradients, {name}, {part}"):
             stores.append(
                 datainf.collect(
                     tuned.model,
