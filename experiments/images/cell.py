@@ -70,8 +70,9 @@ def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
         detection = {name: judge_all(*pair, rows) for name, pair in stores.items()}
     with stage(seconds, "baselines"):
         likeness = baselines(pipeline, rows, seed)
+        detection["baselines"] = {name: judged(values, rows) for name, values in likeness.items()}
     with stage(seconds, "damping"):
-        damping = judge_dampings(*stores[PLAIN], rows, settings.dampings)
+        damping = {PLAIN: judge_dampings(*stores[PLAIN], rows, settings.dampings)}
     if seed == 0:
         with stage(seconds, "gallery"):
             make_gallery(pipeline, rows, stores[EQUAL], settings, folder / SHEET)
@@ -82,7 +83,6 @@ def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
         "parameters": sum(block.width for block in stores[PLAIN][0].index.blocks),
         "loss": loss,
         "detection": detection,
-        "baselines": {name: judged(values, rows) for name, values in likeness.items()},
         "damping": damping,
         "timestep_norms": dict(zip(map(str, settings.timesteps), lengths, strict=True)),
         "norms": norms(stores[PLAIN][0]),

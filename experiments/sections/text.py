@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.methods import VARIANTS
+from experiments.identification import MEASURES, Identification
 from experiments.report import Results
-from experiments.tables import bold_best, folded, spread, table
+from experiments.tables import folded, spread, table
 
 TITLE = "Influential data, text (Table 1)"
 PUBLISHED = {
@@ -22,7 +22,6 @@ NAMES = {
     "maths-reasoning": "maths with reasoning",
     "maths-hard": "the same, one story for all classes",
 }
-MEASURES = {"auc_mean": "AUC", "recall_mean": "recall"}
 LOSSES = {
     "completion": "loss on the completion",
     "completion, half way": "loss on the completion, half way through training",
@@ -30,66 +29,39 @@ LOSSES = {
 }
 
 
-def lines_of(results: Results, task: str) -> list[dict[str, Any]]:
-    return results.ledgers["text"].select(task=task)
-
-
-def values(results: Results, task: str, group: str, name: str, measure: str) -> list[float]:
-    """A figure of every finished seed; a group is a loss, or `baselines`."""
-    found = [line["result"]["detection"][group] for line in lines_of(results, task)]
-    return [entry[name][measure] for entry in found if name in entry]
-
-
 def write(results: Results) -> list[str]:
+    found = Identification(results, "text", NAMES)
+    others = [loss for loss in LOSSES if loss != "completion"]
     return [
         "A training row is relevant to a test row if both have the same class. AUC of the scores, "
         "and recall: the share of relevant rows among the 90 with the highest scores; means over "
         "100 test rows, ± the standard deviation of that mean over seeds.",
         "",
-        *published(results),
-        *quality(results),
-        *detection(results, "completion", "auc_mean"),
-        *folded(f"Recall; {LOSSES['completion']}", detection(results, "completion", "recall_mean")),
+        *found.published(PUBLISHED, LOSSES),
+        *quality(found),
+        *found.detection("completion", "auc_mean"),
+        *folded(f"Recall; {LOSSES['completion']}", found.detection("completion", "recall_mean")),
         *(
             line
-            for loss, title in list(LOSSES.items())[1:]
+            for loss in others
             for measure, what in MEASURES.items()
-            for line in folded(f"{what}; {title}", detection(results, loss, measure))
+            for line in folded(f"{what}; {LOSSES[loss]}", found.detection(loss, measure))
         ),
-        *folded("Standard deviation of the AUC over test rows", deviations(results)),
-        *folded("What was found: training rows with the highest datainf scores", shown(results)),
+        *folded("Standard deviation of the AUC over test rows", deviations(found)),
+        *folded("What was found: training rows with the highest datainf scores", shown(found)),
     ]
 
 
-def published(results: Results) -> list[str]:
-    rows = []
-    for task in tasks(results):
-        for method in ("gradient", "datainf"):
-            paper = PUBLISHED.get(task, {}).get(method, ("", ""))
-            ours = [
-                " / ".join(spread(values(results, task, loss, method, m)) for m in MEASURES)
-                for loss in LOSSES
-            ]
-            rows.append((NAMES[task], method, " / ".join(paper).strip(" /"), *ours))
-    header = ("task", "method", "published AUC / recall", *(f"here, {n}" for n in LOSSES.values()))
-    return table(header, rows)
-
-
-def tasks(results: Results) -> list[str]:
-    """The tasks that have a finished cell."""
-    return [task for task in results.settings("text").tasks if lines_of(results, task)]
-
-
-def quality(results: Results) -> list[str]:
+def quality(found: Identification) -> list[str]:
     """Exact matches before and after."""
     rows = []
-    for task in tasks(results):
-        found = [line["result"]["quality"] for line in lines_of(results, task)]
+    for task in found.tasks:
+        seeds = [result["quality"] for result in found.found(task)]
         rows.append(
             (
                 NAMES[task],
                 *(
-                    spread([entry[when][what] for entry in found], 2)
+                    spread([entry[when][what] for entry in seeds], 2)
                     for what in ("accuracy", "any_class", "loss")
                     for when in ("before", "after")
                 ),
@@ -113,42 +85,22 @@ def quality(results: Results) -> list[str]:
     ]
 
 
-def detection(results: Results, loss: str, measure: str) -> list[str]:
-    found = tasks(results)
-    first = lines_of(results, found[0])[0]["result"]["detection"]
-    names = [("baselines", name) for name in first["baselines"]]
-    names += [(loss, v.name) for v in VARIANTS if v.name in first[loss]]
-    columns = [
-        bold_best([spread(values(results, task, group, name, measure)) for group, name in names])
-        for task in found
-    ]
+def deviations(found: Identification) -> list[str]:
+    methods = ("gradient", "datainf", "exact", "gradient, unit")
     return table(
-        (f"{MEASURES[measure]} by", *(NAMES[task] for task in found)),
-        zip([name for _, name in names], *columns, strict=True),
-    )
-
-
-def deviations(results: Results) -> list[str]:
-    return table(
-        ("method", *(NAMES[task] for task in tasks(results))),
+        ("method", *(NAMES[task] for task in found.tasks)),
         [
-            (
-                name,
-                *(
-                    spread(values(results, t, "completion", name, "auc_std"))
-                    for t in tasks(results)
-                ),
-            )
-            for name in ("gradient", "datainf", "exact", "gradient, unit")
+            (name, *(spread(found.values(t, "completion", name, "auc_std")) for t in found.tasks))
+            for name in methods
         ],
     )
 
 
-def shown(results: Results) -> list[str]:
+def shown(found: Identification) -> list[str]:
     """Test rows with the training rows that helped them most."""
     out = []
-    for task in tasks(results):
-        for example in lines_of(results, task)[0]["result"]["examples"]:
+    for task in found.tasks:
+        for example in found.found(task)[0]["examples"]:
             out += [f"*{NAMES[task]}*, class {example['class']}:", "", "```text", _text(example)]
             out += [
                 f"  {top['score']:+.3g}  [{top['class']}]  {_text(top)}" for top in example["top"]

@@ -68,14 +68,15 @@ def test_a_cell_is_run_and_gives_plain_figures(tmp_path):
     finetune(base, rows.train, SMALLEST.style, seed=0)
     assert after == pytest.approx(mean_loss(base, rows.query, TIMESTEPS), rel=1e-5)
     assert after < before - 1e-3
-    assert list(figures["detection"]) == ["mean", "mean, equal norms", "concatenate"]
-    for line in [*figures["detection"]["concatenate"].values(), *figures["baselines"].values()]:
+    detection = figures["detection"]
+    assert list(detection) == ["mean", "mean, equal norms", "concatenate", "baselines"]
+    for line in [*detection["concatenate"].values(), *detection["baselines"].values()]:
         by_class = list(line["auc_by_class"].values())
         assert line["auc_mean"] == pytest.approx(sum(by_class) / len(by_class))
     stores = [datainf.GradientStore.open(tmp_path / "mean" / part) for part in ("train", "query")]
     scores = datainf.attribute(*stores, "exact", damping="trace:1").values
     found = datainf.evaluation.class_detection(scores, *rows.classes).auc.mean()
-    assert figures["damping"]["exact"]["trace:1"] == pytest.approx(found)
+    assert figures["damping"]["mean"]["exact"]["trace:1"] == pytest.approx(found)
     assert (tmp_path / SHEET).stat().st_size > 1000
 
 

@@ -1,0 +1,93 @@
+"""Tables of the paper's Table 1, text and images alike: how well scores find a query's class-mates.
+
+A cell's `detection` holds, for each group of gradients and for the group `baselines`, what each
+method's scores found; its `damping` holds the mean AUC of the sweep for each group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.dampings import DAMPINGS
+from experiments.methods import SWEEP, VARIANTS, Variant
+from experiments.report import Results
+from experiments.tables import bold_best, spread, table
+
+BASELINES = "baselines"
+MEASURES = {"auc_mean": "AUC", "recall_mean": "recall"}
+SHOWN = ("gradient", "datainf")
+"""The methods that the paper's table has."""
+
+
+@dataclass(frozen=True)
+class Identification:
+    """The finished cells of a study whose keys are a task and a seed."""
+
+    results: Results
+    study: str
+    names: Mapping[str, str]
+    """What each task is called in tables."""
+
+    @property
+    def tasks(self) -> list[str]:
+        """Those that have a finished cell."""
+        return [t for t in self.results.settings(self.study).tasks if self.lines(t)]
+
+    def lines(self, task: str) -> list[dict[str, Any]]:
+        return self.results.ledgers[self.study].select(task=task)
+
+    def found(self, task: str) -> list[dict[str, Any]]:
+        """What every finished seed found."""
+        return [line["result"] for line in self.lines(task)]
+
+    def values(self, task: str, group: str, name: str, measure: str) -> list[float]:
+        """A figure of every finished seed."""
+        found = [result["detection"][group] for result in self.found(task)]
+        return [entry[name][measure] for entry in found if name in entry]
+
+    def published(
+        self,
+        paper: Mapping[str, Mapping[str, tuple[str, str]]],
+        groups: Mapping[str, str],
+    ) -> list[str]:
+        """The paper's AUC and recall, beside those from each group's gradients."""
+        rows = []
+        for task in self.tasks:
+            for method in SHOWN:
+                ours = [
+                    " / ".join(spread(self.values(task, group, method, m)) for m in MEASURES)
+                    for group in groups
+                ]
+                published = " / ".join(paper.get(task, {}).get(method, ()))
+                rows.append((self.names[task], method, published, *ours))
+        header = ("task", "method", "published AUC / recall")
+        return table((*header, *(f"here, {name}" for name in groups.values())), rows)
+
+    def detection(self, group: str, measure: str) -> list[str]:
+        """A measure by baseline and method (rows) and task (columns)."""
+        first = self.found(self.tasks[0])[0]["detection"]
+        names = [(BASELINES, name) for name in first[BASELINES]]
+        names += [(group, v.name) for v in VARIANTS if v.name in first[group]]
+        columns = [
+            bold_best([spread(self.values(task, g, name, measure)) for g, name in names])
+            for task in self.tasks
+        ]
+        return table(
+            (f"{MEASURES[measure]} by", *(self.names[task] for task in self.tasks)),
+            zip([name for _, name in names], *columns, strict=True),
+        )
+
+    def damping(self, group: str) -> list[str]:
+        """Mean AUC by damping (columns), each task and method a row."""
+        rows = []
+        for task in self.tasks:
+            sweeps = [result["damping"][group] for result in self.found(task)]
+            for method, steps in SWEEP:
+                name = Variant(method, steps).name
+                cells = [
+                    spread([s[name][lam] for s in sweeps if lam in s[name]]) for lam in DAMPINGS
+                ]
+                rows.append((self.names[task], name, *cells))
+        return table(("task", "method", *DAMPINGS), rows)
