@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.dampings import DAMPINGS
 from experiments.methods import SWEEP, VARIANTS, Variant
+from experiments.published import Published
 from experiments.report import Results
 from experiments.tables import bold_best, spread, table
 
@@ -19,6 +20,10 @@ BASELINES = "baselines"
 MEASURES = {"auc_mean": "AUC", "recall_mean": "recall"}
 SHOWN = ("gradient", "datainf")
 """The methods that the paper's table has."""
+
+
+Paper = Mapping[str, Mapping[str, tuple[str, str]]]
+"""Task → method → AUC and recall."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,27 @@ class Identification:
         return [entry[name][measure] for entry in found if name in entry]
 
     def published(
-        self,
-        paper: Mapping[str, Mapping[str, tuple[str, str]]],
-        groups: Mapping[str, str],
-    ) -> list[str]:
-        """The paper's AUC and recall, beside those from each group's gradients."""
+        self, paper: Paper, group: str, paper_setting: str, setting: str
+    ) -> list[Published]:
+        """The paper's AUC and recall, beside those from a group's gradients."""
+        return [
+            Published(
+                f"AUC / recall of {method}, {self.names[task]}", " / ".join(figures),
+                self._both(task, group, method), paper_setting, setting, self.lines(task),
+            )
+            for task, methods in paper.items()
+            for method, figures in methods.items()
+        ]  # fmt: skip
+
+    def _both(self, task: str, group: str, method: str) -> str:
+        return " / ".join(spread(self.values(task, group, method, m)) for m in MEASURES)
+
+    def beside_published(self, paper: Paper, groups: Mapping[str, str]) -> list[str]:
+        """A table of the paper's AUC and recall, and those from each group's gradients."""
         rows = []
         for task in self.tasks:
             for method in SHOWN:
-                ours = [
-                    " / ".join(spread(self.values(task, group, method, m)) for m in MEASURES)
-                    for group in groups
-                ]
+                ours = [self._both(task, group, method) for group in groups]
                 published = " / ".join(paper.get(task, {}).get(method, ()))
                 rows.append((self.names[task], method, published, *ours))
         header = ("task", "method", "published AUC / recall")

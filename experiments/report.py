@@ -10,11 +10,13 @@ from typing import Any
 
 from experiments.cells import Key, Ledger, Study, kept, study
 from experiments.plan import duration
+from experiments.published import Published, published_table
 from experiments.tables import table
 
 EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "approximation": ("glue",),
     "mislabeled": ("glue",),
+    "fullsize": ("fullsize",),
     "runtime": ("runtime",),
     "text": ("text",),
     "images": ("images",),
@@ -25,6 +27,14 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "adapters": ("adapters",),
 }
 """Each experiment, a module of experiments.sections, and the studies that it is made from."""
+
+
+DEVIATIONS = [
+    "Most of the paper's figures are plots; these are all that its text, its tables and the "
+    "released notebooks state in numbers. What differs by the setting, and what contradicts the "
+    "paper, is said in each section's findings.",
+    "",
+]
 
 
 @dataclass(frozen=True)
@@ -74,17 +84,34 @@ def write(folder: Path, scale: str) -> Path:
     studies = {made.name: made for made, _ in needs(list(EXPERIMENTS), scale, None)}
     ledgers = {name: Ledger.of(made, folder) for name, made in studies.items()}
     results = Results(scale, folder, studies, ledgers)
-    lines = [*_head(results)]
+    parts, figures = [], []
     for name, needed in EXPERIMENTS.items():
         section = import_module(f"experiments.sections.{name}")
-        lines += [f"## {section.TITLE}", ""]
-        if all(ledgers[s].lines for s in needed):
-            lines += section.write(results)
-        else:
-            lines += ["Not run yet.", ""]
+        parts += [f"## {section.TITLE}", ""]
+        if not all(ledgers[s].lines for s in needed):
+            parts += ["Not run yet.", ""]
+            continue
+        figures += section.published(results) if hasattr(section, "published") else []
+        parts += _findings(results, section) + section.write(results)
+    lines = [*_head(results), *_published(figures), *parts]
     results.report.parent.mkdir(parents=True, exist_ok=True)
     results.report.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return results.report
+
+
+def _findings(results: Results, section: Any) -> list[str]:
+    """What we make of the committed runs: words about other runs would be guesses."""
+    if results.scale != "desk" or not hasattr(section, "findings"):
+        return []
+    first, *others = section.findings(results)
+    paragraphs = [f"**Findings.** {first}", *others]
+    return [line for paragraph in paragraphs for line in (paragraph, "")]
+
+
+def _published(figures: Sequence[Published]) -> list[str]:
+    if not any(figure.lines for figure in figures):
+        return []
+    return ["## The paper's figures", "", *DEVIATIONS, *published_table(figures)]
 
 
 def _head(results: Results) -> list[str]:

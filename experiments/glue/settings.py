@@ -69,7 +69,8 @@ SETTINGS = {"desk": DESK, "quick": QUICK, "paper": PAPER}
 def cells(settings: GlueSettings) -> list[Key]:
     """Seed by seed, so that a run that is cut short has all tasks and ranks."""
     keys = []
-    for seed in range(max([*settings.noisy_seeds.values(), *settings.clean_seeds.values()])):
+    counts = [*settings.noisy_seeds.values(), *settings.clean_seeds.values()]
+    for seed in range(max(counts, default=0)):
         for labels, seeds in (("noisy", settings.noisy_seeds), ("clean", settings.clean_seeds)):
             for rank, count in seeds.items():
                 if seed < count:

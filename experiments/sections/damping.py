@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from experiments.identification import Identification
 from experiments.methods import DAMPINGS, SWEEP, Variant
 from experiments.plots import curve, figure
 from experiments.report import Results
+from experiments.sections import images, text
 from experiments.tables import folded, spread, table
 
 TITLE = "Open question: which damping?"
@@ -35,6 +37,11 @@ def write(results: Results) -> list[str]:
             ("before", "Spearman with the same method at a tenth of the damping"),
         ):
             lines += folded(f"{title}; {axis}", _table(results, dampings, measure))
+    for section, group in ((text, "completion"), (images, "mean")):
+        study = section.__name__.rpartition(".")[2]
+        if results.ledgers[study].lines:
+            found = Identification(results, study, section.NAMES)
+            lines += folded(f"AUC of class-mates, {study}", found.damping(group))
     return lines
 
 

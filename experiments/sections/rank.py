@@ -50,7 +50,7 @@ def write(results: Results) -> list[str]:
                 r,
                 lines[0]["result"]["parameters"] if lines else 0,
                 spread(approximation.values(results, "datainf", "pearson", labels="noisy", rank=r)),
-                *(spread(mislabeled._seed_means(results, name, "auc", r)) for name in SHOWN),
+                *(spread(mislabeled.seed_means(results, name, "auc", r)) for name in SHOWN),
             )
         )
     header = ("r", "parameters", "Pearson of datainf with exact", *(f"AUC, {n}" for n in SHOWN))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.identification import MEASURES, Identification
+from experiments.published import Published
 from experiments.report import Results
 from experiments.tables import folded, spread, table
 
@@ -37,7 +38,7 @@ def write(results: Results) -> list[str]:
         "and recall: the share of relevant rows among the 90 with the highest scores; means over "
         "100 test rows, ± the standard deviation of that mean over seeds.",
         "",
-        *found.published(PUBLISHED, LOSSES),
+        *found.beside_published(PUBLISHED, LOSSES),
         *quality(found),
         *found.detection("completion", "auc_mean"),
         *folded(f"Recall; {LOSSES['completion']}", found.detection("completion", "recall_mean")),
@@ -50,6 +51,15 @@ def write(results: Results) -> list[str]:
         *folded("Standard deviation of the AUC over test rows", deviations(found)),
         *folded("What was found: training rows with the highest datainf scores", shown(found)),
     ]
+
+
+def published(results: Results) -> list[Published]:
+    settings = results.settings("text")
+    rows = settings.train_per_class * 10
+    return Identification(results, "text", NAMES).published(
+        PUBLISHED, "completion", "Llama-2-13B-chat, loss on the prompt, 900 rows",
+        f"a 4-layer Llama over bytes, loss on the completion, {rows} rows",
+    )  # fmt: skip
 
 
 def quality(found: Identification) -> list[str]:

@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from datainf.demos.demo import BASE
 from experiments.text.corpus import Mixture, Sample
 
 OUT = Path(__file__).parents[1] / "bases/llama"
@@ -48,15 +48,8 @@ class Pretraining:
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte, and <eos> and <pad>."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate([*alphabet, "<eos>", "<pad>"])}
-    bytes_ = Tokenizer(models.BPE(vocabulary, []))
-    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    bytes_.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bytes_, eos_token="<eos>", pad_token="<pad>", model_max_length=512
-    )
+    """One token a byte, and <eos> and <pad>: that of the demo's base."""
+    return PreTrainedTokenizerFast.from_pretrained(BASE)
 
 
 def new_model(settings: Pretraining, encoder: PreTrainedTokenizerFast) -> LlamaForCausalLM:
