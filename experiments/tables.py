@@ -23,8 +23,13 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     """Mean ± standard deviation (n − 1) over seeds; the mean alone where there is one."""
     if not values:
         return MISSING
-    mean = _short(fmean(values), digits)
-    return mean if len(values) == 1 else f"{mean} ± {_short(stdev(values), digits)}"
+    centre = _short(fmean(values), digits)
+    return centre if len(values) == 1 else f"{centre} ± {_short(stdev(values), digits)}"
+
+
+def mean(values: Sequence[float], digits: int = 3) -> str:
+    """The mean alone, for sentences."""
+    return spread([fmean(values)] if values else [], digits)
 
 
 def folded(summary: str, lines: Sequence[str]) -> list[str]:

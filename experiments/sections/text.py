@@ -7,7 +7,7 @@ from typing import Any
 from experiments.identification import MEASURES, Identification
 from experiments.published import Published
 from experiments.report import Results
-from experiments.tables import folded, spread, table
+from experiments.tables import folded, mean, spread, table
 
 TITLE = "Influential data, text (Table 1)"
 PUBLISHED = {
@@ -23,6 +23,7 @@ NAMES = {
     "maths-reasoning": "maths with reasoning",
     "maths-hard": "the same, one story for all classes",
 }
+REPRESENTATION = "representation similarity, last"
 LOSSES = {
     "completion": "loss on the completion",
     "completion, half way": "loss on the completion, half way through training",
@@ -122,3 +123,53 @@ def shown(found: Identification) -> list[str]:
 def _text(row: dict[str, Any]) -> str:
     text = f"{row['prompt']}⟦{row['completion']}⟧"
     return text.replace("\n", " ⏎ ").replace("`", "'")
+
+
+def findings(results: Results) -> list[str]:
+    found = Identification(results, "text", NAMES)
+
+    def auc(task: str, group: str, name: str) -> str:
+        return mean(found.values(task, group, name, "auc_mean"))
+
+    def over(group: str, name: str) -> str:
+        return " / ".join(auc(task, group, name) for task in PUBLISHED)
+
+    def matches(task: str) -> str:
+        return mean([entry["quality"]["after"]["accuracy"] for entry in found.found(task)], 2)
+
+    half = "completion, half way"
+    damped = " / ".join(
+        mean([entry["damping"]["prompt"]["exact"]["10"] for entry in found.found(task)])
+        for task in PUBLISHED
+    )
+    return [
+        f"**The published 1.000 is about the prompts.** With the loss of the released code, which "
+        f"is the prompt's and its padding's and never the answer's, `datainf` has "
+        f"{over('prompt', 'datainf')} on the paper's three tasks, as published. BM25 on the "
+        f"prompts, without any model, has {over('baselines', 'BM25, prompt')}: each class has its "
+        f"own name or story there. Where the prompts of all classes are alike "
+        f"(`sentences-hard`), the released loss has exactly "
+        f"{auc('sentences-hard', 'prompt', 'datainf')}.",
+        f"With the loss of the completion, which is what a person asks about, `datainf` has "
+        f"{over('completion', 'datainf')} and the gradient product "
+        f"{over('completion', 'gradient')}. Two things decide it, and the inverse is not among "
+        f"them. *When:* half way through the training, and scaled to norm 1, the same method has "
+        f"{over(half, 'datainf, unit')}; at the end, the rows of a class that is learnt have next "
+        f"to no gradient left. *What was learnt:* "
+        f"of the answers without reasoning {matches('maths')} come to be right, with reasoning "
+        f"{matches('maths-reasoning')}, and where nothing is learnt there is nothing to "
+        f"attribute.",
+        f"Without name and title, where only the behaviour tells, gradients do tell: "
+        f"{auc('sentences-hard', 'completion', 'datainf')} by `datainf`, "
+        f"{auc('sentences-hard', half, 'datainf, unit')} half way and scaled, against "
+        f"{auc('sentences-hard', 'baselines', 'BM25, text')} by BM25 on prompt and completion. "
+        f"The last hidden state has {auc('sentences-hard', 'baselines', REPRESENTATION)}.",
+        f"**Contradicts the paper:** the gradient product is far behind `datainf` on its maths "
+        f"tasks (.770 / .258 against 1.000 / .999); here both find the prompt with the released "
+        f"loss ({auc('maths', 'prompt', 'gradient')} and {auc('maths', 'prompt', 'datainf')}), "
+        f"and neither the answer with the right one. And the better the inverse, the worse this "
+        f"test goes: `exact` has {over('prompt', 'exact')} with the released loss. A class that "
+        f"shares a direction makes the curvature large along it, and the inverse at the paper's λ "
+        f"takes it out; with λ a hundredfold (α = 10) `exact` is back at {damped}. To find "
+        f"class-mates is not a test of the inverse.",
+    ]
