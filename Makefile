@@ -25,11 +25,10 @@ lint: .venv/tested
 unit: .venv/tested
 	$(BIN)/pytest -n 2 -q
 
-bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder EMOJI=folder; see benchmarks/README.md
+bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder; see benchmarks/README.md
 	$(BIN)/python benchmarks/sst2.py --data $(SST2)
 	$(BIN)/python benchmarks/gsm8k.py --data $(GSM8K)
 	$(BIN)/python benchmarks/adapters.py --data $(SST2)
-	$(BIN)/python benchmarks/emoji.py --data $(EMOJI)
 
 experiments: .venv/tested  ## the paper at desk scale, hours; goes on where it was: make experiments DATA=folder
 	$(BIN)/python -m experiments run --data $(DATA)

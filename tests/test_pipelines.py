@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 
 import peft
 import pytest
@@ -13,6 +15,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import datainf
 from datainf.errors import ModelError
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
@@ -22,6 +25,7 @@ from datainf.pipelines import load_pipeline
 from datainf.tasks import TextToImage
 from tiny_pipelines import ATTENTION, PIXELS, TOKENS, denoiser_of, make_examples, make_pipeline
 
+HERE = Path(__file__).parent
 EXAMPLES = make_examples(3)
 
 
@@ -78,6 +82,28 @@ def test_lora_of_unet_and_text_encoder(saved):
         capture = PerExample(loaded.model, chosen, task, torch.device("cpu"))
         assert capture.check(EXAMPLES).unused == []
     assert not capture.alone
+
+
+def test_two_processes_collect_the_same_bytes(saved, tmp_path):
+    folder, _ = saved
+    code = """if True:
+        import sys, torch, datainf
+        from test_pipelines import EXAMPLES, task_for
+        from datainf.pipelines import load_pipeline
+        torch.manual_seed(int(sys.argv[3]))  # noise and timesteps do not hang on it
+        base, adapter, out = f"{sys.argv[1]}/base", f"{sys.argv[1]}/unet", sys.argv[2]
+        loaded = load_pipeline(base, adapter, device="cpu")
+        datainf.collect(loaded.model, EXAMPLES, task_for(loaded.pipeline), out=out)
+    """
+    found = []
+    for seed in ("1", "2"):
+        out = tmp_path / seed
+        subprocess.run([sys.executable, "-c", code, folder, out, seed], check=True, cwd=HERE)
+        store = datainf.GradientStore.open(out)
+        found.append({name: block.to_dense() for name, block in store.blocks.items()})
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert sum(block.abs().sum() for block in found[0].values()) > 0
 
 
 def test_lora_of_the_unet_alone(saved):

@@ -136,7 +136,8 @@ def findings(results: Results) -> list[str]:
         f"learnt, and the flipped rows that are not, pull. Norms follow the loss (Spearman "
         f"{all_tasks(0, 'norm_and_loss', 'spearman')} before, "
         f"{all_tasks(last, 'norm_and_loss', 'spearman')} after), so that the largest hundredth of "
-        f"the rows has {all_tasks(last, 'norms', 'all', 'top_share')} of Σ‖g‖² at r = 4, and more at "
+        f"the rows has {all_tasks(last, 'norms', 'all', 'top_share')} of Σ‖g‖² at r = 4, and "
+        f"more at "
         f"higher ranks. Both of the theorem's premises are weak then: at any moment there is a "
         f"bound, but it is some tenfold the typical norm, and λ, which is set from Σ‖g‖², is "
         f"set by a few rows.",
