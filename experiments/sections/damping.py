@@ -119,9 +119,9 @@ def findings(results: Results) -> list[str]:
     return [
         f"`datainf` hardly hears it. Over six decades its rankings at λ and at λ/10 agree to a "
         f"Spearman of {stability:.3f} or more on average, and its AUC stays at "
-        f"{at('datainf', '0.1', 'auc')}. That is the stability of a method which is the gradient "
-        f"product but for little: 1 − mean of g gᵀ/(λ + ‖g‖²) depends on λ only where λ is not "
-        f"small beside ‖g‖², and there all methods are the gradient product.",
+        f"{at('datainf', '0.1', 'auc')}. That is the stability of a method which is the weighted "
+        f"gradient product but for little: 1 − mean of g gᵀ/(λ + ‖g‖²) depends on λ only where λ "
+        f"is not small beside ‖g‖², and there all methods are the gradient product.",
         f"`exact` does hear it, and wants more than the paper's α = 0.1: its AUC goes from "
         f"{at('exact', '0.1', 'auc')} at α = 0.1 to {at('exact', '100', 'auc')} at α = 100, which "
         f"is about β = 0.1 in λ = β · mean ‖g‖². `datainf` agrees with it the better the larger λ "
