@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 
 import pytest
 
+from experiments.cells import Ledger, study
 from experiments.plan import COMMITTED
 from experiments.report import EXPERIMENTS, write
 
@@ -39,3 +41,28 @@ def test_every_figure_that_the_report_shows_is_there_and_committed(report):
 def test_a_report_without_any_cell_says_so(tmp_path):
     text = write(tmp_path, "desk").read_text(encoding="utf-8")
     assert text.count("Not run yet.") == len(EXPERIMENTS)
+
+
+def test_a_figure_of_the_paper_stands_beside_ours(report):
+    text = report.read_text(encoding="utf-8")
+    table = text.split("## The paper's figures")[1].split("\n## ")[0]
+    row = next(line for line in table.splitlines() if "datainf with exact, MRPC" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    found = [
+        line["result"]["agreement"]["none, tensor"]["datainf"]["pearson"]
+        for line in map(json.loads, (DESK / "glue.jsonl").read_text().splitlines())
+        if line["key"]["task"] == "MRPC" and line["key"]["rank"] == 1
+        and line["key"]["labels"] == "noisy"
+    ]  # fmt: skip
+    assert cells[1] == ".64"
+    assert float(cells[2].split(" ± ")[0]) == pytest.approx(sum(found) / len(found), abs=6e-4)
+    assert cells[5] == str(len(found))
+
+
+def test_findings_are_said_of_the_committed_runs_alone(report, tmp_path):
+    assert "**Findings.**" in report.read_text(encoding="utf-8")
+    other = Ledger.of(study("glue", "quick"), tmp_path)
+    line = json.loads((DESK / "glue.jsonl").read_text().splitlines()[0])
+    key = {"task": "made-up", "labels": "noisy", "rank": 1, "seed": 0}
+    other.add(key, line["result"], 1.0, "a machine")
+    assert "Findings" not in write(tmp_path, "quick").read_text(encoding="utf-8")
