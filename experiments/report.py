@@ -29,7 +29,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
 """Each experiment, a module of experiments.sections, and the studies that it is made from."""
 
 
-DEVIATIONS = [
+PUBLISHED_ARE = [
     "Most of the paper's figures are plots; these are all that its text, its tables and the "
     "released notebooks state in numbers. What differs by the setting, and what contradicts the "
     "paper, is said in each section's findings.",
@@ -103,6 +103,9 @@ def _findings(results: Results, section: Any) -> list[str]:
     """What we make of the committed runs: words about other runs would be guesses."""
     if results.scale != "desk" or not hasattr(section, "findings"):
         return []
+    needed = EXPERIMENTS[section.__name__.rpartition(".")[2]]
+    if not all(key in results.ledgers[s] for s in needed for key in results.studies[s].keys):
+        return ["Findings: when all cells are finished.", ""]
     first, *others = section.findings(results)
     paragraphs = [f"**Findings.** {first}", *others]
     return [line for paragraph in paragraphs for line in (paragraph, "")]
@@ -111,7 +114,7 @@ def _findings(results: Results, section: Any) -> list[str]:
 def _published(figures: Sequence[Published]) -> list[str]:
     if not any(figure.lines for figure in figures):
         return []
-    return ["## The paper's figures", "", *DEVIATIONS, *published_table(figures)]
+    return ["## The paper's figures", "", *PUBLISHED_ARE, *published_table(figures)]
 
 
 def _head(results: Results) -> list[str]:

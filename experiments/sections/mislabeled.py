@@ -149,11 +149,8 @@ def retraining(results: Results) -> list[str]:
     if not lines:
         return []
     arms = list(lines[0]["result"]["retraining"])
-    arms.sort(
-        key=lambda arm: (
-            ("all", "random", "oracle").index(arm) if arm in ("all", "random", "oracle") else 3
-        )
-    )
+    controls = ("all", "random", "oracle")
+    arms = [*controls, *(arm for arm in arms if arm not in controls)]
 
     def of(arm: str, measure: str, task: str) -> list[float]:
         found = results.ledgers["glue"].select(
@@ -194,7 +191,8 @@ def findings(results: Results) -> list[str]:
         found = results.ledgers["glue"].select(labels="noisy", rank=rank, task=task)
         return mean([line["result"]["retraining"][arm][measure] for line in found], digits)
 
-    oracle = mean([gain for t in settings.tasks for gain in retraining_gains(results, t, "oracle")])
+    learnt = [task for task in settings.tasks if task != "WNLI"]
+    gains = [gain for task in learnt for gain in retraining_gains(results, task, "oracle")]
     best = "exact, model blocks, unit, λ trace:0.02"
     return [
         f"As in the paper, `datainf` finds flipped labels as well as `exact` does, or better: "
@@ -206,21 +204,23 @@ def findings(results: Results) -> list[str]:
         f"What helps is to scale every row's gradient to norm 1, which takes `datainf` to "
         f"{auc('datainf, unit')}, the gradient product to {auc('gradient, unit')} (cosine), "
         f"LiSSA to {auc('lissa 10, unit')}, and `exact` with one block and λ set against the "
-        f"whole squared norm to {auc(best)}. At the end of this training the rows that are still "
-        f"wrong have gradients some ten times the median's, and plain scores rank those rows, not "
-        f"agreement with the validation set (see the section on norms). The "
+        f"whole squared norm to {auc(best)}. At the end of this training the largest "
+        f"gradients are some ten times the median's, and they rule plain scores (see the section "
+        f"on norms). The "
         f"self-influence of scaled gradients is blind by construction: a row's cosine with itself "
         f"is 1.",
         f"**Contradicts the paper:** training again on the best 70 % by `datainf` beats training "
-        f"on all there, MRPC apart; here it gains on MRPC ({kept('all', 'MRPC')} → "
-        f"{kept('datainf', 'MRPC')}) and WNLI, loses on SST-2 ({kept('all', 'SST-2')} → "
-        f"{kept('datainf', 'SST-2')}) and does not gain on QQP. It does drop flipped rows "
-        f"({kept('datainf', 'SST-2', 'flipped', 0)} of {kept('all', 'SST-2', 'flipped', 0)} "
-        f"stay on "
-        f"SST-2, {kept('random', 'SST-2', 'flipped', 0)} if drawn at random), and hard clean ones "
-        f"with them: cross-entropy on the test rows rises from {kept('all', 'SST-2', 'loss')} to "
-        f"{kept('datainf', 'SST-2', 'loss')}. An oracle that drops flipped rows first would gain "
-        f"{oracle} in accuracy on average; by own loss, SST-2 gains "
-        f"({kept('own loss', 'SST-2')}). WNLI can teach nothing here: its accuracy is below "
-        f"chance whatever is kept, as its validation rows are built against its training rows.",
+        f"on all there, MRPC apart. Here it gains on MRPC ({kept('all', 'MRPC')} → "
+        f"{kept('datainf', 'MRPC')}, where 70 % drawn at random have {kept('random', 'MRPC')}), "
+        f"loses on SST-2 ({kept('all', 'SST-2')} → {kept('datainf', 'SST-2')}; at random "
+        f"{kept('random', 'SST-2')}) and does not gain on QQP ({kept('all', 'QQP')} → "
+        f"{kept('datainf', 'QQP')}). It does drop flipped rows "
+        f"({kept('datainf', 'SST-2', 'flipped', 0)} of {kept('all', 'SST-2', 'flipped', 0)} stay "
+        f"on SST-2, {kept('random', 'SST-2', 'flipped', 0)} at random), so that what it loses, it "
+        f"loses by the clean rows that it drops. An oracle that drops flipped rows first would "
+        f"gain {mean(gains)} on the three tasks that can be learnt; by own loss, SST-2 gains "
+        f"({kept('own loss', 'SST-2')}). WNLI cannot be learnt here: its accuracy on clean rows "
+        f"of its own training split is below one half whatever is kept (of its 635 rows, "
+        f"581 share their first sentence with a row of the other label, and one of a pair in "
+        f"training speaks against the other in the test).",
     ]

@@ -88,6 +88,6 @@ def findings(results: Results) -> list[str]:
         f"memorises the flipped ones sooner, and a row that is memorised has neither loss nor "
         f"gradient. Plain `datainf` stays where it is ({auc('datainf', low)} to "
         f"{auc('datainf', high)}), not far from chance. Where the rank is free, choose the lowest "
-        f"that learns the task; where it is given, an earlier checkpoint does more than another "
-        f"method.",
+        f"that learns the task. (All seeds of a rank are in its figures: five up to r = 8, two "
+        f"above.)",
     ]
