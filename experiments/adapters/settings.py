@@ -37,7 +37,7 @@ class AdapterSettings:
 
 
 PAPER = AdapterSettings(
-    glue.SETTINGS["paper"],
+    replace(glue.SETTINGS["paper"], released_blocks=False),
     {"LoRA": 3e-4, "DoRA": 3e-4, "IA³": 3e-3, "prefix tuning": 5e-3, "bottleneck": 3e-4},
     rank=8, virtual_tokens=20, bottleneck=16,
 )  # fmt: skip

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import datainf
+from datainf.evaluation import agreement
 from experiments.cells import Key
 from experiments.cost import released
 from experiments.cost.collected import Gradients, collect
@@ -58,6 +60,7 @@ def run(key: Key, settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
             for name, record in baseline.items()
         },
         "difference": differences(found, scores) | {"exact": difference},
+        "agreement": agreements(found, scores), "squares": entry(times["squares"]),
     }  # fmt: skip
 
 
@@ -74,7 +77,14 @@ def ours(found: Gradients) -> dict[str, Callable[[], Seconds]]:
             calls[f"{variant.name}, {asked}"] = whole(
                 lambda variant=variant, query=query: variant.scores(found.train, query)
             )
-    return calls | {"self-influence": whole(lambda: OWN.self_influence(found.train))}
+    calls["self-influence"] = whole(lambda: OWN.self_influence(found.train))
+    return calls | {"squares": whole(lambda: squares(found.train))}
+
+
+def squares(train: datainf.GradientStore) -> list[Tensor]:
+    """Each block's squared norms, [n]. λ and the closed form need them; a store holds them, so that
+    they are part of what collecting costs, while the loops take them anew."""
+    return [G.to_dense().square().sum(dim=1) for G in train.blocks.values()]
 
 
 def loops(found: Gradients, scores: dict[str, Tensor]) -> dict[str, Callable[[], Seconds]]:
@@ -95,6 +105,14 @@ def loops(found: Gradients, scores: dict[str, Tensor]) -> dict[str, Callable[[],
 def entry(timed: Timed) -> dict[str, Any]:
     """Medians, the number of runs, and the most memory beside the gradients."""
     return {**timed.medians, "runs": len(timed.runs), "peak_mib": timed.peak_mib}
+
+
+def agreements(found: Gradients, scores: dict[str, Tensor]) -> dict[str, dict[str, float]]:
+    """How near to `exact` the methods are for the one query, and the loops as released."""
+    exact = Variant("exact").scores(found.train, found.one)[0]
+    ours = {v.name: v.scores(found.train, found.one)[0] for v in VARIANTS if v.blocks == "tensor"}
+    loops = {f"{name}, as released": values for name, values in scores.items()}
+    return {name: agreement(values, exact) for name, values in (ours | loops).items()}
 
 
 def differences(found: Gradients, scores: dict[str, Tensor]) -> dict[str, float]:

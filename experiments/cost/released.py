@@ -173,21 +173,21 @@ def lissa(train: Sequence[Gradients], v: Gradients, quirks: Quirks = AS_RELEASED
 
 
 def exact(train: Sequence[Gradients], v: Gradients, quirks: Quirks = AS_RELEASED) -> Scored:
-    """r_l = Q S⁻¹ Q⁻¹ v_l, where mean_i g_i g_iᵀ + λI = Q S Q⁻¹, the mean made a term at a time."""
+    """r_l = Q (S/n + λ)⁻¹ Qᵀ v_l, where Σ_i g_i g_iᵀ = Q S Q⁻¹, the sum made a term at a time.
+
+    Qᵀ is not Q⁻¹ where eigenvalues repeat, unless the decomposition knows the matrix for symmetric.
+    """
 
     def solve(gradients: list[Tensor], v_l: Tensor) -> Tensor:
-        d, n = v_l.numel(), len(gradients)
-        F = torch.zeros((d, d), dtype=v_l.dtype)
+        d, n, lam = v_l.numel(), len(gradients), damping(gradients)
+        total = torch.zeros((d, d), dtype=v_l.dtype)
         for g in gradients:
-            F += torch.outer(g.flatten(), g.flatten()) / n
-        F += damping(gradients) * torch.eye(d, dtype=v_l.dtype)
-        flat = v_l.flatten()
+            total += torch.outer(g.flatten(), g.flatten())
         if quirks.symmetric:
-            S, Q = torch.linalg.eigh(F)
-            return (Q @ ((Q.T @ flat) / S)).reshape(v_l.shape)
-        S, Q = torch.linalg.eig(F)  # complex; where eigenvalues repeat, Q⁻¹ is not Qᵀ
-        solved = Q @ (torch.linalg.solve(Q, flat.to(Q.dtype)) / S)
-        return solved.real.reshape(v_l.shape)
+            S, Q = torch.linalg.eigh(total)
+        else:
+            S, Q = (part.real for part in torch.linalg.eig(total))
+        return (((v_l.flatten() @ Q) / (lam + S / n)) @ Q.T).reshape(v_l.shape)
 
     return _scored(train, v, solve)
 

@@ -26,6 +26,7 @@ from datainf.evaluation import (
 from datainf.tasks import SequenceClassification
 from experiments.baselines import bm25, chance
 from experiments.cells import Key
+from experiments.cost.released import trainable
 from experiments.glue.data import Row, Split, split
 from experiments.glue.finetune import Adapt, evaluate, finetune, lora
 from experiments.glue.settings import GlueSettings
@@ -114,9 +115,12 @@ def gradients(rows: Split, settings: GlueSettings, adapter: Adapt, seed: int, fo
     with stage(seconds, "fine-tuning"):
         model, task = finetune(rows.train, settings, adapter, seed, folder)
     stores = []
+    chosen = trainable(model) if settings.released_blocks else None
     for part in ("train", "validation"):
         with stage(seconds, f"gradients, {part}"):
-            store = datainf.collect(model, getattr(rows, part), task, out=folder / part)
+            store = datainf.collect(
+                model, getattr(rows, part), task, out=folder / part, trainable=chosen
+            )
         stores.append(store)
     return Run(rows, model, task, stores[0], stores[1], seconds)
 

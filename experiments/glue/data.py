@@ -55,14 +55,18 @@ class Split:
 
 
 def split(task: str, settings: GlueSettings, noise: float, seed: int) -> Split:
-    """Rows drawn with a seed; each training label is flipped with probability `noise`.
+    """Rows drawn with a seed; each training label is flipped with probability `noise`. Of a task
+    that has too few rows for both, a fifth is for the test and the rest trains.
 
     Raises `FileNotFoundError` where the files are not there.
     """
     draw = random.Random(f"{task} {seed}")
     pool, dev = _rows(task, settings)
     pool = draw.sample(pool, min(len(pool), settings.train_rows + settings.test_rows))
-    train, test = pool[: settings.train_rows], pool[settings.train_rows :]
+    count = settings.train_rows
+    if len(pool) < count + settings.test_rows:
+        count = min(count, len(pool) - min(settings.test_rows, len(pool) // 5))
+    train, test = pool[:count], pool[count:]
     validation = draw.sample(dev, min(len(dev), settings.validation_rows))
     flipped = [draw.random() < noise for _ in train]
     train = [

@@ -33,13 +33,16 @@ class GlueSettings:
     max_length: int = 128
     targets: tuple[str, ...] = ("value",)
     lora_dropout: float = 0.05
+    noise: float = 0.2
+    """Share of the training labels that are flipped in cells with noisy labels."""
+    released_blocks: bool = False
+    """Leave out the gradients that the released code leaves out: biases, a head's dense layer."""
     warmup: float = 0.06
     keep: float = 0.7
     """Share of the training rows that the retraining test keeps."""
     retrain_rank: int = 4
     """The rank at which noisy runs train again without their worst rows."""
     tasks: tuple[str, ...] = field(default=("MRPC", "QQP", "SST-2", "WNLI"), metadata=GRID)
-    noise: float = field(default=0.2, metadata=GRID)
     noisy_seeds: dict[int, int] = field(default_factory=dict, metadata=GRID)
     """Rank → how many seeds with flipped labels."""
     clean_seeds: dict[int, int] = field(default_factory=dict, metadata=GRID)
@@ -51,7 +54,7 @@ class GlueSettings:
 RANKS = (1, 2, 4, 8, 16, 32)
 PAPER = GlueSettings(
     base="FacebookAI/roberta-large", base_dropout=True, train_rows=4500, validation_rows=500,
-    test_rows=500, learning_rate=3e-4, epochs=10, batch=32,
+    test_rows=500, learning_rate=3e-4, epochs=10, batch=32, released_blocks=True,
     noisy_seeds=dict.fromkeys(RANKS, 20), clean_seeds=dict.fromkeys(RANKS, 20),
 )  # fmt: skip
 DESK = GlueSettings(

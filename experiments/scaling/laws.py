@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any, TypeVar
 
 from experiments.scaling.power_law import PowerLaw, power_law
@@ -18,31 +19,35 @@ K = TypeVar("K")
 def error_laws(points: Sequence[Point]) -> dict[tuple[str, float, str], PowerLaw]:
     """(what is bounded, λ, side) → the law of the absolute error ‖D‖₂.
 
-    The side is "below" where λ is above the mean ‖g‖², so that the error can still grow, and
-    "above" where it is not and 1/λ is near. Sides with too few points are left out.
+    The side is "below" where the mean ‖g‖² is a tenth of λ at most, so that the error can still
+    grow, "above" where it is more than λ and 1/λ is near, or "between". Sides with too few points
+    are left out.
     """
     groups: dict[tuple[str, float, str], list[tuple[Point, float]]] = defaultdict(list)
     for point in points:
         for error in point["errors"]:
             bounded, lam = error["bounded"], error["lambda"]
             size = point["d"] if bounded == "entries" else 1.0
-            side = "below" if size <= lam else "above"
+            side = "below" if size <= lam / 10 else "above" if size > lam else "between"
             groups[bounded, lam, side].append((point, error["absolute"]))
     return _laws(groups)
 
 
 def cost_laws(results: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], PowerLaw]:
     """(method, shape) → the law of its seconds; `exact` works on the smaller side, so that its
-    shapes d ≤ n and d > n are two laws."""
-    groups: dict[tuple[str, str], list[tuple[Point, float]]] = defaultdict(list)
+    shapes d ≤ n and d > n are two laws. A size counts once, by its median over seeds."""
+    sizes: dict[tuple[str, int, int], list[float]] = defaultdict(list)
     for result in results:
         [point] = result["points"]
         for method, seconds in result["seconds"].items():
-            shape = "all"
-            if method == "exact":
-                shape = "d ≤ n" if point["d"] <= point["n"] else "d > n"
-            if seconds >= FLOOR_SECONDS:
-                groups[method, shape].append((point, seconds))
+            sizes[method, point["n"], point["d"]].append(seconds)
+    groups: dict[tuple[str, str], list[tuple[Point, float]]] = defaultdict(list)
+    for (method, n, d), found in sizes.items():
+        shape = "all"
+        if method == "exact":
+            shape = "d ≤ n" if d <= n else "d > n"
+        if median(found) >= FLOOR_SECONDS:
+            groups[method, shape].append(({"n": n, "d": d}, median(found)))
     return _laws(groups)
 
 

@@ -129,13 +129,13 @@ def findings(results: Results) -> list[str]:
         f"AUC of flipped labels is {auc('datainf')} by plain `datainf`, {auc('gradient')} by the "
         f"gradient product, {auc('datainf, unit')} by `datainf` scaled to norm 1, and "
         f"{auc('own loss')} by the row's own loss. No adapter's gradients are unfit, and scaling "
-        f"helps with each, with prefix tuning least.",
+        f"helps with each, least with prefix tuning, where on QQP it does not.",
         f"Nor is the approximation better elsewhere: the Pearson correlation of `datainf` with "
         f"`exact` is {pearson('datainf')}, that of the gradient product {pearson('gradient')}, of "
-        f"five steps of conjugate gradients {pearson('cg 5')}. Prefix tuning, whose parameters are "
-        f"one wide tensor (10 tokens × 12 vectors of 384), has the worst, as the width of a block "
-        f"decides the error and not the adapter. What a gradient costs beside a plain training "
-        f"pass: {_each(results, lambda r: r['passes']['ratio'])}.",
+        f"five steps of conjugate gradients {pearson('cg 5')}. Prefix tuning, whose "
+        f"parameters are one wide tensor (10 tokens × 12 vectors of 384), has the worst. What a "
+        f"gradient costs beside a plain training pass, in medians that alternate, with another "
+        f"cell on the other core: {_each(results, lambda r: r['passes']['ratio'])}.",
     ]
 
 

@@ -9,6 +9,7 @@ from experiments.report import Results
 from experiments.tables import MISSING, folded, table
 
 TITLE = "Open question: how error and cost grow with n and d"
+SIDES = {"below": "‖g‖² ≤ λ/10", "between": "λ/10 < ‖g‖² ≤ λ", "above": "‖g‖² > λ"}
 KINDS = {"isotropic": "random directions", "decaying": "decaying spectrum"}
 
 
@@ -33,7 +34,7 @@ def write(results: Results) -> list[str]:
             for p in line["result"]["points"]
         ]
         rows = [
-            (bounded, f"{lam:g}", "‖g‖² ≤ λ" if side == "below" else "‖g‖² > λ",
+            (bounded, f"{lam:g}", SIDES[side],
              *_exponents(law), law.points)
             for (bounded, lam, side), law in sorted(error_laws(points).items())
         ]  # fmt: skip

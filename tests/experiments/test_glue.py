@@ -178,3 +178,21 @@ def test_no_row_is_in_two_parts(settings, tmp_path, monkeypatch):
     assert numbers[2] == {6, 7, 8}
     assert read(tmp_path, few, "QQP") == found
     assert read(tmp_path, few, "QQP", seed=1) != found
+
+
+@pytest.mark.parametrize(("rows", "train", "test"), [(50, 40, 10), (30, 24, 6), (200, 100, 50)])
+def test_a_task_with_few_rows_keeps_some_for_the_test(settings, monkeypatch, rows, train, test):
+    sizes = replace(settings, train_rows=100, test_rows=50)
+    made = data.made_up(rows), data.made_up(20)
+    monkeypatch.setattr(data, "_rows", lambda *_: made)
+    found = split("made-up", sizes, 0.2, seed=0)
+    assert (len(found.train), len(found.test)) == (train, test)
+
+
+def test_the_released_blocks_leave_biases_out(settings, tmp_path):
+    rows = split("made-up", settings, 0.2, seed=0)
+    for released, blocks in ((False, 6), (True, 5)):
+        sizes = replace(settings, released_blocks=released)
+        folder = tmp_path / str(released)
+        done = cells.gradients(rows, sizes, lora(sizes, 2), seed=0, folder=folder)
+        assert len(done.train.index.blocks) == blocks

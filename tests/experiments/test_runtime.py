@@ -55,6 +55,16 @@ def test_the_loops_that_are_timed_do_what_ours_do(found):
     assert different["gradient"] < 1e-5
     assert different["datainf"] < 1e-5
     assert different["lissa"] > 0.1
+    near = cell.agreements(found, scores)
+    assert near["exact"]["pearson"] == pytest.approx(1)
+    assert near["datainf"]["pearson"] == pytest.approx(near["datainf, as released"]["pearson"])
+    assert near["lissa 10"]["pearson"] > near["lissa, as released"]["pearson"]
+
+
+def test_squares_are_the_norms_of_the_store(found):
+    torch.testing.assert_close(
+        torch.stack(cell.squares(found.train), 1), torch.as_tensor(found.train.sq_norms)
+    )
 
 
 def test_exact_is_measured_whole_where_time_allows(found):

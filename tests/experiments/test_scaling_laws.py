@@ -15,7 +15,7 @@ def test_error_is_fitted_apart_below_and_above_the_damping():
             "n": n,
             "d": d,
             "errors": [
-                {"bounded": "entries", "lambda": 100.0,
+                {"bounded": "entries", "lambda": 1000.0,
                  "absolute": d**2 / n if d <= 100 else 0.01},
                 {"bounded": "norm", "lambda": 0.5, "absolute": n**0.25},
             ],
@@ -23,10 +23,12 @@ def test_error_is_fitted_apart_below_and_above_the_damping():
         for n, d in SIZES
     ]  # fmt: skip
     found = error_laws(points)
-    assert set(found) == {("entries", 100.0, "below"), ("entries", 100.0, "above"),
-                          ("norm", 0.5, "above")}  # fmt: skip
-    assert found["entries", 100.0, "below"].exponents == pytest.approx({"n": -1, "d": 2})
-    assert found["entries", 100.0, "above"].exponents == pytest.approx({"n": 0, "d": 0})
+    assert set(found) == {
+        *(("entries", 1000.0, side) for side in ("below", "between", "above")),
+        ("norm", 0.5, "above"),
+    }
+    assert found["entries", 1000.0, "below"].exponents == pytest.approx({"n": -1, "d": 2})
+    assert found["entries", 1000.0, "above"].exponents == pytest.approx({"n": 0})
     assert found["norm", 0.5, "above"].exponents == pytest.approx({"n": 0.25, "d": 0})
 
 
