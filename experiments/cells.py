@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -83,6 +83,12 @@ class Ledger:
     @classmethod
     def of(cls, study: Study, folder: Path) -> Ledger:
         return cls(folder / f"{study.name}.jsonl", study.fingerprint)
+
+    def within(self, keys: Iterable[Key]) -> Ledger:
+        """Of these cells alone: a report is of its grid, whatever else the file has."""
+        made, names = Ledger(self.file, self.fingerprint, {}), set(map(name, keys))
+        made.lines = {cell: line for cell, line in self.lines.items() if cell in names}
+        return made
 
     def __contains__(self, key: Key) -> bool:
         return name(key) in self.lines

@@ -82,7 +82,7 @@ def needs(names: Sequence[str], scale: str, data: Path | None) -> list[tuple[Stu
 def write(folder: Path, scale: str) -> Path:
     """Write the report and its figures from the ledgers in `folder`; returns its path."""
     studies = {made.name: made for made, _ in needs(list(EXPERIMENTS), scale, None)}
-    ledgers = {name: Ledger.of(made, folder) for name, made in studies.items()}
+    ledgers = {name: Ledger.of(made, folder).within(made.keys) for name, made in studies.items()}
     results = Results(scale, folder, studies, ledgers)
     parts, figures = [], []
     for name, needed in EXPERIMENTS.items():

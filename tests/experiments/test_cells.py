@@ -132,3 +132,13 @@ def test_other_weights_of_a_base_that_we_carry_make_other_cells(tmp_path, monkey
         prints.append(made_up(settings=Based()).fingerprint)
     assert prints[0] == prints[2] != prints[1]
     assert made_up(settings=Based("elsewhere/small")).fingerprint not in prints
+
+
+def test_cells_of_another_grid_do_not_count(tmp_path):
+    study = made_up("work", "work")
+    both = Ledger.of(study, tmp_path)
+    for key in study.keys:
+        both.add(key, {}, 1.0, "here")
+    fewer = both.within(study.keys[:1])
+    assert [line["key"] for line in fewer.select()] == study.keys[:1]
+    assert len(both.select()) == 2
