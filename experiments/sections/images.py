@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from experiments.identification import Identification
+from experiments.identification import BASELINES, MEASURES, Identification
 from experiments.published import Published
 from experiments.report import Results
-from experiments.tables import folded, spread, table
+from experiments.tables import folded, mean, spread, table
 
 TITLE = "Influential data, images (Table 1)"
 PUBLISHED = {
@@ -94,3 +94,52 @@ def galleries(found: Identification) -> list[str]:
         if link is not None:
             out += [f"![Queries with what was attributed to them: {NAMES[task]}]({link})", ""]
     return out
+
+
+def findings(results: Results) -> list[str]:
+    found = Identification(results, "images", NAMES)
+
+    def both(task: str, name: str, way: str = "mean") -> str:
+        return " / ".join(mean(found.values(task, way, name, m)) for m in MEASURES)
+
+    def loss(task: str, when: str) -> str:
+        return mean([result["loss"][when] for result in found.found(task)], 4)
+
+    norms = [list(result["timestep_norms"].values()) for result in found.found("style")]
+    ratio = mean([max(steps) / min(steps) for steps in norms], 1)
+    unnamed = [task for task in found.tasks if task.endswith("-unnamed")]
+    return [
+        f"AUC / recall of style are {both('style', 'datainf')} by `datainf` and "
+        f"{both('style', 'gradient')} by the gradient product, of subject "
+        f"{both('subject', 'datainf')} and {both('subject', 'gradient')}: in the paper's order, at "
+        f"its level for style and below it for subject. On subjects, of which three pictures each "
+        f"are trained on, the inverse matters: five steps of conjugate gradients have "
+        f"{both('subject', 'cg 5')}, `exact` {both('subject', 'exact')}. On styles, of which there "
+        f"are 200 pictures each, it is the other way round, as with text: `exact` has "
+        f"{both('style', 'exact')}.",
+        f"The prompts alone give the classes away here too: the text encoder's states have "
+        f"{both('style', 'embedded prompts', BASELINES)} and "
+        f"{both('subject', 'embedded prompts', BASELINES)}. Without the name in the prompt "
+        f"`datainf` has "
+        + ", ".join(f"{both(task, 'datainf')} on {NAMES[task].split(',')[0]}" for task in unnamed)
+        + f", `exact` {', '.join(both(task, 'exact') for task in unnamed)}. Likeness of the "
+        f"model's own states, of the middle block, has "
+        f"{both('style', 'representations, middle block', BASELINES)} on style, before every "
+        f"gradient, and {both('subject', 'representations, middle block', BASELINES)} on subject, "
+        f"behind the better inverses; that of the pictures themselves "
+        f"{both('style', 'likeness of pictures', BASELINES)} and "
+        f"{both('subject', 'likeness of pictures', BASELINES)}.",
+        f"Timesteps differ in norm, here {ratio}-fold and not by orders of magnitude, as is "
+        f"reported of large models. Equal weights of norm help on subjects ("
+        f"{both('subject', 'datainf', 'mean, equal norms')} by `datainf`) and do not on styles "
+        f"({both('style', 'datainf', 'mean, equal norms')}). Side by side, as released, `datainf` "
+        f"has {both('style', 'datainf', 'concatenate')} on style and the gradient product "
+        f"{both('style', 'gradient', 'concatenate')}: the released notebook's order, in which the "
+        f"gradient product leads, does not come out.",
+        f"The levels are those of a weak model: fine-tuning takes the queries' loss from "
+        f"{loss('style', 'query, before')} to {loss('style', 'query, after')} on style and from "
+        f"{loss('subject', 'query, before')} to {loss('subject', 'query, after')} on subject, and "
+        f"another class's name in the prompt costs only "
+        f"{loss('style', 'query, after, another name')} and "
+        f"{loss('subject', 'query, after, another name')}.",
+    ]
