@@ -21,7 +21,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "text": ("text",),
     "images": ("images",),
     "rank": ("glue",),
-    "damping": ("glue",),
+    "damping": ("glue", "text", "images"),
     "norms": ("training", "glue"),
     "scaling": ("scaling",),
     "adapters": ("adapters",),

@@ -43,9 +43,8 @@ def write(results: Results) -> list[str]:
             lines += folded(f"{title}; {axis}", _table(results, dampings, measure))
     for section, group in ((text, "completion"), (images, "mean")):
         study = section.__name__.rpartition(".")[2]
-        if results.ledgers[study].lines:
-            found = Identification(results, study, section.NAMES)
-            lines += folded(f"AUC of class-mates, {study}", found.damping(group))
+        found = Identification(results, study, section.NAMES)
+        lines += folded(f"AUC of class-mates, {study}", found.damping(group))
     return lines
 
 
