@@ -1,7 +1,7 @@
 """The runs on GLUE with the paper's number of rows, and without training again.
 
 The number of rows beside the number of parameters decides how much of the curvature a sample
-sees: with 300 rows a block of 1,536 parameters has a rank of 300 at most, with 4,500 it can be full.
+sees: with 300 rows a block of 1,536 parameters has a rank of 300 at most, with 4,500 a full one.
 """
 
 from __future__ import annotations
