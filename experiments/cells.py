@@ -36,7 +36,8 @@ PACKAGES = {
     "scaling": "experiments.scaling",
     "images": "experiments.images",
 }
-"""Each study's module: SETTINGS by scale, cells(settings) and run(key, settings, folder)."""
+"""Each study's package, with SETTINGS by scale and cells(settings); its module `cell`, which plans
+and reports do not load, has run(key, settings, folder)."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Study:
     """Whether its cells are timed, and so need the machine to themselves."""
 
     def run(self, key: Key, folder: Path) -> dict[str, Any]:
-        return _module(self.name).run(key, self.settings, folder)
+        cell = import_module(f"{PACKAGES[self.name]}.cell")
+        return cell.run(key, self.settings, folder)
 
     @property
     def fingerprint(self) -> str:
@@ -60,7 +62,7 @@ class Study:
 
 def study(name: str, scale: str, data: Path | None = None) -> Study:
     """The study at a scale; `data` is the folder of data sets, for settings that have a place."""
-    module = _module(name)
+    module = import_module(PACKAGES[name])
     settings = module.SETTINGS[scale]
     if any(f.name == "data" for f in dataclasses.fields(settings)):
         settings = dataclasses.replace(settings, data=data)
@@ -165,7 +167,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_rounded(v) for v in value]
     return value
-
-
-def _module(name: str) -> Any:
-    return import_module(PACKAGES[name])

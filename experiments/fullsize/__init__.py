@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from experiments.glue import SETTINGS as GLUE
-from experiments.glue import cells, run
+from experiments.glue import cells
 
-__all__ = ["SETTINGS", "cells", "run"]
+__all__ = ["SETTINGS", "cells"]
 
 SETTINGS = {
     "desk": replace(

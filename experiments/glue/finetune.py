@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,19 +17,10 @@ from datainf.gradients.evaluating import evaluating
 from datainf.tasks import SequenceClassification
 from experiments.glue.data import Row
 from experiments.glue.settings import GlueSettings
+from experiments.shipped import location
 
 Adapt = Callable[[nn.Module], nn.Module]
 """Puts an adapter into a base with a new head, and leaves nothing but the two to be trained."""
-
-
-def location(base: str) -> str:
-    """The folder or hub id of a base that may be carried by an installed package."""
-    if not base.startswith("package:"):
-        return base
-    spec = importlib.util.find_spec(base.removeprefix("package:"))
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(f"{base}: pip install -e '.[dev]' installs it")
-    return str(Path(next(iter(spec.submodule_search_locations))) / "model")
 
 
 def load_base(

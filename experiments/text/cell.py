@@ -27,7 +27,7 @@ from experiments.stages import Seconds, stage
 from experiments.text.data import Row, split
 from experiments.text.finetune import load_adapter, load_base, train, with_adapter
 from experiments.text.generate import quality
-from experiments.text.released import padded, released_task
+from experiments.text.prompt_loss import padded, released_task
 from experiments.text.settings import TextSettings
 
 LOSSES = ("completion", "prompt")

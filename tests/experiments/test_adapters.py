@@ -10,8 +10,8 @@ import torch
 from tiny_glue import tiny_base, tiny_settings, without_seconds
 
 from conftest import make_base
-from experiments import adapters
 from experiments.adapters.bottleneck import Bottleneck, add_bottlenecks
+from experiments.adapters.cell import run
 from experiments.adapters.settings import ADAPTERS, SETTINGS
 
 WIDTH, INNER, LAYERS = 16, 24, 2
@@ -39,7 +39,7 @@ def settings(tmp_path_factory, tokenizer):
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_cell_of_each_adapter(settings, name, tmp_path):
     key = {"adapter": name, "task": "made-up", "seed": 0}
-    found = adapters.run(key, settings, tmp_path)
+    found = run(key, settings, tmp_path)
     json.dumps(found, allow_nan=False)
     assert found["parameters"] == PARAMETERS[name] + HEAD
     assert found["flipped"] > 0
@@ -48,7 +48,7 @@ def test_a_cell_of_each_adapter(settings, name, tmp_path):
     assert 0.1 < passes["gradients"] / passes["training"] < 10
     assert 0.1 < passes["ratio"] < 10
     if name == "bottleneck":  # the one that is not peft's, and of which peft does not take care
-        again = adapters.run(key, settings, tmp_path / "again")
+        again = run(key, settings, tmp_path / "again")
         assert without_seconds(again) == without_seconds(found)
 
 

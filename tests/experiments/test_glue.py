@@ -10,13 +10,12 @@ import pytest
 import torch
 from tiny_glue import tiny_base, tiny_settings, without_seconds
 
-from experiments import glue
-from experiments.glue import cell as cells
-from experiments.glue import data
+from experiments.glue import cell, data
 from experiments.glue.data import Split, split
-from experiments.glue.finetune import evaluate, finetune, location, lora
+from experiments.glue.finetune import evaluate, finetune, lora
 from experiments.glue.settings import MINILM
 from experiments.methods import METHODS, SELF_INFLUENCE, VARIANTS
+from experiments.shipped import location
 
 KEY = {"task": "made-up", "labels": "noisy", "rank": 2, "seed": 0}
 
@@ -28,7 +27,7 @@ def settings(tmp_path_factory, tokenizer):
 
 @pytest.fixture(scope="module")
 def found(settings, tmp_path_factory):
-    return glue.run(KEY, settings, tmp_path_factory.mktemp("cell"))
+    return cell.run(KEY, settings, tmp_path_factory.mktemp("cell"))
 
 
 def test_a_cell_gives_figures_that_json_can_hold(found):
@@ -53,22 +52,22 @@ def test_exact_agrees_with_itself_and_solves(found):
 
 
 def test_the_same_cell_gives_the_same_figures(settings, found, tmp_path):
-    assert without_seconds(glue.run(KEY, settings, tmp_path)) == without_seconds(found)
+    assert without_seconds(cell.run(KEY, settings, tmp_path)) == without_seconds(found)
 
 
 def test_a_cell_of_clean_labels_has_no_detection(settings, tmp_path):
-    found = glue.run(KEY | {"labels": "clean", "seed": 1}, settings, tmp_path)
+    found = cell.run(KEY | {"labels": "clean", "seed": 1}, settings, tmp_path)
     assert found["flipped"] == 0
     assert "agreement" in found
     assert "detection" not in found
 
 
 def test_training_again_leaves_out_who_was_chosen(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "RETRAINED", ("own loss",))
+    monkeypatch.setattr(cell, "RETRAINED", ("own loss",))
     rows = split("made-up", settings, 0.2, seed=0)
     n, wrong = len(rows.train), sum(rows.flipped)
     right_first = {"own loss": torch.tensor(rows.flipped).float()}
-    found = cells.retraining(right_first, rows, settings, KEY, tmp_path)
+    found = cell.retraining(right_first, rows, settings, KEY, tmp_path)
     assert list(found) == ["own loss", "random", "oracle", "all"]
     kept = round(settings.keep * n)
     assert 0 < wrong <= n - kept
@@ -194,5 +193,5 @@ def test_the_released_blocks_leave_biases_out(settings, tmp_path):
     for released, blocks in ((False, 6), (True, 5)):
         sizes = replace(settings, released_blocks=released)
         folder = tmp_path / str(released)
-        done = cells.gradients(rows, sizes, lora(sizes, 2), seed=0, folder=folder)
+        done = cell.gradients(rows, sizes, lora(sizes, 2), seed=0, folder=folder)
         assert len(done.train.index.blocks) == blocks

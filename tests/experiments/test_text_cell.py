@@ -9,7 +9,8 @@ import pytest
 
 from conftest import make_base
 from experiments.methods import VARIANTS
-from experiments.text import SETTINGS, cells, run
+from experiments.text import SETTINGS, cells
+from experiments.text.cell import run
 
 
 @pytest.fixture(scope="module")

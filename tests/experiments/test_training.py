@@ -9,10 +9,9 @@ import pytest
 import torch
 from tiny_glue import tiny_base, tiny_settings, without_seconds
 
-from experiments import training
 from experiments.glue.data import split
 from experiments.glue.finetune import finetune, lora
-from experiments.training.cell import growth
+from experiments.training.cell import growth, run
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.settings import SETTINGS
 
@@ -27,7 +26,7 @@ def settings(tmp_path_factory, tokenizer):
 
 @pytest.fixture(scope="module")
 def found(settings, tmp_path_factory):
-    return training.run(KEY, settings, tmp_path_factory.mktemp("cell"))
+    return run(KEY, settings, tmp_path_factory.mktemp("cell"))
 
 
 def trained(model):
@@ -82,7 +81,7 @@ def test_growth_is_of_medians():
 
 
 def test_the_same_cell_gives_the_same_figures(settings, found, tmp_path):
-    assert without_seconds(training.run(KEY, settings, tmp_path)) == without_seconds(found)
+    assert without_seconds(run(KEY, settings, tmp_path)) == without_seconds(found)
 
 
 @pytest.mark.parametrize("scale", list(SETTINGS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from conftest import make_base
-from experiments.text.released import padded, released_task
+from experiments.text.prompt_loss import padded, released_task
 
 ROWS = [
     {"id": "a", "prompt": "ab -> ", "completion": "x"},
