@@ -79,16 +79,21 @@ def needs(names: Sequence[str], scale: str, data: Path | None) -> list[tuple[Stu
     return [(made, made.keys) for made in studies]
 
 
-def write(folder: Path, scale: str) -> Path:
-    """Write the report and its figures from the ledgers in `folder`; returns its path."""
+def read(folder: Path, scale: str) -> Results:
+    """The finished cells in the ledgers of `folder`."""
     studies = {made.name: made for made, _ in needs(list(EXPERIMENTS), scale, None)}
     ledgers = {name: Ledger.of(made, folder).within(made.keys) for name, made in studies.items()}
-    results = Results(scale, folder, studies, ledgers)
+    return Results(scale, folder, studies, ledgers)
+
+
+def write(folder: Path, scale: str) -> Path:
+    """Write the report and its figures from the ledgers in `folder`; returns its path."""
+    results = read(folder, scale)
     parts, figures = [], []
     for name, needed in EXPERIMENTS.items():
         section = import_module(f"experiments.sections.{name}")
         parts += [f"## {section.TITLE}", ""]
-        if not all(ledgers[s].lines for s in needed):
+        if not all(results.ledgers[s].lines for s in needed):
             parts += ["Not run yet.", ""]
             continue
         figures += section.published(results) if hasattr(section, "published") else []

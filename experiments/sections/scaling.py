@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.cells import Key
 from experiments.plots import curve, figure
 from experiments.report import Results
 from experiments.tables import MISSING, folded, table
@@ -55,11 +56,22 @@ def _exponents(law: Any) -> tuple[str, str, str]:
     )
 
 
+def _sources(results: Results) -> dict[str, Key]:
+    """What gradients there are: title → the keys that they have in common."""
+    settings = results.settings("scaling")
+    made = {title: {"gradients": kind} for kind, title in KINDS.items()}
+    return made | {
+        f"{task}, r = {rank}": {"gradients": task, "rank": rank}
+        for task in settings.tasks
+        for rank in settings.ranks
+    }
+
+
 def _errors(
-    results: Results, kind: str, bounded: str, lam: float, n: int
+    results: Results, source: Key, bounded: str, lam: float, n: int
 ) -> dict[float, list[float]]:
     out: dict[float, list[float]] = {}
-    for line in results.ledgers["scaling"].select(gradients=kind):
+    for line in results.ledgers["scaling"].select(**source):
         for point in line["result"]["points"]:
             if point["n"] == n:
                 out.setdefault(point["d"], []).extend(
@@ -72,16 +84,16 @@ def _errors(
 
 def _plot(results: Results) -> list[str]:
     settings = results.settings("scaling")
-    kinds = [*KINDS, *settings.tasks]
+    sources = _sources(results)
     file, link = results.figure("scaling")
-    with figure(file, len(kinds), 2) as axes:
+    with figure(file, len(sources), 2) as axes:
         for row, (bounded, lam) in zip(axes, (("entries", 0.1), ("norm", 1.0)), strict=True):
-            for ax, kind in zip(row, kinds, strict=True):
+            for ax, (title, source) in zip(row, sources.items(), strict=True):
                 for n in settings.ns:
-                    points = _errors(results, kind, bounded, lam, n)
+                    points = _errors(results, source, bounded, lam, n)
                     if points:
                         curve(ax, f"n = {n}", points)
-                ax.set(title=f"{KINDS.get(kind, kind)}, {bounded}, λ = {lam:g}", xscale="log")
+                ax.set(title=f"{title}, {bounded}, λ = {lam:g}", xscale="log")
             row[0].set_ylabel("λ‖D‖₂")
         for ax in axes.flat:
             ax.set_xticks(settings.ds, [str(d) for d in settings.ds])
