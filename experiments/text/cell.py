@@ -33,6 +33,8 @@ from experiments.text.settings import TextSettings
 LOSSES = ("completion", "prompt")
 HALF_WAY = "completion, half way"
 """The loss of the completion again, at the checkpoint in the middle of the training."""
+Stores = tuple[datainf.GradientStore, datainf.GradientStore]
+"""Of the training and the test rows."""
 EXAMPLES, TOP = 2, 3
 """Test rows that the report shows, and how many training rows of each."""
 
@@ -62,22 +64,20 @@ def run(key: Key, settings: TextSettings, folder: Path) -> dict[str, Any]:
     found |= {"rows": len(tuned.train), "test": len(tuned.test), "detection": {}, "examples": []}
     found |= {"score_seconds": {}, "damping": {}}
     for loss in LOSSES:
-        score(tuned, settings, loss, loss, folder, clock, found)
+        stores = collect(tuned, settings, loss, folder / loss, clock)
+        score(tuned, stores, loss, clock, found)
     with stage(clock, "baselines"):
         found["detection"]["baselines"] = {
             name: tuned.detection(values) for name, values in likeness(tuned, key["seed"]).items()
         }
     load_adapter(tuned.model, tuned.middle)
-    score(tuned, settings, "completion", HALF_WAY, folder, clock, found)
+    stores = collect(tuned, settings, "completion", folder / HALF_WAY, clock)
+    score(tuned, stores, HALF_WAY, clock, found)
     return found | {"seconds": clock}
 
 
-def score(
-    tuned: Tuned, settings: TextSettings, loss: str, name: str, folder: Path, clock: Seconds,
-    found: dict[str, Any],
-) -> None:  # fmt: skip
-    """Collect the gradients of a loss, and note under `name` what all variants make of them."""
-    stores = collect(tuned, settings, loss, name, folder, clock)
+def score(tuned: Tuned, stores: Stores, name: str, clock: Seconds, found: dict[str, Any]) -> None:
+    """Note under `name` what all variants make of the gradients."""
     found["norms"][name] = norms(stores[0])
     found["detection"][name], found["score_seconds"][name] = {}, {}
     for variant, values, seconds in timed(VARIANTS, *stores):
@@ -125,14 +125,7 @@ def _adapter(model: torch.nn.Module) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def collect(
-    tuned: Tuned,
-    settings: TextSettings,
-    loss: str,
-    name: str,
-    folder: Path,
-    clock: Seconds,
-) -> tuple[datainf.GradientStore, datainf.GradientStore]:
+def collect(tuned: Tuned, settings: TextSettings, loss: str, out: Path, clock: Seconds) -> Stores:
     """Gradients of the training and the test rows, of one of the two losses."""
     stores = []
     for part, rows in (("train", tuned.train), ("test", tuned.test)):
@@ -140,16 +133,10 @@ def collect(
         data: Sequence[Any] = rows
         if loss == "prompt":
             task, data = released_task(), padded(rows, tuned.task.tokenizer, settings.prompt_length)
-        with stage(clock, f"gradients, {name}, {part}"):
-            stores.append(
-                datainf.collect(
-                    tuned.model,
-                    data,
-                    task,
-                    out=folder / name / part,
-                    batch_tokens=settings.batch_tokens,
-                )
-            )
+        tokens = settings.batch_tokens
+        with stage(clock, f"gradients, {out.name}, {part}"):
+            made = datainf.collect(tuned.model, data, task, out=out / part, batch_tokens=tokens)
+        stores.append(made)
     return stores[0], stores[1]
 
 
@@ -172,9 +159,7 @@ def likeness(tuned: Tuned, seed: int) -> dict[str, Tensor]:
     return out
 
 
-def damping(
-    tuned: Tuned, stores: tuple[datainf.GradientStore, datainf.GradientStore]
-) -> dict[str, dict[str, float]]:
+def damping(tuned: Tuned, stores: Stores) -> dict[str, dict[str, float]]:
     """method → damping → mean AUC."""
     out: dict[str, dict[str, float]] = {}
     for method, lam, values in swept(*stores):
