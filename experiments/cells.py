@@ -29,6 +29,7 @@ leaves what a cell finds as it is: more seeds do not make the old ones stale."""
 PACKAGES = {
     "glue": "experiments.glue",
     "fullsize": "experiments.fullsize",
+    "retraining": "experiments.retraining",
     "text": "experiments.text",
     "adapters": "experiments.adapters",
     "training": "experiments.training",

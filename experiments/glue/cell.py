@@ -29,12 +29,18 @@ from experiments.cells import Key
 from experiments.cost.released import trainable
 from experiments.glue.data import Row, Split, split
 from experiments.glue.finetune import Adapt, evaluate, finetune, lora
+from experiments.glue.retrain import retrain
 from experiments.glue.settings import GlueSettings
 from experiments.methods import METHODS, SELF_INFLUENCE, VARIANTS, Variant, swept, timed
 from experiments.norms import norms
 from experiments.stages import stage
 
 NOISE_NAMES = {True: "noisy", False: "clean"}
+RETRAINED = (
+    "gradient", "datainf", "exact", "datainf, unit", "cg 3, model blocks, unit, λ trace:0.02",
+    "own loss",
+)  # fmt: skip
+"""Who chooses what the retraining test drops, beside `random` and `oracle`."""
 AGREEMENT_GROUPS = (("none", "tensor"), ("unit", "tensor"), ("none", "model"))
 """Normalisation and blocks within which methods are compared with `exact` of the same."""
 
@@ -62,7 +68,8 @@ def run(key: Key, settings: GlueSettings, folder: Path) -> dict[str, Any]:
     found["detection"] = detection(suspicion, rows)
     if key["rank"] == settings.retrain_rank:
         found["damping"] = damping(done)
-        found["retraining"] = retraining(suspicion, rows, settings, key, folder)
+        chosen = {name: suspicion[name] for name in RETRAINED}
+        found["retraining"] = retrain(chosen, rows, settings, key["rank"], key["seed"], folder)
     return found
 
 
@@ -192,33 +199,3 @@ def damping(done: Run) -> dict[str, dict[str, dict[str, float]]]:
 
 def _kind(method: str, lam: str) -> str:
     return f"{method} {lam.rpartition(':')[0]}"
-
-
-RETRAINED = (
-    "gradient", "datainf", "exact", "datainf, unit", "cg 3, model blocks, unit, λ trace:0.02",
-    "own loss",
-)  # fmt: skip
-
-
-def retraining(
-    suspicion: dict[str, Tensor], rows: Split, settings: GlueSettings, key: Key, folder: Path
-) -> dict[str, dict[str, float]]:
-    """Quality on the test rows after training again without the worst rows, by who chose them.
-
-    `random` drops as many at random; `oracle` drops the flipped ones first and then others at
-    random. `all` is a second training on everything, as the others are.
-    """
-    n = len(rows.train)
-    noise = chance(1, n, key["seed"] + 1)[0]
-    orders = {name: suspicion[name] for name in RETRAINED}
-    orders |= {"random": noise, "oracle": torch.tensor(rows.flipped) + noise}
-    kept = {name: order.argsort()[: round(settings.keep * n)] for name, order in orders.items()}
-    kept["all"] = torch.arange(n)
-    out = {}
-    for name, positions in kept.items():
-        chosen = [rows.train[i] for i in positions.sort().values.tolist()]
-        adapter = lora(settings, key["rank"])
-        model, task = finetune(chosen, settings, adapter, key["seed"] + 100, folder)
-        wrong = sum(rows.flipped[i] for i in positions.tolist())
-        out[name] = evaluate(model, task, rows.test) | {"flipped": wrong, "rows": len(chosen)}
-    return out

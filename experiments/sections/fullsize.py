@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from experiments.published import Published
 from experiments.report import Results
+from experiments.retrained import Retrained
 from experiments.sections import approximation, mislabeled
 from experiments.tables import bold_best, folded, spread, table
 
@@ -25,14 +26,21 @@ def write(results: Results) -> list[str]:
         ),
         *folded("AUC of flipped labels", _detection(results, ranks, "auc")),
         *folded("Precision at k", _detection(results, ranks, "precision")),
+        *_retraining(results),
     ]
 
 
 def published(results: Results) -> list[Published]:
+    again = retrained(results)
     return [
         *approximation.published(results, STUDY),
         *mislabeled.published_detection(results, STUDY),
+        mislabeled.published_retraining(again, results.settings(STUDY)),
     ]
+
+
+def retrained(results: Results) -> Retrained:
+    return Retrained(results, "retraining", {})
 
 
 def _columns(results: Results, ranks: list[int]) -> list[tuple[str, int]]:
@@ -67,6 +75,22 @@ def _agreement(results: Results, ranks: list[int], measure: str, title: str) -> 
 
     methods = (*approximation.METHODS, *approximation.BASELINES)
     return table((title, *_header(results, ranks)), [(method, *of(method)) for method in methods])
+
+
+def _retraining(results: Results) -> list[str]:
+    found, settings = retrained(results), results.settings("retraining")
+    if not found.lines():
+        return []
+    sizes = {task: found.lines(task)[0]["result"]["test"] for task in found.tasks
+             if found.lines(task)}  # fmt: skip
+    ranks = " and ".join(map(str, settings.ranks))
+    return [
+        f"**Training again without the worst {1 - settings.glue.keep:.0%}**, r = {ranks}, in runs "
+        f"of their own: accuracy on clean test rows that took no part in the choice "
+        f"({', '.join(f'{n:,} of {task}' for task, n in sizes.items())}), by who chose.",
+        "",
+        *found.tables(),
+    ]
 
 
 def _detection(results: Results, ranks: list[int], measure: str) -> list[str]:

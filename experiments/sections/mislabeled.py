@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+from experiments.glue.settings import GlueSettings
 from experiments.methods import VARIANTS
 from experiments.published import Published
 from experiments.report import Results
+from experiments.retrained import Retrained
 from experiments.sections import approximation
 from experiments.tables import bold_best, folded, mean, spread, table
 
@@ -51,18 +52,9 @@ def write(results: Results) -> list[str]:
 
 
 def published(results: Results) -> list[Published]:
-    settings = results.settings("glue")
-    gains = {task: retraining_gains(results, task) for task in settings.tasks}
     return [
         *published_detection(results, "glue"),
-        Published(
-            "accuracy of training again on the best 70 % by datainf, less that of training on all",
-            "above 0, MRPC apart",
-            "; ".join(f"{task} {spread(gain)}" for task, gain in gains.items()),
-            "RoBERTa-large, up to 4,500 training rows",
-            approximation.setting(settings),
-            results.ledgers["glue"].select(labels="noisy", rank=settings.retrain_rank),
-        ),
+        published_retraining(retrained(results), results.settings("glue")),
     ]
 
 
@@ -81,12 +73,14 @@ def published_detection(results: Results, study: str) -> list[Published]:
     ]
 
 
-def retraining_gains(results: Results, task: str, arm: str = "datainf") -> list[float]:
-    """Of every seed: test accuracy on what an arm keeps, less that on all rows."""
-    rank = results.settings("glue").retrain_rank
-    lines = results.ledgers["glue"].select(labels="noisy", rank=rank, task=task)
-    found = [line["result"]["retraining"] for line in lines]
-    return [arms[arm]["accuracy"] - arms["all"]["accuracy"] for arms in found]
+def published_retraining(found: Retrained, settings: GlueSettings) -> Published:
+    return Published(
+        "accuracy of training again on the best 70 % by datainf, less that of training on all",
+        "above 0, MRPC apart",
+        "; ".join(f"{task} {spread(found.gains(task))}" for task in found.tasks),
+        "RoBERTa-large, up to 4,500 training rows", approximation.setting(settings),
+        found.lines(),
+    )  # fmt: skip
 
 
 def runtimes(results: Results, rank: int) -> list[str]:
@@ -145,56 +139,36 @@ def seed_means(results: Results, name: str, measure: str, rank: int) -> list[flo
     return [sum(found) / whole for found in by_seed.values() if len(found) == whole]
 
 
+def retrained(results: Results) -> Retrained:
+    common = {"labels": "noisy", "rank": results.settings("glue").retrain_rank}
+    return Retrained(results, "glue", common)
+
+
 def retraining(results: Results) -> list[str]:
-    settings = results.settings("glue")
-    lines = results.ledgers["glue"].select(labels="noisy", rank=settings.retrain_rank)
+    settings, found = results.settings("glue"), retrained(results)
+    lines = found.lines()
     if not lines:
         return []
-    arms = list(lines[0]["result"]["retraining"])
-    controls = ("all", "random", "oracle")
-    arms = [*controls, *(arm for arm in arms if arm not in controls)]
-
-    def of(arm: str, measure: str, task: str) -> list[float]:
-        found = results.ledgers["glue"].select(
-            labels="noisy", rank=settings.retrain_rank, task=task
-        )
-        return [line["result"]["retraining"][arm][measure] for line in found]
-
-    def rows(measure: str, digits: int) -> list[Sequence[str]]:
-        return [
-            (arm, *(spread(of(arm, measure, task), digits) for task in settings.tasks))
-            for arm in arms
-        ]
-
     return [
         f"**Training again without the worst {1 - settings.keep:.0%}**, r = "
         f"{settings.retrain_rank}: accuracy on {lines[0]['result']['test']} clean test rows that "
         "took no part in the choice (fewer where the task has fewer), by who chose what to drop.",
         "",
-        *table(("kept by", *settings.tasks), rows("accuracy", 3)),
-        *folded(
-            "Mean cross-entropy on the test rows, nats",
-            table(("kept by", *settings.tasks), rows("loss", 3)),
-        ),
-        *folded(
-            "Flipped rows that were kept", table(("kept by", *settings.tasks), rows("flipped", 1))
-        ),
+        *found.tables(),
     ]
 
 
 def findings(results: Results) -> list[str]:
-    settings = results.settings("glue")
+    again = retrained(results)
 
     def auc(name: str) -> str:
         return mean(seed_means(results, name, "auc", DEPTH_RANK), 2)
 
     def kept(arm: str, task: str, measure: str = "accuracy", digits: int = 3) -> str:
-        rank = settings.retrain_rank
-        found = results.ledgers["glue"].select(labels="noisy", rank=rank, task=task)
-        return mean([line["result"]["retraining"][arm][measure] for line in found], digits)
+        return mean(again.values(arm, task, measure), digits)
 
-    learnt = [task for task in settings.tasks if task not in NOT_LEARNT]
-    gains = [gain for task in learnt for gain in retraining_gains(results, task, "oracle")]
+    learnt = [task for task in again.tasks if task not in NOT_LEARNT]
+    gains = [gain for task in learnt for gain in again.gains(task, "oracle")]
     best = "exact, model blocks, unit, λ trace:0.02"
     return [
         f"As in the paper, `datainf` finds flipped labels as well as `exact` does, or better: "

@@ -99,7 +99,7 @@ def test_every_cell_of_a_study_has_a_name_of_its_own(package, tmp_path):
     for scale in SCALES:
         made = study(package, scale, tmp_path)
         assert len({name(key) for key in made.keys}) == len(made.keys)
-        assert made.keys or (package, scale) == ("fullsize", "paper")
+        assert made.keys or (package in ("fullsize", "retraining") and scale == "paper")
         assert made.fingerprint == study(package, scale).fingerprint
     prints = {study(package, scale).fingerprint for scale in SCALES}
     assert len(prints) == len(SCALES)

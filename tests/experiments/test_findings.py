@@ -58,11 +58,10 @@ def test_mislabeled(results):
 
 
 def test_retraining(results):
+    again = mislabeled.retrained(results)
+
     def kept(arm, task, measure="accuracy"):
-        lines = results.ledgers["glue"].select(
-            labels="noisy", rank=results.settings("glue").retrain_rank, task=task
-        )
-        return fmean(line["result"]["retraining"][arm][measure] for line in lines)
+        return fmean(again.values(arm, task, measure))
 
     assert kept("all", "MRPC") < kept("random", "MRPC") < kept("datainf", "MRPC")
     assert kept("datainf", "SST-2") < kept("random", "SST-2") < kept("all", "SST-2")
@@ -70,8 +69,8 @@ def test_retraining(results):
     assert kept("datainf", "QQP") < kept("all", "QQP")
     assert kept("datainf", "SST-2", "flipped") < kept("random", "SST-2", "flipped")
     assert fmean(kept("oracle", task) - kept("all", task) for task in ("MRPC", "QQP", "SST-2")) > 0
-    arms = results.ledgers["glue"].select(task="WNLI", labels="noisy", rank=4)[0]
-    assert all(kept(arm, "WNLI") < 0.5 for arm in arms["result"]["retraining"])
+    arms = again.lines("WNLI")[0]["result"]["retraining"]
+    assert all(kept(arm, "WNLI") < 0.5 for arm in arms)
 
 
 def test_rank(results, glue_ranks):

@@ -62,21 +62,6 @@ def test_a_cell_of_clean_labels_has_no_detection(settings, tmp_path):
     assert "detection" not in found
 
 
-def test_training_again_leaves_out_who_was_chosen(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(cell, "RETRAINED", ("own loss",))
-    rows = split("made-up", settings, 0.2, seed=0)
-    n, wrong = len(rows.train), sum(rows.flipped)
-    right_first = {"own loss": torch.tensor(rows.flipped).float()}
-    found = cell.retraining(right_first, rows, settings, KEY, tmp_path)
-    assert list(found) == ["own loss", "random", "oracle", "all"]
-    kept = round(settings.keep * n)
-    assert 0 < wrong <= n - kept
-    assert [found[name]["rows"] for name in found] == [kept, kept, kept, n]
-    assert found["own loss"]["flipped"] == found["oracle"]["flipped"] == 0
-    assert found["all"]["flipped"] == wrong
-    assert 0 < found["random"]["flipped"] <= wrong
-
-
 def test_fine_tuning_trains_the_adapter_and_the_head_alone(settings, tmp_path):
     rows = split("made-up", settings, 0.0, seed=0)
     states = []

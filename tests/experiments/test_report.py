@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from importlib import import_module
 
 import pytest
 
@@ -66,3 +67,15 @@ def test_findings_are_said_of_the_committed_runs_alone(report, tmp_path):
     key = {"task": "made-up", "labels": "noisy", "rank": 1, "seed": 0}
     other.add(key, line["result"], 1.0, "a machine")
     assert "Findings" not in write(tmp_path, "quick").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name, needed in EXPERIMENTS.items() if len(needed) > 1])
+def test_a_section_stands_on_the_first_of_its_studies(name, tmp_path):
+    title = import_module(f"experiments.sections.{name}").TITLE
+    for lacking in EXPERIMENTS[name][1:]:
+        folder = tmp_path / lacking
+        shutil.copytree(DESK, folder, ignore=shutil.ignore_patterns(f"{lacking}.jsonl"))
+        text = write(folder, "desk").read_text(encoding="utf-8")
+        section = text.split(f"## {title}\n")[1].split("\n## ")[0]
+        assert "|---|" in section
+        assert "**Findings.**" not in section
