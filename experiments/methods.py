@@ -84,8 +84,10 @@ SELF_INFLUENCE: tuple[Variant, ...] = tuple(
     if variant.blocks != "module"
     and (variant.method == "exact" or (variant.method, variant.blocks) == ("datainf", "tensor")
          or variant.method in ("gradient", "weighted-gradient"))
+    and (variant.method, variant.normalize) != ("gradient", "unit")
 )  # fmt: skip
-"""Those with a closed form: an iterative solve for every training example would cost n of them."""
+"""Those with a closed form: an iterative solve for every training example would cost n of them. A
+row's cosine with itself is 1 for all."""
 
 SWEEP = (("datainf", None), ("cg", 5), ("exact", None))
 """The methods of the damping sweep."""

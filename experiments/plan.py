@@ -1,6 +1,6 @@
 """What is to be done, what is done, and how long the rest will take.
 
-A cell is expected to take the mean time of the finished cells whose keys are most like its own.
+A cell is expected to take the median time of the finished cells whose keys are most like its own.
 Before any has finished here, the times of the committed run stand in.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import median
 
 from rich.table import Table
 
@@ -57,7 +57,7 @@ class Plan:
         for key, seconds in self._times[cell.study.name]:
             same = sum(cell.key.get(k) == v for k, v in key.items())
             by_likeness[same].append(seconds)
-        return mean(by_likeness[max(by_likeness)]) if by_likeness else None
+        return median(by_likeness[max(by_likeness)]) if by_likeness else None
 
     def time_left(self, jobs: int) -> float | None:
         """Seconds for what is left, None where a study has no time to go by yet."""

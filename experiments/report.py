@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cells import Key, Ledger, Study, kept, study
+from experiments.glossary import glossary
 from experiments.plan import duration
 from experiments.published import Published, published_table
+from experiments.recipes import recipes
 from experiments.tables import table
 
 EXPERIMENTS: dict[str, tuple[str, ...]] = {
@@ -32,8 +34,8 @@ section is written once the first of them has a finished cell."""
 
 PUBLISHED_ARE = [
     "Most of the paper's figures are plots; these are all that its text, its tables and the "
-    "released notebooks state in numbers. What differs by the setting, and what contradicts the "
-    "paper, is said in each section's findings.",
+    "released notebooks state in numbers. Here everything is smaller: what differs is in the table "
+    "below, what follows from it and what contradicts the paper in each section's findings.",
     "",
 ]
 
@@ -99,7 +101,9 @@ def write(folder: Path, scale: str) -> Path:
             continue
         figures += section.published(results) if hasattr(section, "published") else []
         parts += _findings(results, section) + section.write(results)
-    lines = [*_head(results), *_published(figures), *parts]
+    lines = [
+        *_head(results), *_published(figures), *recipes(results.studies), *glossary(), *parts
+    ]  # fmt: skip
     results.report.parent.mkdir(parents=True, exist_ok=True)
     results.report.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return results.report
@@ -138,7 +142,9 @@ def _head(results: Results) -> list[str]:
         f"Scale: {results.scale}. Written by `python -m experiments report --scale "
         f"{results.scale}` from the finished cells in the ledgers; nothing here is typed in by "
         "hand but the paper's own figures and the words around the numbers. ± is the standard "
-        "deviation over seeds, unless a table says otherwise.",
+        "deviation over seeds; where a table pools tasks, over tasks and seeds, which it says. "
+        "Times that cells took are of two cells side by side, on a machine that others used too "
+        "now and then; those of the studies `runtime` and `scaling` were measured alone.",
         "",
         *(f"Machine: {machine}" for machine in machines),
         "",

@@ -128,17 +128,18 @@ def findings(results: Results) -> list[str]:
         return _each(results, lambda r: r["agreement"]["none, tensor"][name]["pearson"])
 
     return [
-        f"They do, with the same faults. In the order {', '.join(adapters)}, over both tasks: the "
+        f"Other adapters' gradients serve as well as LoRA's. In the order {', '.join(adapters)}, "
+        f"over both tasks: the "
         f"AUC of flipped labels is {auc('datainf')} by plain `datainf`, {auc('gradient')} by the "
         f"gradient product, {auc('datainf, unit')} by `datainf` scaled to norm 1, and "
-        f"{auc('own loss')} by the row's own loss. No adapter's gradients are unfit, and scaling "
+        f"{auc('own loss')} by the row's own loss. Scaling "
         f"helps with each, least with prefix tuning, where on QQP it does not.",
-        f"Nor is the approximation better elsewhere: the Pearson correlation of `datainf` with "
-        f"`exact` is {pearson('datainf')}, that of the gradient product {pearson('gradient')}, of "
-        f"five steps of conjugate gradients {pearson('cg 5')}. Prefix tuning, whose "
-        f"parameters are one wide tensor (10 tokens × 12 vectors of 384), has the worst. What a "
-        f"gradient costs beside a plain training pass, in medians that alternate, with another "
-        f"cell on the other core: {_each(results, lambda r: r['passes']['ratio'])}.",
+        f"The Pearson correlation of `datainf` with `exact` is {pearson('datainf')}, that of the "
+        f"gradient product {pearson('gradient')}, of five steps of conjugate gradients "
+        f"{pearson('cg 5')}: a little nearer with bottlenecks and IA³ than with LoRA, farthest "
+        f"with prefix tuning, which peft holds in one wide tensor (10 tokens × 12 vectors of 384). "
+        f"What a gradient costs beside a plain training pass, in medians that alternate, with "
+        f"another cell on the other core: {_each(results, lambda r: r['passes']['ratio'])}.",
     ]
 
 

@@ -21,8 +21,9 @@ NAMES = {
     "sentences-hard": "the same, no name or title in the prompt",
     "maths": "maths without reasoning",
     "maths-reasoning": "maths with reasoning",
-    "maths-hard": "the same, one story for all classes",
+    "maths-hard": "maths with reasoning, the same four stories in all classes",
 }
+MEAN_STATE = "representation similarity, mean"
 REPRESENTATION = "representation similarity, last"
 LOSSES = {
     "completion": "loss on the completion",
@@ -151,35 +152,42 @@ def findings(results: Results) -> list[str]:
         for task in PUBLISHED
     )
     return [
-        f"**The published 1.000 is about the prompts.** With the loss of the released code, which "
+        f"**The published 1.000 can be had from the prompts alone, and the released code looks at "
+        f"nothing else.** With its loss, which "
         f"is the prompt's and its padding's and never the answer's, `datainf` has "
         f"{over('prompt', 'datainf')} on the paper's three tasks, as published. BM25 on the "
         f"prompts, without any model, has {over('baselines', 'BM25, prompt')}: each class has its "
-        f"own name or story there. Where the prompts of all classes are alike "
-        f"(`sentences-hard`), the released loss has exactly "
-        f"{auc('sentences-hard', 'prompt', 'datainf')}.",
+        f"own name or story there. Where the prompts of all classes are alike (no name or title), "
+        f"the released loss has exactly {auc('sentences-hard', 'prompt', 'datainf')}.",
         f"With the loss of the completion, which is what a person asks about, `datainf` has AUC "
         f"{over('completion', 'datainf')} and the gradient product "
         f"{over('completion', 'gradient')}; the recall of `datainf` is {recall('datainf')}, where "
-        f"chance is .100. High recall beside an AUC of one half says that class-mates are at both "
-        f"ends of the ranking: those most like the query help it, others are scored as harmful "
-        f"to their own kind. Half way through the training, and scaled to norm 1, the same method "
-        f"has {over(half, 'datainf, unit')}. A better inverse raises recall too ("
-        f"{recall('exact')} by `exact` at the end), and the AUC not always. Exact matches do not "
-        f"explain it: {matches('maths')} without reasoning, {matches('maths-reasoning')} with, "
-        f"{matches('sentences')} on sentences.",
+        f"chance is .100. Three times the chance at the top beside an AUC of about one half means "
+        f"that the other class-mates rank below the middle. Half way through the training, and "
+        f"scaled to norm 1, the same method has {over(half, 'datainf, unit')}. Of plain scores "
+        f"`exact` has the higher recall ({recall('exact')}), and not always the higher AUC "
+        f"({over('completion', 'exact')}). AUC rises with how well the model does the task "
+        f"(exact matches: {matches('maths')} without reasoning, {matches('maths-reasoning')} with, "
+        f"{matches('sentences')} on sentences). The mean of the last hidden states, without any "
+        f"gradient, has {over('baselines', MEAN_STATE)}.",
         f"Without name and title, where only the behaviour tells, gradients do tell: "
         f"{auc('sentences-hard', 'completion', 'datainf')} by `datainf`, "
         f"{auc('sentences-hard', half, 'datainf, unit')} half way and scaled, against "
         f"{auc('sentences-hard', 'baselines', 'BM25, text')} by BM25 on prompt and completion. "
-        f"The last hidden state has {auc('sentences-hard', 'baselines', REPRESENTATION)}.",
+        f"The last hidden state has {auc('sentences-hard', 'baselines', REPRESENTATION)}. Maths "
+        f"told in the same four stories in all classes is harder for them: "
+        f"{auc('maths-hard', 'completion', 'datainf')} by `datainf`, "
+        f"{auc('maths-hard', half, 'datainf')} half way, "
+        f"{auc('maths-hard', 'baselines', 'BM25, text')} by BM25, and "
+        f"{auc('maths-hard', 'baselines', MEAN_STATE)} by the mean of the last hidden states.",
         f"**Contradicts the paper:** the gradient product is far behind `datainf` on its maths "
         f"tasks (.770 / .258 against 1.000 / .999); here both find the prompt with the released "
         f"loss ({auc('maths', 'prompt', 'gradient')} and {auc('maths', 'prompt', 'datainf')}), "
-        f"and neither orders answers by their class with the right one. And the better the "
-        f"inverse, the worse this "
-        f"test goes: `exact` has {over('prompt', 'exact')} with the released loss. A class that "
+        f"and neither orders answers by their class with the right one. Nor is more of the inverse "
+        f"better: with the released loss two steps of conjugate gradients have "
+        f"{over('prompt', 'cg 2')}, five {over('prompt', 'cg 5')}, `exact` "
+        f"{over('prompt', 'exact')}. A class that "
         f"shares a direction makes the curvature large along it, and the inverse at the paper's λ "
-        f"takes it out; with λ a hundredfold (α = 10) `exact` is back at {damped}. To find "
-        f"class-mates is not a test of the inverse.",
+        f"takes it out; with λ a hundredfold (α = 10) `exact` is back at {damped} (the section on "
+        f"damping has the sweep).",
     ]
