@@ -1,11 +1,13 @@
 """python -m experiments: run the paper's experiments, see what is left, write the report.
 
     python -m experiments plan                          what is done, how long the rest will take
-    python -m experiments run mislabeled --data FOLDER  one experiment, then the report
+    python -m experiments run mislabeled --data FOLDER --out MINE
+                                                        one experiment, then the report
     python -m experiments run --scale quick             a cut of each, on data that is made up
     python -m experiments report                        RESULTS.md, from the finished cells alone
 
-A run that was stopped goes on from its last finished cell.
+A run that was stopped goes on from its last finished cell. The desk's cells are finished, and
+committed: without --out there is nothing left to run of them.
 """
 
 from __future__ import annotations
@@ -63,12 +65,14 @@ def run(
     jobs: Jobs = 2, minutes: Minutes = None,
 ) -> None:  # fmt: skip
     """Run what is left of the experiments, then write their report."""
-    if scale == Scale.desk and data is None:
-        raise typer.BadParameter("the desk runs read local files; experiments/README.md says which",
-                                 param_hint="--data")  # fmt: skip
     folder = _folder(out, scale)
     made = Plan(needs(_known(names), scale, data), scale, folder)
     console.print(made.table(jobs))
+    if scale == Scale.desk and data is None and (without := made.studies_with("data")):
+        raise typer.BadParameter(
+            f"{', '.join(without)} read local files here; experiments/README.md says which",
+            param_hint="--data",
+        )
     failures = work(made, jobs=jobs, minutes=minutes, say=console.print)
     console.print(f"wrote {write(folder, scale)}")
     for failure in failures:

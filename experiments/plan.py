@@ -46,6 +46,11 @@ class Plan:
     def done(self) -> int:
         return self.total - len(self.pending)
 
+    def studies_with(self, field: str) -> list[str]:
+        """Those with cells left whose settings have such a field."""
+        left = {cell.study.name: cell.study for cell in self.pending}
+        return [name for name, study in left.items() if hasattr(study.settings, field)]
+
     def finished(self, cell: Pending) -> None:
         self.pending.remove(cell)
         line = list(cell.ledger.lines.values())[-1]
