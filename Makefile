@@ -33,7 +33,8 @@ bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder; see ben
 experiments: .venv/tested  ## the paper at desk scale, hours; goes on where it was: make experiments DATA=folder
 	$(BIN)/python -m experiments run --data $(DATA)
 
-experiments-quick: .venv/tested  ## a cut of each experiment in minutes, on data that is made up
+experiments-quick: .venv/tested  ## a cut of each experiment in minutes, anew, on data that is made up
+	rm -rf experiments/results/quick
 	$(BIN)/python -m experiments run --scale quick
 
 .venv/installed: pyproject.toml constraints.txt

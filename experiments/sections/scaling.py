@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.cells import Key
@@ -11,6 +12,7 @@ from experiments.tables import MISSING, folded, table
 
 TITLE = "Open question: how error and cost grow with n and d"
 SIDES = {"below": "‖g‖² ≤ λ/10", "between": "λ/10 < ‖g‖² ≤ λ", "above": "‖g‖² > λ"}
+METHODS = ("datainf", "exact")
 KINDS = {"isotropic": "random directions", "decaying": "decaying spectrum"}
 
 
@@ -86,21 +88,57 @@ def _plot(results: Results) -> list[str]:
     settings = results.settings("scaling")
     sources = _sources(results)
     file, link = results.figure("scaling")
-    with figure(file, len(sources), 2) as axes:
-        for row, (bounded, lam) in zip(axes, (("entries", 0.1), ("norm", 1.0)), strict=True):
+    looks = (("entries", settings.entries[0]), ("entries", settings.entries[-1]), ("norm", 1.0))
+    with figure(file, len(sources), len(looks)) as axes:
+        for row, (bounded, lam) in zip(axes, looks, strict=True):
             for ax, (title, source) in zip(row, sources.items(), strict=True):
                 for n in settings.ns:
                     points = _errors(results, source, bounded, lam, n)
                     if points:
                         curve(ax, f"n = {n}", points)
-                ax.set(title=f"{title}, {bounded}, λ = {lam:g}", xscale="log")
+                ax.set(title=f"{title}, {bounded}, λ = {lam:g}")
+                _widths(ax, settings.ds)
             row[0].set_ylabel("λ‖D‖₂")
-        for ax in axes.flat:
-            ax.set_xticks(settings.ds, [str(d) for d in settings.ds])
-            ax.minorticks_off()
+        for ax in axes[1]:
+            ax.set_yscale("log")
+            _guide(ax, settings.ds, 2)
         for ax in axes[-1]:
             ax.set_xlabel("d")
-    return [f"![Error by width]({link})", ""]
+    return [f"![Error by width]({link})", "", *_cost_plot(results)]
+
+
+def _cost_plot(results: Results) -> list[str]:
+    settings = results.settings("scaling")
+    file, link = results.figure("scaling-cost")
+    with figure(file, len(METHODS)) as axes:
+        for ax, method in zip(axes[0], METHODS, strict=True):
+            for n in settings.ns:
+                points: dict[float, list[float]] = {}
+                for line in results.ledgers["scaling"].select(n=n):
+                    seconds = line["result"]["seconds"][method]
+                    points.setdefault(line["key"]["d"], []).append(seconds)
+                if points:
+                    curve(ax, f"n = {n}", dict(sorted(points.items())))
+            ax.set(title=method, yscale="log", xlabel="d")
+            _widths(ax, settings.ds)
+            _guide(ax, settings.ds, 1)
+        axes[0, 0].set_ylabel("seconds")
+    return [f"![Seconds by width]({link})", ""]
+
+
+def _widths(ax: Any, ds: Sequence[int]) -> None:
+    ax.set_xscale("log")
+    ax.set_xticks(ds, [str(d) for d in ds])
+    ax.minorticks_off()
+
+
+def _guide(ax: Any, ds: Sequence[int], power: int) -> None:
+    """A line that grows as d^power, to the largest value that is drawn."""
+    top = max((max(line.get_ydata(), default=0) for line in ax.get_lines()), default=0)
+    if top > 0:
+        values = [top * (d / ds[-1]) ** power for d in ds]
+        name = {1: "d", 2: "d²"}[power]
+        ax.plot(ds, values, ":", color="#999999", label=f"~ {name}", zorder=0)
 
 
 def _agreement(task: str, line: dict[str, Any]) -> list[str]:
