@@ -104,4 +104,7 @@ class Identification:
                     spread([s[name][lam] for s in sweeps if lam in s[name]]) for lam in DAMPINGS
                 ]
                 rows.append((self.names[task], name, *cells))
+            for name in self.found(task)[0]["detection"][BASELINES]:  # no λ in them
+                auc = spread(self.values(task, BASELINES, name, "auc_mean"))
+                rows.append((self.names[task], name, *[auc] * len(DAMPINGS)))
         return table(("task", "method", *DAMPINGS), rows)

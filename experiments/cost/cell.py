@@ -108,11 +108,13 @@ def entry(timed: Timed) -> dict[str, Any]:
 
 
 def agreements(found: Gradients, scores: dict[str, Tensor]) -> dict[str, dict[str, float]]:
-    """How near to `exact` the methods are for the one query, and the loops as released."""
+    """How near to `exact` methods and baselines are for the one query, and the loops as
+    released."""
     exact = Variant("exact").scores(found.train, found.one)[0]
     ours = {v.name: v.scores(found.train, found.one)[0] for v in VARIANTS if v.blocks == "tensor"}
     loops = {f"{name}, as released": values for name, values in scores.items()}
-    return {name: agreement(values, exact) for name, values in (ours | loops).items()}
+    others = found.baselines | {"own loss": -found.train.losses}
+    return {name: agreement(values, exact) for name, values in (ours | loops | others).items()}
 
 
 def differences(found: Gradients, scores: dict[str, Tensor]) -> dict[str, float]:

@@ -6,19 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 import datainf
 from experiments.cost import released
 from experiments.cost.mean_query import mean_query
 from experiments.cost.timing import Seconds, whole
 from experiments.glue.data import split
 from experiments.glue.finetune import finetune, lora
+from experiments.glue.likeness import likeness
 from experiments.glue.settings import GlueSettings
 
 
 @dataclass(frozen=True)
 class Gradients:
     """Training gradients, those of the validation rows, and their mean as a store of one query;
-    the first and the last again as the loops want them. `times` is what taking them took."""
+    the first and the last again as the loops want them. `times` is what taking them took;
+    `baselines` is influence [n] that needs no gradient."""
 
     train: datainf.GradientStore
     query: datainf.GradientStore
@@ -26,6 +30,7 @@ class Gradients:
     loop_train: list[released.Gradients]
     loop_query: released.Gradients
     times: dict[str, dict[str, float]]
+    baselines: dict[str, Tensor]
 
 
 def collect(
@@ -50,7 +55,7 @@ def collect(
     train, query = (datainf.GradientStore.open(folder / part) for part in ("train", "validation"))
     return Gradients(
         train, query, mean_query(query, folder / "mean"), released.from_store(train),
-        released.mean(released.from_store(query)), times,
+        released.mean(released.from_store(query)), times, likeness(model, task, rows, seed=0),
     )  # fmt: skip
 
 

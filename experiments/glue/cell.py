@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 import datainf
@@ -20,15 +19,14 @@ from datainf.evaluation import (
     detection_auc,
     detection_precision,
     inverse_residuals,
-    representations,
-    similarity,
 )
 from datainf.tasks import SequenceClassification
-from experiments.baselines import bm25, chance
 from experiments.cells import Key
 from experiments.cost.released import trainable
-from experiments.glue.data import Row, Split, split
+from experiments.dampings import ABSOLUTE, DAMPINGS
+from experiments.glue.data import Split, split
 from experiments.glue.finetune import Adapt, evaluate, finetune, lora
+from experiments.glue.likeness import likeness
 from experiments.glue.retrain import retrain
 from experiments.glue.settings import GlueSettings
 from experiments.methods import METHODS, SELF_INFLUENCE, VARIANTS, Variant, swept, timed
@@ -38,9 +36,10 @@ from experiments.stages import stage
 NOISE_NAMES = {True: "noisy", False: "clean"}
 RETRAINED = (
     "gradient", "datainf", "exact", "datainf, unit", "cg 3, model blocks, unit, λ trace:0.02",
-    "own loss",
+    "own loss", "representation similarity", "BM25",
 )  # fmt: skip
 """Who chooses what the retraining test drops, beside `random` and `oracle`."""
+SWEPT = (*DAMPINGS, *ABSOLUTE)
 AGREEMENT_GROUPS = (("none", "tensor"), ("unit", "tensor"), ("none", "model"))
 """Normalisation and blocks within which methods are compared with `exact` of the same."""
 
@@ -91,7 +90,7 @@ def measured(done: Run, seed: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
     for variant, values, seconds in timed(VARIANTS, done.train, done.query):
         influence[variant.name] = values.mean(dim=0)
         found["score_seconds"][variant.name] = seconds
-    baselines = likeness(done, seed)
+    baselines = likeness(done.model, done.task, rows, seed)
     found["agreement"] = agreements(influence, baselines, done)
     return found, influence | baselines
 
@@ -132,24 +131,6 @@ def gradients(rows: Split, settings: GlueSettings, adapter: Adapt, seed: int, fo
     return Run(rows, model, task, stores[0], stores[1], seconds)
 
 
-def likeness(done: Run, seed: int) -> dict[str, Tensor]:
-    """Baselines as influence [n]: alike with the same label helps, with the other label hurts."""
-    train, validation = done.split.train, done.split.validation
-    labels = [torch.tensor([row["label"] for row in part]) for part in (validation, train)]
-    sign = torch.where(labels[0][:, None] == labels[1], 1.0, -1.0)
-    h = [representations(done.model, part, done.task) for part in (validation, train)]
-    texts = [[_text(row) for row in part] for part in (validation, train)]
-    return {
-        "representation similarity": (sign * similarity(h[0], h[1])).mean(dim=0),
-        "BM25": (sign * bm25(texts[0], texts[1])).mean(dim=0),
-        "random": chance(1, len(train), seed)[0],
-    }
-
-
-def _text(row: Row) -> str:
-    return f"{row['text']} {row.get('text_pair', '')}"
-
-
 def agreements(
     influence: dict[str, Tensor], baselines: dict[str, Tensor], done: Run
 ) -> dict[str, dict[str, dict[str, float]]]:
@@ -181,7 +162,8 @@ def damping(done: Run) -> dict[str, dict[str, dict[str, float]]]:
     """method → damping → AUC, and rank correlation with `exact` at the same damping and with the
     method's own scores at the damping before (a tenth)."""
     scores = {
-        (method, lam): values.mean(dim=0) for method, lam, values in swept(done.train, done.query)
+        (method, lam): values.mean(dim=0)
+        for method, lam, values in swept(done.train, done.query, SWEPT)
     }
     out: dict[str, dict[str, dict[str, float]]] = {}
     before: tuple[str, Tensor] | None = None

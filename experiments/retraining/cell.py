@@ -10,6 +10,7 @@ from experiments.cells import Key
 from experiments.glue.cell import gradients
 from experiments.glue.data import split
 from experiments.glue.finetune import lora
+from experiments.glue.likeness import likeness
 from experiments.glue.retrain import retrain
 from experiments.methods import VARIANTS
 from experiments.retraining.settings import RetrainingSettings
@@ -24,6 +25,8 @@ def run(key: Key, settings: RetrainingSettings, folder: Path) -> dict[str, Any]:
         for variant in VARIANTS
         if variant.name in settings.arms
     }
+    baselines = likeness(done.model, done.task, rows, key["seed"])
+    suspicion |= {name: -baselines[name] for name in settings.arms if name in baselines}
     if "own loss" in settings.arms:
         suspicion["own loss"] = done.train.losses
     return {

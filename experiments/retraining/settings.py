@@ -16,11 +16,11 @@ from experiments.glue.settings import GlueSettings
 
 @dataclass(frozen=True)
 class RetrainingSettings:
-    """arms: who chooses what to drop, beside `random` and `oracle`: methods, and "own loss"."""
+    """arms: who chooses what to drop, beside `random` and `oracle`: methods and baselines."""
 
     glue: GlueSettings
-    arms: tuple[str, ...] = ("datainf", "own loss")
-    tasks: tuple[str, ...] = field(default=("SST-2", "MRPC"), metadata=GRID)
+    arms: tuple[str, ...] = ("datainf", "own loss", "representation similarity", "BM25")
+    tasks: tuple[str, ...] = field(default=("SST-2",), metadata=GRID)
     ranks: tuple[int, ...] = field(default=(4,), metadata=GRID)
     seeds: int = field(default=2, metadata=GRID)
     data: Path | None = field(default=None, metadata=GRID)

@@ -38,10 +38,11 @@ from datainf.evaluation import agreement
 from datainf.linalg import Damping, from_dense
 from experiments.cells import Key
 from experiments.cost.mean_query import mean_query
-from experiments.cost.released import trainable
 from experiments.cost.timing import alternating, whole
+from experiments.glue.cell import Run, gradients
 from experiments.glue.data import split
-from experiments.glue.finetune import finetune, lora
+from experiments.glue.finetune import lora
+from experiments.glue.likeness import likeness
 from experiments.scaling.settings import SYNTHETIC, ScalingSettings
 from experiments.scaling.spectral import InverseGap
 
@@ -49,18 +50,18 @@ METHODS: tuple[Estimator, ...] = (DataInf(), Exact())
 COMPARED: tuple[Estimator, ...] = (
     Gradient(), WeightedGradient(), DataInf(), LiSSA(steps=10), ConjugateGradient(steps=5)
 )  # fmt: skip
-Stores = tuple[datainf.GradientStore, datainf.GradientStore]
 
 
 def run(key: Key, settings: ScalingSettings, folder: Path) -> dict[str, Any]:
     if key["gradients"] in SYNTHETIC:
         G = synthetic(key["gradients"], key["n"], key["d"], key["seed"], settings.decay)
         return {"points": [point(G, settings)], **costs(G, settings)}
-    store, query = real(key, settings, folder)
+    done = real(key, settings, folder)
+    store = done.train
     return {
         "points": [point(G, settings) for G in cuts(store, key["seed"], settings)],
         "blocks": [block_error(store, block.name) for block in store.index.blocks],
-        "agreement": agreements(store, query, settings.ns, key["seed"]),
+        "agreement": agreements(done, settings.ns, key["seed"], folder),
     }
 
 
@@ -101,26 +102,19 @@ def costs(G: np.ndarray, settings: ScalingSettings) -> dict[str, Any]:
     return {"seconds": {name: timed.medians["seconds"] for name, timed in times.items()}}
 
 
-def real(key: Key, settings: ScalingSettings, folder: Path) -> Stores:
-    """A fine-tuned model's gradients of training rows and of the mean validation loss, for the
-    parameters that the paper takes."""
+def real(key: Key, settings: ScalingSettings, folder: Path) -> Run:
+    """A fine-tuned model with its gradients, of the parameters that the settings say."""
     sizes = replace(settings.glue, data=settings.data)
     rows = split(key["gradients"], sizes, sizes.noise, key["seed"])
-    adapter = lora(sizes, key["rank"])
-    model, task = finetune(rows.train, sizes, adapter, key["seed"], folder)
-    train, query = (
-        datainf.collect(model, part, task, out=folder / name, trainable=trainable(model))
-        for name, part in (("train", rows.train), ("query", rows.validation))
-    )
-    return train, mean_query(query, folder / "mean")
+    return gradients(rows, sizes, lora(sizes, key["rank"]), key["seed"], folder)
 
 
-def agreements(
-    store: datainf.GradientStore, query: datainf.GradientStore, ns: Sequence[int], seed: int
-) -> list[dict[str, Any]]:
-    """How near to `exact` each method is where only n training rows are there, n by n: of one
-    model's gradients, so that nothing else changes with n."""
+def agreements(done: Run, ns: Sequence[int], seed: int, folder: Path) -> list[dict[str, Any]]:
+    """How near to `exact` each method and baseline is where only n training rows are there, n by
+    n: of one model's gradients, so that nothing else changes with n."""
+    store, query = done.train, mean_query(done.query, folder / "mean")
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(store)))
+    baselines = likeness(done.model, done.task, done.split, seed) | {"own loss": -store.losses}
     out = []
     for n in ns:
         if n > len(store):
@@ -133,9 +127,10 @@ def agreements(
                 if (lam := Damping().lambda_of(G)) > 0:
                     V = query.blocks[name].to_dense()
                     total += method.fit(G).scores(V, lam).values[0].double()
-            influence[method] = total
-        exact = influence.pop(Exact())
-        out.append({"n": n} | {m.name: agreement(v, exact) for m, v in influence.items()})
+            influence[method.name] = total
+        exact = influence.pop(Exact().name)
+        influence |= {name: values[order[:n]] for name, values in baselines.items()}
+        out.append({"n": n} | {m: agreement(v, exact) for m, v in influence.items()})
     return out
 
 

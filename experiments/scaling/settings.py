@@ -39,10 +39,14 @@ NS, DS = (64, 256, 1024, 4096), (32, 128, 512, 2048, 8192)
 SETTINGS = {
     "paper": ScalingSettings(NS, DS, replace(glue.SETTINGS["paper"], test_rows=0), seeds=5),
     "desk": ScalingSettings(
-        NS, DS, replace(glue.SETTINGS["desk"], train_rows=4096, test_rows=0, epochs=2)
+        NS, DS,
+        replace(
+            glue.SETTINGS["desk"], train_rows=4096, test_rows=0, epochs=2, released_blocks=True
+        ),
     ),
     "quick": ScalingSettings(
-        (64, 256), (32, 128, 512), replace(glue.SETTINGS["quick"], train_rows=256, test_rows=0),
+        (64, 256), (32, 128, 512),
+        replace(glue.SETTINGS["quick"], train_rows=256, test_rows=0, released_blocks=True),
         seeds=1, tasks=("made-up",),
     ),
 }  # fmt: skip

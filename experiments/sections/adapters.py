@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.plots import curve, figure
 from experiments.report import Results
+from experiments.sections import approximation
 from experiments.tables import bold_best, folded, mean, spread, table
 
 TITLE = "Open question: adapters other than LoRA"
@@ -104,7 +105,7 @@ def _detection(results: Results, task: str) -> list[str]:
 def _agreement(results: Results, task: str) -> list[str]:
     settings = results.settings("adapters")
     rows = []
-    for name in AGREEING:
+    for name in (*AGREEING, *approximation.BASELINES):
         cells = [
             spread(
                 [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from experiments.dampings import ABSOLUTE, DAMPINGS
 from experiments.identification import Identification
-from experiments.methods import DAMPINGS, SWEEP, Variant
+from experiments.methods import SWEEP, Variant
 from experiments.plots import curve, figure
 from experiments.report import Results
-from experiments.sections import images, text
+from experiments.sections import images, mislabeled, text
 from experiments.tables import folded, mean, spread, table
 
 TITLE = "Open question: which damping?"
@@ -16,6 +17,7 @@ NAMES = [Variant(method, steps).name for method, steps in SWEEP]
 KINDS = {
     "dimension": ([d for d in DAMPINGS if ":" not in d], "α in λ = α · mean ‖g‖² / d"),
     "trace": ([d for d in DAMPINGS if ":" in d], "β in λ = β · mean ‖g‖²"),
+    "absolute": (list(ABSOLUTE), "λ, the same for all blocks"),
 }
 
 
@@ -54,21 +56,17 @@ def write(results: Results) -> list[str]:
 
 def _table(results: Results, dampings: list[str], measure: str) -> list[str]:
     tasks = results.settings("glue").tasks
-    return table(
-        ("method", *dampings),
-        [
-            (
-                name,
-                *(
-                    spread(
-                        [v for task in tasks for v in values(results, name, lam, measure, task)], 2
-                    )
-                    for lam in dampings
-                ),
-            )
-            for name in NAMES
-        ],
-    )
+    rows = [
+        (name, *(spread([v for t in tasks for v in values(results, name, lam, measure, t)], 2)
+                 for lam in dampings))
+        for name in NAMES
+    ]  # fmt: skip
+    if measure == "auc":
+        rank = results.settings("glue").retrain_rank
+        for name in mislabeled.BASELINES:  # no λ in them: the same in every column
+            found = mislabeled.values(results, name, "auc", rank=rank)
+            rows.append((name, *[spread(found, 2)] * len(dampings)))
+    return table(("method", *dampings), rows)
 
 
 def _plot(results: Results, kind: str, dampings: list[str], axis: str) -> list[str]:
@@ -92,7 +90,7 @@ def _plot(results: Results, kind: str, dampings: list[str], axis: str) -> list[s
             row[0].set_ylabel(label)
         for ax in axes[-1]:
             ax.set_xlabel(axis)
-    return [f"![Damping, relative to {kind}]({link})", ""]
+    return [f"![Damping, by {kind}]({link})", ""]
 
 
 def findings(results: Results) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.plots import curve, figure
 from experiments.report import Results
+from experiments.sections import mislabeled
 from experiments.tables import folded, mean, spread, table
 
 TITLE = "Open question: are the gradients bounded?"
@@ -97,7 +98,7 @@ def _aucs(results: Results) -> list[str]:
     rows = [
         (task, name, *(spread(values(results, task, e, "auc", name), 2) for e in settings.epochs))
         for task in settings.tasks
-        for name in FOLLOWED
+        for name in (*FOLLOWED, *(b for b in mislabeled.BASELINES if b not in FOLLOWED))
     ]
     return table(("task", "suspicion by", *(f"epoch {e}" for e in settings.epochs)), rows)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from experiments.plots import curve, figure
 from experiments.report import Results
 from experiments.sections import approximation, mislabeled
-from experiments.tables import mean, spread, table
+from experiments.tables import MISSING, mean, spread, table
 
 TITLE = "Open question: which rank?"
 SHOWN = (
@@ -43,19 +45,31 @@ def write(results: Results) -> list[str]:
             axes[1, column].set_xlabel("r")
         axes[0, 0].set_ylabel("AUC of flipped labels")
         axes[1, 0].set_ylabel("accuracy")
-    rows = []
-    for r in ranks:
-        lines = results.ledgers["glue"].select(labels="noisy", rank=r)
-        rows.append(
-            (
-                r,
-                lines[0]["result"]["parameters"] if lines else 0,
-                spread(approximation.values(results, "datainf", "pearson", labels="noisy", rank=r)),
-                *(spread(mislabeled.seed_means(results, name, "auc", r)) for name in SHOWN),
-            )
-        )
-    header = ("r", "parameters", "Pearson of datainf with exact", *(f"AUC, {n}" for n in SHOWN))
-    return [f"![AUC and accuracy by rank]({link})", "", *table(header, rows)]
+    return [f"![AUC and accuracy by rank]({link})", "", *_table(results)]
+
+
+def _table(results: Results) -> list[str]:
+    ranks = sorted(results.settings("glue").noisy_seeds)
+    lines = {r: results.ledgers["glue"].select(labels="noisy", rank=r) for r in ranks}
+    rows = [("parameters", *(_first(lines[r], "parameters") for r in ranks))]
+    rows += [("seeds", *(str(len({line["key"]["seed"] for line in lines[r]})) for r in ranks))]
+    near = [approximation.values(results, "datainf", "pearson", labels="noisy", rank=r)
+            for r in ranks]  # fmt: skip
+    rows += [("Pearson of datainf with exact, all tasks", *map(spread, near))]
+    rows += [
+        (f"AUC, {name}", *(spread(mislabeled.seed_means(results, name, "auc", r)) for r in ranks))
+        for name in (*SHOWN, *(b for b in mislabeled.BASELINES if b not in SHOWN))
+    ]
+    return [
+        "AUC is the mean over the tasks that can be learnt, ± over seeds; Pearson's ± is over "
+        "tasks and seeds.",
+        "",
+        *table(("", *(f"r = {r}" for r in ranks)), rows),
+    ]
+
+
+def _first(lines: list[dict[str, Any]], what: str) -> str:
+    return f"{lines[0]['result'][what]:,}" if lines else MISSING
 
 
 def _quality(

@@ -8,16 +8,19 @@ have to do with the losses, and how well they tell flipped labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 import datainf
 from datainf.evaluation import agreement, detection_auc
 from experiments.cells import Key
 from experiments.glue.data import split
 from experiments.glue.finetune import evaluate, finetune, lora
+from experiments.glue.likeness import likeness
 from experiments.methods import Variant
 from experiments.norms import norms
 from experiments.training.checkpoints import Checkpoints
@@ -47,7 +50,7 @@ def run(key: Key, settings: TrainingSettings, folder: Path) -> dict[str, Any]:
             "test": evaluate(model, task, rows.test),
             "norms": now,
             "growth": growth(now, first),
-            **judged(train, query, rows.flipped),
+            **judged(train, query, likeness(model, task, rows, key["seed"]), rows.flipped),
         }
     return found
 
@@ -59,8 +62,9 @@ def growth(now: Norms, first: Norms) -> dict[str, float]:
 
 
 def judged(
-    train: datainf.GradientStore, query: datainf.GradientStore, flipped: Sequence[bool]
-) -> dict[str, Any]:
+    train: datainf.GradientStore, query: datainf.GradientStore, baselines: Mapping[str, Tensor],
+    flipped: Sequence[bool],
+) -> dict[str, Any]:  # fmt: skip
     """At one look: the training rows' mean loss, correlation of ‖g_i‖ with the loss, AUC of
     flipped labels, and agreement of methods with `exact` of the same normalisation."""
     norm = train.sq_norms.double().sum(dim=1).sqrt()
@@ -68,6 +72,7 @@ def judged(
         "own loss": detection_auc(train.losses, flipped),
         "gradient norm": detection_auc(norm, flipped),
     }
+    aucs |= {name: detection_auc(-values, flipped) for name, values in baselines.items()}
     agreements = {}
     for normalize in ("none", "unit"):
         influence = {

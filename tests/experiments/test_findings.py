@@ -12,7 +12,18 @@ from experiments.identification import Identification
 from experiments.methods import VARIANTS
 from experiments.plan import COMMITTED
 from experiments.report import read
-from experiments.sections import adapters, approximation, damping, images, mislabeled, norms, text
+from experiments.scaling.laws import cost_laws, error_laws
+from experiments.sections import (
+    adapters,
+    approximation,
+    damping,
+    fullsize,
+    images,
+    mislabeled,
+    norms,
+    scaling,
+    text,
+)  # fmt: skip
 
 CHANCE = pytest.approx(0.5, abs=0.05)
 
@@ -239,3 +250,69 @@ def test_adapters(results):
     assert min(near, key=near.get) == "prefix tuning"
     for adapter in ("bottleneck", "IA³"):
         assert near[adapter] > near["LoRA"] + 0.03
+
+
+def test_fullsize(results):
+    def near(method, task, rank):
+        found = approximation.values(
+            results, method, "pearson", study=fullsize.STUDY, task=task, rank=rank
+        )
+        return fmean(found)
+
+    def aucs(name, task):
+        return mislabeled.values(results, name, "auc", fullsize.STUDY, task=task, rank=4)
+
+    assert near("datainf", "MRPC", 1) == pytest.approx(0.64, abs=0.1)
+    assert near("gradient", "MRPC", 1) == pytest.approx(0.50, abs=0.1)
+    for task in ("MRPC", "SST-2"):
+        assert near("cg 2", task, 1) > near("datainf", task, 1) + 0.2
+        for rank in (1, 4):
+            assert 0 < near("datainf", task, rank) - near("gradient", task, rank) < 0.1
+        pairs = zip(aucs("datainf", task), aucs("exact", task), strict=True)
+        assert all(datainf > exact for datainf, exact in pairs)
+        assert fmean(aucs("own loss", task)) > fmean(aucs("datainf", task)) + 0.03
+
+
+def test_runtime(results):
+    [line] = results.ledgers["runtime"].select()
+    found = line["result"]
+    loops = {name: entry["as_released"] for name, entry in found["released"].items()}
+    ours = {name: times["one query"]["seconds"] for name, times in found["ours"].items()}
+    ratios = [loops["exact"] / loops["datainf"], ours["exact"] / ours["datainf"]]
+    assert ratios[0] == pytest.approx(ratios[1], rel=0.2)
+    assert max(ratios) < 1149.6
+    faster = [loops[name] / ours[name] for name in ("datainf", "exact")]
+    assert faster[0] == pytest.approx(faster[1], rel=0.2)
+    assert (
+        max(ours[name] for name in ("cg 5", "datainf", "exact")) * 10
+        < (found["gradients"]["train"]["seconds"])
+    )
+    near = {name: entry["pearson"] for name, entry in found["agreement"].items()}
+    assert near["gradient"] + 0.03 < near["lissa, as released"] < near["lissa 10"] - 0.03
+    assert near["datainf"] < near["cg 5"] - 0.2
+
+
+def test_scaling(results):
+    ledger, settings = results.ledgers["scaling"], results.settings("scaling")
+
+    def law(source, bounded="entries", lam=settings.entries[-1], side="below"):
+        points = [p for line in ledger.select(gradients=source) for p in line["result"]["points"]]
+        return error_laws(points)[bounded, lam, side].exponents
+
+    assert law("decaying")["d"] == pytest.approx(2, abs=0.1)
+    assert law("QQP")["d"] == pytest.approx(2, abs=0.3)
+    assert law("isotropic")["d"] < 1.7
+    assert law("isotropic")["n"] < -0.3
+    for source in ("decaying", "QQP"):
+        assert law(source)["n"] == pytest.approx(0, abs=0.05)
+    for source in ("decaying", "isotropic"):
+        assert law(source, "norm", 1.0, "between")["d"] < 0.05
+    for line in ledger.select(gradients="QQP"):
+        assert all(block["relative"] > 0.9 for block in line["result"]["blocks"])
+        by_rows = [entry["datainf"]["pearson"] for entry in line["result"]["agreement"]]
+        assert by_rows[-1] < by_rows[0]
+    costs = cost_laws(
+        [line["result"] for line in ledger.select() if line["key"]["gradients"] in scaling.KINDS]
+    )
+    for exponent in costs["datainf", "all"].exponents.values():
+        assert exponent == pytest.approx(1, abs=0.25)

@@ -11,12 +11,14 @@ import torch
 import datainf
 from conftest import make_model, make_rows
 from datainf import tasks
+from datainf.evaluation import agreement
 from experiments.cost import cell, memory, released
 from experiments.cost.collected import Gradients
 from experiments.cost.exact_loop import exact_loop
 from experiments.cost.mean_query import mean_query
 from experiments.cost.released import Scored, Timing
 from experiments.cost.timing import Timed, alternating, whole
+from experiments.methods import Variant
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def found(tmp_path_factory, tokenizer):
     query = datainf.collect(model, rows[:4], task, out=folder / "query", trainable=chosen)
     return Gradients(
         train, query, mean_query(query, folder / "mean"), released.from_store(train),
-        released.mean(released.from_store(query)), {},
+        released.mean(released.from_store(query)), {}, {"random": torch.randn(len(train))},
     )  # fmt: skip
 
 
@@ -58,6 +60,9 @@ def test_the_loops_that_are_timed_do_what_ours_do(found):
     near = cell.agreements(found, scores)
     assert near["exact"]["pearson"] == pytest.approx(1)
     assert near["datainf"]["pearson"] == pytest.approx(near["datainf, as released"]["pearson"])
+    exact = Variant("exact").scores(found.train, found.one)[0]
+    for name, values in (("random", found.baselines["random"]), ("own loss", -found.train.losses)):
+        assert near[name] == agreement(values, exact)
     assert near["lissa 10"]["pearson"] > near["lissa, as released"]["pearson"]
 
 

@@ -11,6 +11,7 @@ from tiny_glue import tiny_base, tiny_settings
 
 import datainf
 from datainf.evaluation import agreement
+from experiments.cost.mean_query import mean_query
 from experiments.scaling import cell
 from experiments.scaling.power_law import power_law
 from experiments.scaling.settings import SETTINGS, SYNTHETIC, cells
@@ -82,11 +83,15 @@ def test_error_grows_as_the_square_of_width_where_damping_is_large_and_direction
 
 def test_agreement_by_rows_is_that_of_a_store_of_those_rows(tmp_path, tokenizer):
     tiny = replace(SMALL, glue=tiny_settings(tiny_base(tmp_path / "base", tokenizer)))
-    store, query = cell.real(cells(SMALL)[-1], tiny, tmp_path)
-    found = cell.agreements(store, query, (10, len(store), 10**6), seed=0)
+    done = cell.real(cells(SMALL)[-1], tiny, tmp_path)
+    store, query = done.train, mean_query(done.query, tmp_path / "mean-query")
+    found = cell.agreements(done, (10, len(store), 10**6), 0, tmp_path)
     assert [entry["n"] for entry in found] == [10, len(store)]
     exact = datainf.attribute(store, query, "exact").values[0]
     for method, options in (("datainf", {}), ("lissa", {"steps": 10}), ("gradient", {})):
         ours = datainf.attribute(store, query, method, **options).values[0]
         truth = agreement(ours, exact)["pearson"]
         assert found[1][method]["pearson"] == pytest.approx(truth, abs=1e-4)
+    assert found[1]["own loss"]["pearson"] == pytest.approx(
+        agreement(-store.losses, exact)["pearson"], abs=1e-4
+    )

@@ -60,6 +60,7 @@ def test_a_cell_has_every_look(found):
         assert set(look["agreement"]) == names
         assert set(look["auc"]) == names | {
             "exact", "exact, unit", "own loss", "gradient norm",
+            "representation similarity", "BM25", "random",
         }  # fmt: skip
         assert all(0 <= auc <= 1 for auc in look["auc"].values())
 
