@@ -135,8 +135,8 @@ def findings(results: Results) -> list[str]:
         f"{loops['exact'] / loops['datainf']:,.0f} times as long; the package's own take "
         f"{_seconds(ours['exact'])} and {_seconds(ours['datainf'])}, "
         f"{ours['exact'] / ours['datainf']:,.0f} times as long. So products of matrices in place "
-        f"of loops make both some {loops['datainf'] / ours['datainf']:,.0f} times as fast and leave "
-        f"the ratio. That it is smaller than the published one fits the sizes: blocks have "
+        f"of loops make both some {loops['datainf'] / ours['datainf']:,.0f} times as fast and "
+        f"leave the ratio. That it is smaller than the published one fits the sizes: blocks have "
         f"{min(found['widths']):,} to {max(found['widths']):,} parameters here and up to 4,096 in "
         f"RoBERTa-large, and the time of `exact` grows faster with them.",
         f"Beside the gradients all of this is short. They take "

@@ -156,6 +156,10 @@ def test_damping(results):
     assert max(aucs) - min(aucs) < 0.015
     assert all(at("datainf", lam, "before") > 0.99 for lam in alphas[1:])
     assert max(alphas, key=lambda lam: at("exact", lam, "auc")) == "100"
+    same = [at("exact", lam, "auc") for lam in damping.ABSOLUTE]
+    assert max(same) == pytest.approx(at("exact", "100", "auc"), abs=0.01)
+    same = [at("datainf", lam, "auc") for lam in damping.ABSOLUTE]
+    assert max(same) - min(same) < 0.01
     assert at("exact", "1000", "auc") == pytest.approx(at("exact", "100", "auc"), abs=0.02)
     assert falls([-at("datainf", lam, "exact") for lam in ("0.1", "1", "10", "100", "1000")])
     for lam in ("0.001", "0.01"):
