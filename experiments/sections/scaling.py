@@ -133,11 +133,12 @@ def _widths(ax: Any, ds: Sequence[int]) -> None:
 
 
 def _guide(ax: Any, ds: Sequence[int], power: int) -> None:
-    """A line that grows as d^power, to the largest value that is drawn."""
-    top = max((max(line.get_ydata(), default=0) for line in ax.get_lines()), default=0)
-    if top > 0:
-        values = [top * (d / ds[-1]) ** power for d in ds]
+    """A line that grows as d^power, through the highest point that is drawn."""
+    drawn = [(y, x) for line in ax.get_lines() for x, y in zip(*line.get_data(), strict=True)]
+    if drawn:
+        top, at = max(drawn)
         name = {1: "d", 2: "d²"}[power]
+        values = [top * (d / at) ** power for d in ds]
         ax.plot(ds, values, ":", color="#999999", label=f"~ {name}", zorder=0)
 
 
