@@ -20,15 +20,13 @@ def run(key: Key, settings: RetrainingSettings, folder: Path) -> dict[str, Any]:
     sizes = replace(settings.glue, data=settings.data)
     rows = split(key["task"], sizes, sizes.noise, key["seed"])
     done = gradients(rows, sizes, lora(sizes, key["rank"]), key["seed"], folder)
+    variants = {variant.name: variant for variant in VARIANTS}
+    found = likeness(done.model, done.task, rows, key["seed"]) | {"own loss": -done.train.losses}
     suspicion = {
-        variant.name: -variant.scores(done.train, done.query).mean(dim=0)
-        for variant in VARIANTS
-        if variant.name in settings.arms
-    }
-    baselines = likeness(done.model, done.task, rows, key["seed"])
-    suspicion |= {name: -baselines[name] for name in settings.arms if name in baselines}
-    if "own loss" in settings.arms:
-        suspicion["own loss"] = done.train.losses
+        arm: -(found[arm] if arm in found
+               else variants[arm].scores(done.train, done.query).mean(dim=0))
+        for arm in settings.arms
+    }  # fmt: skip
     return {
         "rows": len(rows.train), "test": len(rows.test), "flipped": sum(rows.flipped),
         "seconds": done.seconds,

@@ -55,7 +55,10 @@ def write(results: Results) -> list[str]:
         ]
         lines += by_rank(results, "pearson", ranks, labels)
     for measure, title in MEASURES.items():
-        lines += folded(f"{title}, noisy labels", by_rank(results, measure, ranks, "noisy"))
+        lines += folded(
+            f"{title}, noisy labels, over tasks and seeds",
+            by_rank(results, measure, ranks, "noisy"),
+        )
     for task in settings.tasks:
         lines += folded(
             f"Pearson, {task}, noisy labels", by_rank(results, "pearson", ranks, "noisy", task)

@@ -97,9 +97,11 @@ def findings(results: Results) -> list[str]:
     tasks = results.settings("glue").tasks
     words = Identification(results, "text", text.NAMES)
 
+    def number(method: str, lam: str, measure: str) -> float:
+        return fmean(v for task in tasks for v in values(results, method, lam, measure, task))
+
     def at(method: str, lam: str, measure: str) -> str:
-        found = [v for task in tasks for v in values(results, method, lam, measure, task)]
-        return mean(found, 2)
+        return mean([number(method, lam, measure)], 2)
 
     def on_text(task: str, lam: str) -> float:
         """The mean AUC of `exact`."""
@@ -117,10 +119,7 @@ def findings(results: Results) -> list[str]:
         pairs = (fmean(values(results, "exact", lam, "auc", task)) for lam in ("0.1", "100"))
         return f"{task} {' → '.join(mean([value], 2) for value in pairs)}"
 
-    stability = min(
-        fmean(v for task in tasks for v in values(results, "datainf", lam, "before", task))
-        for lam in KINDS["dimension"][0][1:]
-    )
+    stability = min(number("datainf", lam, "before") for lam in KINDS["dimension"][0][1:])
     return [
         f"`datainf` hardly hears it. Over six decades its rankings at λ and at λ/10 agree to a "
         f"Spearman of {stability:.3f} or more on average, and its AUC stays at "
@@ -137,7 +136,7 @@ def findings(results: Results) -> list[str]:
         f"agreement with `exact` is no reason to choose a λ. Five steps of conjugate gradients "
         f"cannot follow `exact` below α = 0.1, and are the better for it: stopping early damps. "
         f"A λ that is the same for all blocks does no better: `exact` has at most "
-        f"{max(at('exact', lam, 'auc') for lam in ABSOLUTE)}, `datainf` "
+        f"{mean([max(number('exact', lam, 'auc') for lam in ABSOLUTE)], 2)}, `datainf` "
         f"{at('datainf', ABSOLUTE[0], 'auc')} at any.",
         f"On text, where class-mates are sought, `exact` gains from a λ above the paper's "
         f"({course('sentences')} "
