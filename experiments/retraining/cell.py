@@ -11,6 +11,7 @@ from experiments.glue.cell import gradients
 from experiments.glue.data import split
 from experiments.glue.finetune import lora
 from experiments.glue.likeness import likeness
+from experiments.glue.overlap import apart
 from experiments.glue.retrain import retrain
 from experiments.methods import VARIANTS
 from experiments.retraining.settings import RetrainingSettings
@@ -19,6 +20,8 @@ from experiments.retraining.settings import RetrainingSettings
 def run(key: Key, settings: RetrainingSettings, folder: Path) -> dict[str, Any]:
     sizes = replace(settings.glue, data=settings.data)
     rows = split(key["task"], sizes, sizes.noise, key["seed"])
+    if settings.apart:
+        rows = replace(rows, test=apart(rows.test, rows.train))
     done = gradients(rows, sizes, lora(sizes, key["rank"]), key["seed"], folder)
     variants = {variant.name: variant for variant in VARIANTS}
     found = likeness(done.model, done.task, rows, key["seed"]) | {"own loss": -done.train.losses}

@@ -16,10 +16,14 @@ from experiments.glue.settings import GlueSettings
 
 @dataclass(frozen=True)
 class RetrainingSettings:
-    """arms: who chooses what to drop, beside `random` and `oracle`: methods and baselines."""
+    """arms: who chooses what to drop, beside `random` and `oracle`: methods and baselines.
+    apart: whether test rows are left out that share words in a row with a training row."""
 
     glue: GlueSettings
-    arms: tuple[str, ...] = ("datainf", "own loss", "representation similarity", "BM25")
+    arms: tuple[str, ...] = (
+        "datainf", "datainf, unit", "own loss", "representation similarity", "BM25",
+    )  # fmt: skip
+    apart: bool = True
     tasks: tuple[str, ...] = field(default=("SST-2",), metadata=GRID)
     ranks: tuple[int, ...] = field(default=(4,), metadata=GRID)
     seeds: int = field(default=2, metadata=GRID)
@@ -27,9 +31,9 @@ class RetrainingSettings:
 
 
 SETTINGS = {
-    "desk": RetrainingSettings(replace(fullsize.SETTINGS["desk"], test_rows=2000)),
+    "desk": RetrainingSettings(replace(fullsize.SETTINGS["desk"], test_rows=3000)),
     "quick": RetrainingSettings(
-        replace(fullsize.SETTINGS["quick"], epochs=2), tasks=("made-up",), seeds=1
+        replace(fullsize.SETTINGS["quick"], epochs=2), apart=False, tasks=("made-up",), seeds=1
     ),
     "paper": RetrainingSettings(fullsize.SETTINGS["paper"], tasks=()),
 }

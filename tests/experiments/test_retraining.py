@@ -12,6 +12,7 @@ import datainf
 from experiments.glue.cell import gradients
 from experiments.glue.data import split
 from experiments.glue.finetune import lora
+from experiments.glue.overlap import apart
 from experiments.glue.retrain import retrain
 from experiments.retraining.cell import run
 from experiments.retraining.settings import RetrainingSettings
@@ -37,7 +38,7 @@ def test_training_again_leaves_out_who_was_chosen(settings, tmp_path):
 
 
 def test_a_cell_lets_each_arm_choose(settings, tmp_path):
-    study = RetrainingSettings(settings, arms=("datainf", "datainf, unit", "own loss"))
+    study = RetrainingSettings(settings, arms=("datainf", "datainf, unit", "own loss"), apart=False)
     key = {"task": "made-up", "rank": 2, "seed": 0}
     found = run(key, study, tmp_path)
     json.dumps(found, allow_nan=False)
@@ -54,9 +55,38 @@ def test_who_is_dropped_comes_from_the_scores_with_their_sign(settings, tmp_path
         "experiments.retraining.cell.retrain",
         lambda suspicion, *_: asked.update(suspicion) or {},
     )
-    run({"task": "made-up", "rank": 2, "seed": 0}, RetrainingSettings(settings), tmp_path / "a")
+    run(
+        {"task": "made-up", "rank": 2, "seed": 0},
+        RetrainingSettings(settings, apart=False),
+        tmp_path / "a",
+    )
     rows = split("made-up", settings, settings.noise, 0)
     done = gradients(rows, settings, lora(settings, 2), 0, tmp_path / "b")
     influence = datainf.attribute(done.train, done.query, "datainf").values.mean(dim=0)
     torch.testing.assert_close(asked["datainf"], -influence)
     torch.testing.assert_close(asked["own loss"], done.train.losses)
+
+
+def test_test_rows_apart_share_no_four_words_with_a_training_row():
+    train = [
+        {"text": "a lovely film full of charm", "label": 1},
+        {"text": "who was he ?", "text_pair": "a man of means and manners", "label": 0},
+    ]
+    shared = ["Film Full of Charm and wit", "charm", "full of", "a man of means", "who was he ?"]
+    alone = ["a lovely film and dull", "of charm full", "wit", "he ? a man of", "full of it"]
+    rows = [{"text": text, "label": 1} for text in shared + alone]
+    pair = {"text": "wit", "text_pair": "so of means and manners he had", "label": 1}
+    assert apart([*rows, pair], train) == rows[len(shared) :]
+
+
+def test_the_rows_that_are_tested_are_apart_unless_told(settings, tmp_path, monkeypatch):
+    tested = []
+    monkeypatch.setattr(
+        "experiments.retraining.cell.retrain", lambda _, rows, *__: tested.append(rows.test) or {}
+    )
+    key = {"task": "made-up", "rank": 2, "seed": 0}
+    for choice in (True, False):
+        run(key, RetrainingSettings(settings, apart=choice), tmp_path / str(choice))
+    rows = split("made-up", settings, settings.noise, 0)
+    assert tested == [apart(rows.test, rows.train), rows.test]
+    assert len(tested[0]) < len(tested[1])
