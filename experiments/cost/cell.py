@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,6 @@ def run(key: Key, settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
         "widths": [block.width for block in found.train.index.blocks],
         "gradients": found.times, "ours": package, "released": baseline,
         "self_influence": entry(times["self-influence"]),
-        "ours_over_released": {
-            name: package[OURS[name].name][ASKED[0]]["seconds"] / record["with_products"]
-            for name, record in baseline.items()
-        },
         "difference": differences(found, scores) | {"exact": difference},
         "agreement": agreements(found, scores), "squares": entry(times["squares"]),
     }  # fmt: skip
@@ -74,9 +71,7 @@ def ours(found: Gradients) -> dict[str, Callable[[], Seconds]]:
     calls = {}
     for variant in VARIANTS:
         for asked, query in zip(ASKED, (found.one, found.query), strict=True):
-            calls[f"{variant.name}, {asked}"] = whole(
-                lambda variant=variant, query=query: variant.scores(found.train, query)
-            )
+            calls[f"{variant.name}, {asked}"] = whole(partial(variant.scores, found.train, query))
     calls["self-influence"] = whole(lambda: OWN.self_influence(found.train))
     return calls | {"squares": whole(lambda: squares(found.train))}
 
@@ -96,15 +91,13 @@ def loops(found: Gradients, scores: dict[str, Tensor]) -> dict[str, Callable[[],
         return asdict(scored.timing)
 
     return {
-        f"released, {name}": lambda name=name: timed(name)
-        for name in released.METHODS
-        if name != "exact"
+        f"released, {name}": partial(timed, name) for name in released.METHODS if name != "exact"
     }
 
 
 def entry(timed: Timed) -> dict[str, Any]:
-    """Medians, the number of runs, and the most memory beside the gradients."""
-    return {**timed.medians, "runs": len(timed.runs), "peak_mib": timed.peak_mib}
+    """Medians, and the number of runs."""
+    return {**timed.medians, "runs": len(timed.runs)}
 
 
 def agreements(found: Gradients, scores: dict[str, Tensor]) -> dict[str, dict[str, float]]:

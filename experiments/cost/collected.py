@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -46,9 +47,7 @@ def collect(
     for name, part in (("train", rows.train), ("validation", rows.validation)):
         times[name] = rate(
             len(part),
-            lambda name=name, part=part: datainf.collect(
-                model, part, task, out=folder / name, trainable=parameters
-            ),
+            partial(datainf.collect, model, part, task, out=folder / name, trainable=parameters),
         )
     alone = rows.train[:loop_rows]
     times["one at a time"] = rate(len(alone), lambda: released.gradients(model, task, alone))

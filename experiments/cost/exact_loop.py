@@ -46,10 +46,9 @@ def exact_loop(found: Gradients, limit: float) -> tuple[dict[str, Any], float]:
         alike = own or _alike(measured, found.loop_query, name)
         for what in total:
             total[what] += sum(times[what] for times in alike) / len(alike)
-    peaks = [timed.peak_mib for timed in measured.values() if timed.peak_mib is not None]
     record = total | {
-        "runs": 1, "peak_mib": max(peaks) if peaks else None, "blocks": len(blocks),
-        "blocks_measured": len(measured), "scaled": len(measured) < len(blocks),
+        "runs": 1, "blocks": len(blocks), "blocks_measured": len(measured),
+        "scaled": len(measured) < len(blocks),
     }  # fmt: skip
     return record, relative_difference(scores, _exact_scores(found, list(measured)))
 

@@ -68,7 +68,7 @@ def trainable(model: nn.Module, quirks: Quirks = AS_RELEASED) -> str:
     return ",".join(_chosen(model, quirks))
 
 
-def _chosen(model: nn.Module, quirks: Quirks) -> Gradients:
+def _chosen(model: nn.Module, quirks: Quirks) -> dict[str, nn.Parameter]:
     return {n: p for n, p in model.named_parameters() if p.requires_grad and quirks.include(n)}
 
 
@@ -99,7 +99,7 @@ def gradients(
             batch = task.collate([example])
             device = next(iter(chosen.values())).device
             losses = task.losses(model, {key: value.to(device) for key, value in batch.items()})
-            losses.mean().backward()
+            losses.mean().backward()  # type: ignore[no-untyped-call]  # torch gives it no types
             found.append({name: _gradient(p).detach().cpu().clone() for name, p in chosen.items()})
         model.zero_grad()
     return found
@@ -187,7 +187,8 @@ def exact(train: Sequence[Gradients], v: Gradients, quirks: Quirks = AS_RELEASED
             S, Q = torch.linalg.eigh(total)
         else:
             S, Q = (part.real for part in torch.linalg.eig(total))
-        return (((v_l.flatten() @ Q) / (lam + S / n)) @ Q.T).reshape(v_l.shape)
+        r: Tensor = ((v_l.flatten() @ Q) / (lam + S / n)) @ Q.T
+        return r.reshape(v_l.shape)
 
     return _scored(train, v, solve)
 

@@ -11,19 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from experiments.cost.memory import peak_memory
-
 Seconds = dict[str, float]
 """What a call took, by what was timed."""
 
 
 @dataclass
 class Timed:
-    """The seconds of each run of a call, and the most memory that one of them took on top of what
-    the process had, in MiB; None where the system does not tell."""
+    """The seconds of each run of a call."""
 
     runs: list[Seconds]
-    peak_mib: float | None = None
 
     @property
     def medians(self) -> Seconds:
@@ -44,10 +40,7 @@ def alternating(
             timed = found[name]
             if timed.runs and timed.longest >= once_above:
                 continue
-            with peak_memory() as peak:
-                timed.runs.append(call())
-            if peak.mib is not None:
-                timed.peak_mib = max(peak.mib, timed.peak_mib or 0.0)
+            timed.runs.append(call())
     return found
 
 

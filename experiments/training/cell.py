@@ -26,7 +26,6 @@ from experiments.norms import norms
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.settings import TrainingSettings
 
-Norms = dict[str, dict[str, float]]
 JUDGED = ("datainf", "gradient", "exact")
 
 
@@ -37,28 +36,18 @@ def run(key: Key, settings: TrainingSettings, folder: Path) -> dict[str, Any]:
     adapter = lora(sizes, settings.rank)
     model, task = finetune(rows.train, sizes, adapter, key["seed"], folder, [kept])
     found: dict[str, Any] = {"rows": len(rows.train), "flipped": sum(rows.flipped), "epochs": {}}
-    first: Norms = {}
     for epoch in settings.epochs:
         kept.load(epoch, model)
         train, query = (
             datainf.collect(model, part, task, out=folder / f"{epoch}-{name}")
             for name, part in (("train", rows.train), ("query", rows.validation))
         )
-        now = norms(train)
-        first = {name: entry for name, entry in now.items() if entry["median"] > 0} | first
         found["epochs"][str(epoch)] = {
             "test": evaluate(model, task, rows.test),
-            "norms": now,
-            "growth": growth(now, first),
+            "norms": norms(train),
             **judged(train, query, likeness(model, task, rows, key["seed"]), rows.flipped),
         }
     return found
-
-
-def growth(now: Norms, first: Norms) -> dict[str, float]:
-    """Median norms over those at the first look at which they were not zero: before training,
-    half of LoRA's tensors have no gradient."""
-    return {name: now[name]["median"] / entry["median"] for name, entry in first.items()}
 
 
 def judged(
@@ -73,7 +62,7 @@ def judged(
         "gradient norm": detection_auc(norm, flipped),
     }
     aucs |= {name: detection_auc(-values, flipped) for name, values in baselines.items()}
-    agreements = {}
+    agreements: dict[str, dict[str, float]] = {}
     for normalize in ("none", "unit"):
         influence = {
             variant: variant.scores(train, query).mean(dim=0)

@@ -1,9 +1,8 @@
-"""The runtime study's parts: what is timed does what it says; one query of many; memory."""
+"""The runtime study's parts: what is timed does what it says; one query of many."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ import datainf
 from conftest import make_model, make_rows
 from datainf import tasks
 from datainf.evaluation import agreement
-from experiments.cost import cell, memory, released
+from experiments.cost import cell, released
 from experiments.cost.collected import Gradients
 from experiments.cost.exact_loop import exact_loop
 from experiments.cost.mean_query import mean_query
@@ -117,29 +116,3 @@ def test_calls_take_turns_and_long_ones_run_once():
 
 def test_whole_times_the_call():
     assert 0.05 <= whole(lambda: time.sleep(0.05))()["seconds"] < 1
-
-
-def test_peak_memory_sees_a_tensor_that_is_gone():
-    with memory.peak_memory() as peak:
-        torch.ones(64 * 2**18)
-    if peak.mib is None:
-        pytest.skip("the system does not tell")
-    assert 60 < peak.mib < 80
-
-
-@dataclass
-class Unreadable:
-    """A /proc that is not there."""
-
-    asked: list = field(default_factory=list)
-
-    def __truediv__(self, name):
-        self.asked.append(name)
-        raise FileNotFoundError(name)
-
-
-def test_peak_memory_is_unknown_where_the_system_does_not_tell(monkeypatch):
-    monkeypatch.setattr(memory, "PROCESS", Unreadable())
-    with memory.peak_memory() as peak:
-        pass
-    assert peak.mib is None

@@ -11,7 +11,7 @@ from tiny_glue import tiny_base, tiny_settings, without_seconds
 
 from experiments.glue.data import split
 from experiments.glue.finetune import finetune, lora
-from experiments.training.cell import growth, run
+from experiments.training.cell import run
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.settings import SETTINGS
 
@@ -71,14 +71,6 @@ def test_before_training_half_of_lora_has_no_gradient(found):
     assert halves
     for name in halves:
         assert before["norms"][name]["max"] == 0 < after["norms"][name]["min"]
-        assert name not in before["growth"]
-        assert after["growth"][name] == 1
-    assert before["growth"]["all"] == 1 != after["growth"]["all"]
-
-
-def test_growth_is_of_medians():
-    first, now = {"a": {"median": 2.0}}, {"a": {"median": 3.0}, "b": {"median": 0.0}}
-    assert growth(now, first) == {"a": 1.5}
 
 
 def test_the_same_cell_gives_the_same_figures(settings, found, tmp_path):
