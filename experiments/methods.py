@@ -58,18 +58,22 @@ class Variant:
         )  # fmt: skip
 
 
-METHODS: tuple[tuple[str, int | None], ...] = (
+Method = tuple[str, int | None]
+"""A method's name and its steps, if it takes any."""
+
+METHODS: tuple[Method, ...] = (
     ("gradient", None), ("weighted-gradient", None), ("datainf", None), ("lissa", 10), ("cg", 2),
     ("cg", 5), ("exact", None),
 )  # fmt: skip
+BY_BLOCKS: dict[Blocks, tuple[Method, ...]] = {
+    "tensor": METHODS,
+    "module": (("datainf", None), ("exact", None)),
+    "model": (("datainf", None), ("cg", 5), ("exact", None)),
+}
 VARIANTS: tuple[Variant, ...] = tuple(
     Variant(method, steps, normalize, blocks)
     for normalize in ("none", "unit")
-    for blocks, methods in (
-        ("tensor", METHODS),
-        ("module", (("datainf", None), ("exact", None))),
-        ("model", (("datainf", None), ("cg", 5), ("exact", None))),
-    )
+    for blocks, methods in BY_BLOCKS.items()
     for method, steps in methods
 ) + tuple(
     Variant(method, steps, "unit", "model", TRACE_DAMPING)

@@ -7,6 +7,8 @@ projections of attention and of the feed-forward network, before the residual co
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import nn
 
@@ -17,7 +19,7 @@ class Bottleneck(nn.Module):
     def __init__(self, layer: nn.Linear, width: int) -> None:
         super().__init__()
         self.layer = layer
-        like = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+        like: dict[str, Any] = {"device": layer.weight.device, "dtype": layer.weight.dtype}
         self.down = nn.Linear(layer.out_features, width, **like)
         self.up = nn.Linear(width, layer.out_features, **like)
         nn.init.zeros_(self.up.weight)
@@ -25,7 +27,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.layer(x)
-        return h + self.up(nn.functional.gelu(self.down(h)))
+        added: torch.Tensor = h + self.up(nn.functional.gelu(self.down(h)))
+        return added
 
 
 def add_bottlenecks(model: nn.Module, *, behind: str, width: int, head: str) -> nn.Module:
@@ -42,5 +45,6 @@ def add_bottlenecks(model: nn.Module, *, behind: str, width: int, head: str) -> 
         raise ValueError(f"the model has no layer whose name ends in {behind}")
     for name in layers:
         parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, Bottleneck(model.get_submodule(name), width))
+        layer = cast(nn.Linear, model.get_submodule(name))  # an output projection
+        setattr(model.get_submodule(parent), own, Bottleneck(layer, width))
     return model

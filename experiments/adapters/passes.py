@@ -35,7 +35,7 @@ def beside_training(model: nn.Module, task: Task, rows: Sequence[Any]) -> dict[s
         engine = PerExample(model, chosen, task, device)
         engine.check(examples[:3])
         training(groups[-1])
-        ways = {"training": training, "gradients": engine}
+        ways: dict[str, Callable[[list[Any]], object]] = {"training": training, "gradients": engine}
         times = []
         for turn in range(ROUNDS):
             order = list(ways)[:: -1 if turn % 2 else 1]

@@ -103,10 +103,11 @@ def _from_hub(columns: Columns) -> tuple[list[Row], list[Row]]:
     from datasets import load_dataset
 
     parts = load_dataset("nyu-mll/glue", columns.hub)
-    return tuple(
+    train, validation = (
         [_row([row[n] for n in columns.names], row["label"]) for row in parts[part]]
         for part in ("train", "validation")
     )
+    return train, validation
 
 
 def _row(texts: Sequence[str], label: str | int) -> Row:

@@ -79,5 +79,5 @@ def embedded_prompts(pipeline: Any, rows: Sequence[Row]) -> Tensor:
         max_length=pipeline.tokenizer.model_max_length,
     )  # fmt: skip
     states = encode_texts(pipeline, texts).cpu()
-    weight = tokens["attention_mask"][:, :, None].float()
+    weight: Tensor = tokens["attention_mask"][:, :, None].float()
     return (states * weight).sum(dim=1) / weight.sum(dim=1)

@@ -29,10 +29,10 @@ TEXT_WIDTH = 384
 TEXT_TOKENS = 32
 
 
-class FoldedPixels(ModelMixin, ConfigMixin):
+class FoldedPixels(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers has no types
     """Stands where a VAE does: latents are pixels, with 2 × 2 of them in one position."""
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]  # diffusers has no types
     def __init__(self, fold: int = 2) -> None:
         super().__init__()
         levels = fold.bit_length()  # a pipeline takes the factor of its VAE to be 2 ** (levels - 1)

@@ -104,7 +104,7 @@ def train(
         text = examples.text[examples.caption[chosen]].float()
         predicted = unet(scheduler.add_noise(x, noise, t), t, text).sample
         loss = F.mse_loss(predicted, target_of(scheduler, x, noise, t))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
         nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         rate.step()

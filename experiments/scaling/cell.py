@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from datainf.estimators import (
     LiSSA,
     WeightedGradient,
 )
+from datainf.estimators.base import BlockScores
 from datainf.evaluation import agreement
 from datainf.linalg import Damping, from_dense
 from experiments.cells import Key
@@ -70,7 +72,8 @@ def synthetic(kind: str, n: int, d: int, seed: int, decay: float) -> np.ndarray:
     G = np.random.default_rng([seed, n, d]).standard_normal((n, d))
     if kind == "decaying":
         G *= np.arange(1, d + 1) ** (-decay / 2)
-    return G / np.linalg.norm(G, axis=1, keepdims=True)
+    G /= np.linalg.norm(G, axis=1, keepdims=True)
+    return G
 
 
 def point(G: np.ndarray, settings: ScalingSettings) -> dict[str, Any]:
@@ -94,10 +97,11 @@ def costs(G: np.ndarray, settings: ScalingSettings) -> dict[str, Any]:
     rows = torch.from_numpy(G).float()
     query = rows.mean(dim=0, keepdim=True)
     lam = Damping().lambda_of(from_dense(rows))
-    calls = {
-        method.name: whole(lambda method=method: method.fit(from_dense(rows)).scores(query, lam))
-        for method in METHODS
-    }
+
+    def score(method: Estimator) -> BlockScores:
+        return method.fit(from_dense(rows)).scores(query, lam)
+
+    calls = {method.name: whole(partial(score, method)) for method in METHODS}
     times = alternating(calls, rounds=settings.rounds, once_above=settings.once_above)
     return {"seconds": {name: timed.medians["seconds"] for name, timed in times.items()}}
 

@@ -47,10 +47,11 @@ class InverseGap:
             Gx = self.G @ x
             if d <= n:
                 mean_of_inverses = (x - self.G.T @ (weights * Gx)) / lam
-                return mean_of_inverses - cho_solve(factor, x, check_finite=False)
-            # Both are x/λ less something in the span of G; the x/λ cancels on paper.
-            inner = cho_solve(factor, Gx, check_finite=False) / n - weights * Gx
-            return self.G.T @ inner / lam
+                gap: np.ndarray = mean_of_inverses - cho_solve(factor, x, check_finite=False)
+            else:  # both are x/λ less something in the span of G; the x/λ cancels on paper
+                inner = cho_solve(factor, Gx, check_finite=False) / n - weights * Gx
+                gap = self.G.T @ inner / lam
+            return gap
 
         return LinearOperator((d, d), matvec=product, dtype=np.float64)
 

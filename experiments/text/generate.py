@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ def completions(
         prompts = [row["prompt"] for row in rows[start : start + BATCH]]
         inputs = tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
         with torch.no_grad():
-            ids = model.generate(
+            ids = cast(Any, model).generate(  # which not every module has
                 input_ids=inputs["input_ids"].to(device),
                 attention_mask=inputs["attention_mask"].to(device),
                 max_new_tokens=limit, do_sample=False, num_beams=1,
@@ -53,16 +54,21 @@ def quality(model: nn.Module, task: CausalLM, rows: Sequence[Row]) -> dict[str, 
     allowed: dict[str, set[str]] = {}
     for row, hit in zip(rows, right, strict=True):
         by_class.setdefault(row["class"], []).append(hit)
-        allowed.setdefault(row.get("phrase", row["id"]), set()).add(row["completion"].strip())
-    any_class = [
-        text in allowed[row.get("phrase", row["id"])] for text, row in zip(said, rows, strict=True)
-    ]
+        allowed.setdefault(_asked(row), set()).add(row["completion"].strip())
+    any_class = [text in allowed[_asked(row)] for text, row in zip(said, rows, strict=True)]
     return {
         "accuracy": sum(right) / len(right),
         "by_class": {name: sum(hits) / len(hits) for name, hits in by_class.items()},
         "any_class": sum(any_class) / len(any_class),
         "loss": mean_loss(model, task, rows),
     }
+
+
+def _asked(row: Row) -> str:
+    """What rows with the same phrase have in common; a row without one is alone."""
+    own: str = row["id"]
+    asked: str = row.get("phrase", own)
+    return asked
 
 
 def mean_loss(model: nn.Module, task: CausalLM, rows: Sequence[Row]) -> float:

@@ -10,7 +10,7 @@ import transformers
 from torch import Tensor, nn
 
 
-class Checkpoints(transformers.TrainerCallback):
+class Checkpoints(transformers.TrainerCallback):  # type: ignore[misc]  # has no types
     """Keeps the trained parameters as they were after some epochs; 0 is before the first.
 
     In memory, and looked at once training is over: that leaves training as it would have been.

@@ -47,7 +47,7 @@ class LiSSA(Estimator):
                 f"lissa needs at least one step, got {self.steps}", remedy="--steps 10"
             )
 
-    def fit(self, G: GradientMatrix) -> Fitted:
+    def fit(self, G: GradientMatrix) -> _Fitted:
         return _Fitted(G, self.steps)
 
 
