@@ -26,6 +26,11 @@ GRID = {"grid": True}
 """Metadata of a settings field that chooses which cells there are, or where files lie, and so
 leaves what a cell finds as it is: more seeds do not make the old ones stale."""
 
+LINE: dict[str, type | tuple[type, ...]] = {
+    "key": dict, "settings": str, "seconds": (int, float), "machine": str, "result": dict,
+}  # fmt: skip
+"""What a ledger's line holds."""
+
 PACKAGES = {
     "glue": "experiments.glue",
     "fullsize": "experiments.fullsize",
@@ -53,7 +58,8 @@ class Study:
 
     def run(self, key: Key, folder: Path) -> dict[str, Any]:
         cell = import_module(f"{PACKAGES[self.name]}.cell")
-        return cell.run(key, self.settings, folder)
+        result: dict[str, Any] = cell.run(key, self.settings, folder)
+        return result
 
     @property
     def fingerprint(self) -> str:
@@ -77,10 +83,14 @@ class Ledger:
     file: Path
     fingerprint: str
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    broken: list[int] = field(default_factory=list)
+    """Numbers of the lines, from 1, that cannot be read: they do not count, and stay."""
 
     def __post_init__(self) -> None:
-        for line in _whole_lines(self.file):
-            if line["settings"] == self.fingerprint:
+        for number, line in _numbered_lines(self.file):
+            if line is None:
+                self.broken.append(number)
+            elif line["settings"] == self.fingerprint:
                 self.lines[name(line["key"])] = line
 
     @classmethod
@@ -89,7 +99,7 @@ class Ledger:
 
     def within(self, keys: Iterable[Key]) -> Ledger:
         """Of these cells alone: a report is of its grid, whatever else the file has."""
-        made, names = Ledger(self.file, self.fingerprint, {}), set(map(name, keys))
+        made, names = Ledger(self.file, self.fingerprint), set(map(name, keys))
         made.lines = {cell: line for cell, line in self.lines.items() if cell in names}
         return made
 
@@ -139,7 +149,8 @@ def _counting(settings: Any) -> dict[str, Any]:
         for f in dataclasses.fields(settings)
         if not f.metadata.get("grid")
     }
-    if str(base := values.get("base")).startswith(PREFIX):
+    base = values.get("base")
+    if isinstance(base, str) and base.startswith(PREFIX):
         values["weights"] = digest(base)
     return {
         name: _counting(value) if dataclasses.is_dataclass(value) else value
@@ -147,16 +158,26 @@ def _counting(settings: Any) -> dict[str, Any]:
     }
 
 
-def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file that hold JSON: a kill in the middle of writing leaves one that does
-    not, and loses that cell alone."""
+def _numbered_lines(file: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """A file's lines by number; None for one that is not a whole line of a ledger: a kill in the
+    middle of writing leaves such, and loses that cell alone."""
     if not file.exists():
         return
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    text = file.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, _parsed(line)
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    whole = isinstance(found, dict) and all(
+        isinstance(found.get(name), kind) for name, kind in LINE.items()
+    )
+    return found if whole else None
 
 
 def _rounded(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """What is to be done, what is done, and how long the rest will take.
 
 A cell is expected to take the median time of the finished cells whose keys are most like its own.
-Before any has finished here, the times of the committed run stand in.
+The times of the committed run stand beside those from here, at the pace of this machine: the median
+ratio over the cells that both have finished, or as they are before there are any.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from statistics import median
 
 from rich.table import Table
 
-from experiments.cells import Key, Ledger, Study
+from experiments.cells import Key, Ledger, Study, name
 
 COMMITTED = Path(__file__).parent / "results"
+Times = dict[str, tuple[Key, float]]
+"""Of finished cells, by name: the key, and the seconds that it took."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,16 @@ class Plan:
         self.total = sum(len(keys) for _, keys in wanted)
         self.pending: list[Pending] = []
         self.rows: list[tuple[Study, int]] = [(study, len(keys)) for study, keys in wanted]
-        self._times: dict[str, list[tuple[Key, float]]] = {}
+        self.broken: list[str] = []
+        """Lines of ledgers that cannot be read, file and number; their cells are run again."""
+        self._own: dict[str, Times] = {}
+        self._committed: dict[str, Times] = {}
         for study, keys in wanted:
             ledger = Ledger.of(study, folder)
             self.pending += [Pending(study, ledger, key) for key in keys if key not in ledger]
-            known = ledger.lines or Ledger.of(study, COMMITTED / scale).lines
-            self._times[study.name] = [(line["key"], line["seconds"]) for line in known.values()]
+            self._own[study.name] = _times(ledger)
+            self._committed[study.name] = _times(Ledger.of(study, COMMITTED / scale))
+            self.broken += [f"{ledger.file}, line {number}" for number in ledger.broken]
 
     @property
     def done(self) -> int:
@@ -54,12 +61,16 @@ class Plan:
     def finished(self, cell: Pending) -> None:
         self.pending.remove(cell)
         line = list(cell.ledger.lines.values())[-1]
-        self._times[cell.study.name].append((cell.key, line["seconds"]))
+        self._own[cell.study.name][name(cell.key)] = (cell.key, line["seconds"])
 
     def expected(self, cell: Pending) -> float | None:
         """Seconds, None if nothing like it has been measured."""
+        own, committed = self._own[cell.study.name], self._committed[cell.study.name]
+        ratios = [own[n][1] / committed[n][1] for n in own if n in committed and committed[n][1]]
+        pace = median(ratios) if ratios else 1.0
+        paced = {n: (key, seconds * pace) for n, (key, seconds) in committed.items()}
         by_likeness: dict[int, list[float]] = defaultdict(list)
-        for key, seconds in self._times[cell.study.name]:
+        for key, seconds in (paced | own).values():
             same = sum(cell.key.get(k) == v for k, v in key.items())
             by_likeness[same].append(seconds)
         return median(by_likeness[max(by_likeness)]) if by_likeness else None
@@ -83,6 +94,10 @@ class Plan:
             text = duration(sum(known) / share) if len(known) == len(times) else "not known yet"
             table.add_row(study.name, str(count), str(count - len(left)), text if left else "")
         return table
+
+
+def _times(ledger: Ledger) -> Times:
+    return {n: (line["key"], line["seconds"]) for n, line in ledger.lines.items()}
 
 
 def duration(seconds: float) -> str:

@@ -11,12 +11,14 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 from benchmarks.machine import describe_machine
 from experiments.cells import Key, Study, kept, name
@@ -32,6 +34,10 @@ DIED = (
 )
 
 
+GIVE_UP = 3
+"""So many cells of a study in a row that end in the same error, and the rest of it is not tried."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A cell that ended in an error; the others go on."""
@@ -39,13 +45,38 @@ class Failure:
     cell: Pending
     error: str
 
+    @property
+    def cause(self) -> str:
+        """The error's last line: its kind and what it says."""
+        return self.error.strip().splitlines()[-1]
+
+
+class Ended:
+    """How cells ended: the failures, and which studies fail for one reason: no data, no hub."""
+
+    def __init__(self) -> None:
+        self.failures: list[Failure] = []
+        self._in_a_row: dict[str, list[str]] = defaultdict(list)
+
+    def well(self, cell: Pending) -> None:
+        self._in_a_row[cell.study.name].clear()
+
+    def badly(self, failure: Failure) -> None:
+        self.failures.append(failure)
+        self._in_a_row[failure.cell.study.name].append(failure.cause)
+
+    def hopeless(self, study: Study) -> bool:
+        """Whether its last `GIVE_UP` cells all failed, in the same way."""
+        last = self._in_a_row[study.name][-GIVE_UP:]
+        return len(last) == GIVE_UP and len(set(last)) == 1
+
 
 @dataclass(frozen=True)
 class Outcome:
     """What a worker hands back: a result, or what went wrong."""
 
     seconds: float = 0.0
-    result: dict | None = None
+    result: dict[str, Any] | None = None
     error: str | None = None
 
 
@@ -59,17 +90,18 @@ def work(plan: Plan, *, jobs: int, minutes: float | None, say: Say) -> list[Fail
         say: Where a line goes for each cell that ends.
     """
     stop = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
-    failures = []
+    ended = Ended()
     for alone in (False, True):
         queue = [cell for cell in plan.pending if cell.study.alone == alone]
         while queue:  # a process that dies takes its pool with it, and the rest go to a new one
-            failures += _pool(plan, queue, 1 if alone else jobs, stop, say)
-    return failures
+            _pool(plan, queue, 1 if alone else jobs, stop, say, ended)
+    return ended.failures
 
 
-def _pool(plan: Plan, queue: list[Pending], jobs: int, stop: float, say: Say) -> list[Failure]:
+def _pool(
+    plan: Plan, queue: list[Pending], jobs: int, stop: float, say: Say, ended: Ended
+) -> None:  # fmt: skip
     """Take cells off the queue and run them, until it is empty or a process has died."""
-    failures: list[Failure] = []
     running: dict[Future[Outcome], Pending] = {}
     log = plan.folder / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +111,7 @@ def _pool(plan: Plan, queue: list[Pending], jobs: int, stop: float, say: Say) ->
             while queue and len(running) < jobs and not broken:
                 broken = not _submit(plan, queue, pool, running, stop)
             if not running:
-                return failures
+                return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 cell = running.pop(future)
@@ -88,9 +120,23 @@ def _pool(plan: Plan, queue: list[Pending], jobs: int, stop: float, say: Say) ->
                 if outcome.result is not None:
                     cell.ledger.add(cell.key, outcome.result, outcome.seconds, describe_machine())
                     plan.finished(cell)
+                    ended.well(cell)
                 else:
-                    failures.append(Failure(cell, f"{outcome.error}\nwhat was said before: {log}"))
+                    ended.badly(Failure(cell, str(outcome.error)))
                 say(_line(plan, cell, outcome, jobs))
+                if ended.hopeless(cell.study):
+                    _leave(queue, cell.study, say)
+
+
+def _leave(queue: list[Pending], study: Study, say: Say) -> None:
+    """Take a study's cells off the queue."""
+    left = [cell for cell in queue if cell.study is study]
+    queue[:] = [cell for cell in queue if cell.study is not study]
+    if left:
+        say(
+            f"{study.name}: {GIVE_UP} cells in a row ended in the same error; {len(left)} more are "
+            "not tried"
+        )
 
 
 def _submit(
@@ -143,7 +189,9 @@ def _start(threads: int, log: Path) -> None:
 
 def _end_with_parent() -> None:
     """A worker whose parent was killed would else wait for its next cell for ever."""
-    connection.wait([parent_process().sentinel])
+    parent = parent_process()
+    assert parent is not None  # this is a worker
+    connection.wait([parent.sentinel])
     os._exit(1)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from datainf.errors import WriteError
+from datainf.errors import StoreBusyError, WriteError
 
 _REMEDIES = {
     errno.ENOSPC: "free some space or name another folder; the same command then goes on from here",
@@ -37,6 +38,26 @@ def make_folder(path: Path) -> None:
     """Make a folder and its parents; it may be there already."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One writer at a time. The system holds the lock, and lets it go with the process.
+
+    Raises `StoreBusyError` if another process has it.
+    """
+    with writing(folder):
+        handle = (folder / ".lock").open("w")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreBusyError(
+                f"another process is writing to {folder}", remedy="wait for it, or another folder"
+            ) from None
+        except OSError:
+            pass  # a file system without locks: go on as if alone
+        yield
 
 
 def write_atomically(path: Path, data: bytes) -> None:

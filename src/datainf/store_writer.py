@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +11,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from datainf.errors import StoreBusyError, StoreCorruptError, StoreError, StoreMismatchError
-from datainf.files import make_folder, write_atomically, writing
+from datainf.errors import StoreCorruptError, StoreError, StoreMismatchError
+from datainf.files import locked, make_folder, write_atomically
 from datainf.fingerprint import bytes_digest
 from datainf.store import (
     IDS,
@@ -79,7 +78,7 @@ def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
     process is writing to it, `WriteError` if the disk refuses.
     """
     make_folder(path)
-    with _locked(path):
+    with locked(path):
         if (path / INDEX).exists():
             index = Index.load(path)
             _require_same_request(path, index, wanted)
@@ -138,20 +137,3 @@ def _sound_prefix(path: Path, index: Index) -> list[Shard]:
             break
         sound.append(shard)
     return sound
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time. The system holds the lock, and lets it go with the process."""
-    with writing(path):
-        handle = (path / ".lock").open("w")
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreBusyError(
-                f"another process is writing to {path}", remedy="wait for it, or another folder"
-            ) from None
-        except OSError:
-            pass  # a file system without locks: go on as if alone
-        yield

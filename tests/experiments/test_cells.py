@@ -48,6 +48,22 @@ def test_a_torn_last_line_costs_its_cell_alone(tmp_path, cut):
     assert [again.line(key)["result"] for key in (KEY, OTHER)] == [{"auc": 0.75}, {"auc": 0.25}]
 
 
+@pytest.mark.parametrize("line", [
+    b"[1]", b"null", b"{}", b'{"key": {}, "settings": "a"}', b"\xff\xfe", b"[" * 100_000,
+    b'{"key": 1, "settings": "a", "seconds": 1, "machine": "", "result": {}}',
+])  # fmt: skip
+def test_a_line_that_is_none_is_named_and_costs_nothing_else(tmp_path, line):
+    written = ledger(tmp_path)
+    written.add(KEY, {"auc": 0.75}, 1, "")
+    with written.file.open("ab") as file:
+        file.write(line + b"\n")
+    written.add(OTHER, {"auc": 0.5}, 1, "")
+    again = ledger(tmp_path)
+    assert again.broken == [2]
+    assert KEY in again
+    assert OTHER in again
+
+
 def test_a_line_without_its_newline_is_kept_and_not_run_into(tmp_path):
     written = ledger(tmp_path)
     written.add(KEY, {"auc": 0.75}, 1, "")

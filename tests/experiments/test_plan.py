@@ -66,14 +66,24 @@ def test_a_cell_that_ends_counts_for_the_next(committed, tmp_path):  # noqa: ARG
     assert plan.time_left(jobs=1) == 36
 
 
-def test_committed_times_stand_in_until_there_are_own(committed, tmp_path):
+def test_committed_times_stand_in_at_the_pace_of_this_machine(committed, tmp_path):
     study = made_up()
     finished(study, committed, [10, 20, 30, 40])
     plan = make(study, tmp_path)
     assert plan.done == 0
     assert plan.time_left(jobs=1) == 100
-    finished(study, tmp_path, [70])
-    assert make(study, tmp_path).time_left(jobs=1) == 210
+    finished(study, tmp_path, [20])
+    assert make(study, tmp_path).time_left(jobs=1) == 2 * (20 + 30 + 40)
+
+
+def test_a_plan_and_a_run_that_goes_on_expect_the_same(committed, tmp_path):
+    study = made_up()
+    finished(study, committed, [10, 20, 30, 40])
+    running = make(study, tmp_path)
+    first = running.pending[0]
+    first.ledger.add(first.key, {}, 30, "")
+    running.finished(first)
+    assert running.time_left(jobs=1) == make(study, tmp_path).time_left(jobs=1) == 3 * 90
 
 
 def test_times_of_other_settings_do_not_count(committed, tmp_path):

@@ -42,10 +42,25 @@ def test_cells_finish_in_processes_of_their_own_and_say_nothing_here(tmp_path, c
     (failure,) = failures
     assert failure.cell.key == study.keys[1]
     assert "ValueError: this cell cannot be" in failure.error
-    assert str(tmp_path / LOG) in failure.error
+    assert failure.cause == "ValueError: this cell cannot be"
     assert capfd.readouterr() == ("", "")
     log = (tmp_path / LOG).read_text()
     assert log.count("said on the way") == log.count("and complained") == 3
+
+
+def test_a_study_whose_cells_all_fail_alike_is_given_up(tmp_path):
+    study = made_up("work", *["fail"] * 6, "work")
+    failures, lines = run(study, tmp_path)
+    assert [failure.cell.key["seed"] for failure in failures] == [1, 2, 3]
+    assert lines[-1] == "made-up: 3 cells in a row ended in the same error; 4 more are not tried"
+    assert list(results(study, tmp_path)) == [0]
+
+
+def test_cells_that_fail_between_others_are_no_reason_to_give_up(tmp_path):
+    study = made_up("fail", "fail", "work", "fail", "fail", "work")
+    failures, _ = run(study, tmp_path)
+    assert len(failures) == 4
+    assert list(results(study, tmp_path)) == [2, 5]
 
 
 def test_a_process_that_dies_costs_what_ran_then_alone(tmp_path):

@@ -30,9 +30,9 @@ from datainf.errors import (
     VerificationError,
     WriteError,
 )
+from datainf.files import locked
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import one_at_a_time
-from datainf.store_writer import _locked
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_one_example_and_truncation(llama, task, tmp_path):
 
 def test_a_second_writer_is_told(llama, rows, task, tmp_path):
     (tmp_path / "s").mkdir()
-    with _locked(tmp_path / "s"), pytest.raises(StoreBusyError, match="another process"):
+    with locked(tmp_path / "s"), pytest.raises(StoreBusyError, match="another process"):
         collect(llama, rows, task, out=tmp_path / "s")
     collect(llama, rows, task, out=tmp_path / "s")
 
