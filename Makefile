@@ -36,6 +36,7 @@ experiments: .venv/tested  ## the paper at desk scale, hours; goes on where it w
 experiments-quick: .venv/tested  ## a cut of each experiment in minutes, anew, on data that is made up
 	rm -rf experiments/results/quick
 	$(BIN)/python -m experiments run --scale quick
+	$(BIN)/python -m experiments check adapters --scale quick  # the same cell gives the same figures
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -32,6 +32,7 @@ WORDS = {
     "their mean over tokens, or that of the last token; where rows have labels, negative for those "
     "of another label",
     "BM25": "likeness of words; where rows have labels, negative for those of another label",
+    "**bold**": "the highest mean of its column",
     "oracle": "knows which labels are flipped",
     "AUC, recall, precision at k": "of a ranking: the chance that a relevant row comes before an "
     "irrelevant one; the share of the relevant rows among the first as many; the share of flipped "

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.dampings import DAMPINGS
+from experiments.finished import Results
 from experiments.methods import SWEEP, VARIANTS, Variant
 from experiments.published import Published
-from experiments.report import Results
 from experiments.tables import bold_best, spread, table
 
 BASELINES = "baselines"

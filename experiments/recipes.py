@@ -70,7 +70,8 @@ def _glue(study: Study) -> Recipe:
         "base": _base(settings.base),
         "training / validation rows": f"at most {settings.train_rows:,} / "
         f"{settings.validation_rows}, drawn anew for each seed",
-        "clean test rows": f"{settings.test_rows}, of the training split",
+        "clean test rows": f"{settings.test_rows}, drawn with the training rows from the training "
+        "split",
         "tasks": ", ".join(settings.tasks),
         "adapter": f"LoRA on {', '.join(f'`{t}`' for t in settings.targets)}, α = r, dropout "
         f"{settings.lora_dropout:g}{'' if settings.base_dropout else '; none in the base'}",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.cells import Key
-from experiments.report import Results
+from experiments.finished import Results
 from experiments.tables import folded, spread, table
 
 CONTROLS = ("all", "random", "oracle")
@@ -26,7 +26,8 @@ class Retrained:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        return self.results.settings(self.study).tasks
+        tasks: tuple[str, ...] = self.results.settings(self.study).tasks
+        return tasks
 
     def lines(self, task: str | None = None) -> list[dict[str, Any]]:
         chosen = {} if task is None else {"task": task}

@@ -38,7 +38,7 @@ def folded(summary: str, lines: Sequence[str]) -> list[str]:
 
 
 def bold_best(cells: list[str]) -> list[str]:
-    """The cell with the highest leading number in bold."""
+    """The cell with the highest mean in bold."""
     numbers = [
         float(cell.split(" ")[0].replace(",", "")) if cell != MISSING else float("-inf")
         for cell in cells

@@ -2,8 +2,8 @@
 
 The desk's learning rates are LoRA's of the runs on GLUE, DoRA's the same, and the best of two or
 three each for the others, by accuracy on clean test rows after training on noisy ones with a seed
-that is not among the study's. At paper scale LoRA's is the paper's; the others are of the size
-that is usual for them, and have not been tried here.
+that is not among the study's; what was tried has not been kept. At paper scale LoRA's is the
+paper's; the others are of the size that is usual for them, and have not been tried here.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 import datainf
+from datainf.attribute import Blocks, Normalize
 from datainf.evaluation import (
     agreement,
     detection_auc,
@@ -33,14 +34,15 @@ from experiments.methods import METHODS, SELF_INFLUENCE, VARIANTS, Variant, swep
 from experiments.norms import norms
 from experiments.stages import stage
 
-NOISE_NAMES = {True: "noisy", False: "clean"}
 RETRAINED = (
     "gradient", "datainf", "exact", "datainf, unit", "cg 3, model blocks, unit, λ trace:0.02",
     "own loss", "representation similarity", "BM25",
 )  # fmt: skip
 """Who chooses what the retraining test drops, beside `random` and `oracle`."""
 SWEPT = (*DAMPINGS, *ABSOLUTE)
-AGREEMENT_GROUPS = (("none", "tensor"), ("unit", "tensor"), ("none", "model"))
+AGREEMENT_GROUPS: tuple[tuple[Normalize, Blocks], ...] = (
+    ("none", "tensor"), ("unit", "tensor"), ("none", "model")
+)  # fmt: skip
 """Normalisation and blocks within which methods are compared with `exact` of the same."""
 
 

@@ -75,7 +75,7 @@ def run(key: Key, settings: ImageSettings, folder: Path) -> dict[str, Any]:
         damping = {PLAIN: judge_dampings(*stores[PLAIN], rows, settings.dampings)}
     if seed == 0:
         with stage(seconds, "gallery"):
-            make_gallery(pipeline, rows, stores[EQUAL], settings, folder / SHEET)
+            make_gallery(pipeline, rows, stores[PLAIN], settings, folder / SHEET)
     return {
         "rows": len(rows.train),
         "queries": len(rows.query),

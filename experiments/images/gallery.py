@@ -1,8 +1,9 @@
 """A contact sheet: what was asked about beside what it was attributed to.
 
 A line a query: the query's picture, what the fine-tuned model draws for its prompt, the training
-pictures with the highest and the lowest scores by DataInf, and those with the highest cosine of
-gradients. A green frame is the query's class, a red one another.
+pictures with the highest and the lowest scores by DataInf, and those with the highest product of
+gradients: the `datainf` and `gradient` of the tables. A green frame is the query's class, a red one
+another.
 """
 
 from __future__ import annotations
@@ -44,8 +45,7 @@ def make_gallery(
     out: Path,
 ) -> None:
     """Draw the sheet of a fine-tuned pipeline, for some queries of different classes."""
-    by_datainf = Variant("datainf", normalize="unit").scores(*stores)
-    by_cosine = Variant("gradient", normalize="unit").scores(*stores)
+    by_datainf, by_gradient = (Variant(name).scores(*stores) for name in ("datainf", "gradient"))
     chosen = some_queries(rows.query)
     drawn = generated(pipeline, [rows.query[number]["text"] for number in chosen], settings)
     lines = [
@@ -54,11 +54,17 @@ def make_gallery(
             [framed(picture, PLAIN)],
             pictures(rows, number, by_datainf, BEST),
             pictures(rows, number, -by_datainf, WORST),
-            pictures(rows, number, by_cosine, BEST),
+            pictures(rows, number, by_gradient, BEST),
         ]
         for number, picture in zip(chosen, drawn, strict=True)
     ]
-    heads = ["query", "generated", "most helpful by datainf", "most harmful", "by cosine"]
+    heads = [
+        "query",
+        "generated",
+        "most helpful by datainf",
+        "most harmful",
+        "most helpful by gradient",
+    ]
     out.parent.mkdir(parents=True, exist_ok=True)
     page = sheet(lines, heads, ATTRIBUTION[settings.source])
     page.quantize(COLOURS).save(out, optimize=True)

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from experiments.scaling.power_law import PowerLaw, power_law
 
-FLOOR_SECONDS = 2e-3
-"""Below this a call is mostly its own start."""
+LEAST_WORK = {"datainf": 2**18, "exact": 2**24}
+"""Below so much work, n·d and n·d·min(n, d), most of a call is its own start. Sizes are left out by
+this and not by the time that they took, which would bend the law."""
 
 Point = Mapping[str, Any]
 K = TypeVar("K")
@@ -43,10 +44,11 @@ def cost_laws(results: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Pow
             sizes[method, point["n"], point["d"]].append(seconds)
     groups: dict[tuple[str, str], list[tuple[Point, float]]] = defaultdict(list)
     for (method, n, d), found in sizes.items():
+        work = n * d * (min(n, d) if method == "exact" else 1)
         shape = "all"
         if method == "exact":
             shape = "d ≤ n" if d <= n else "d > n"
-        if median(found) >= FLOOR_SECONDS:
+        if work >= LEAST_WORK[method]:
             groups[method, shape].append(({"n": n, "d": d}, median(found)))
     return _laws(groups)
 

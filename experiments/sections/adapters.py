@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from experiments.finished import Results
 from experiments.plots import curve, figure
-from experiments.report import Results
 from experiments.sections import approximation
 from experiments.tables import bold_best, folded, mean, spread, table
 
@@ -29,7 +29,8 @@ def write(results: Results) -> list[str]:
         "The runs on GLUE with a fifth of the labels flipped, by adapter. All trained tensors are "
         "blocks, the new head's bias too. Learning rates are not tuned alike: LoRA's is that of "
         "the runs above, DoRA has the same, and each of the others the best of two or three, by "
-        "the accuracy of a seed that is not among these; LoRA and DoRA may be the worse for it. "
+        "the accuracy of a seed that is not among these (tried by hand, figures not kept); LoRA "
+        "and DoRA may be the worse for it. "
         "The last column is the median ratio of taking every example's gradient "
         "to a plain training pass over the same batches.",
         "",
@@ -71,7 +72,9 @@ def _plot(results: Results) -> list[str]:
         for column, task in enumerate(settings.tasks):
             found = [results_of(results, adapter, task=task) for adapter in settings.adapters]
             for name in ("datainf", "gradient", "exact", "datainf, unit", "own loss"):
-                points = {i: [r["detection"][name]["auc"] for r in found[i]] for i in positions}
+                points: dict[float, list[float]] = {
+                    i: [r["detection"][name]["auc"] for r in found[i]] for i in positions
+                }
                 curve(axes[0, 2 * column], name, points, "o")
             for name in AGREEING:
                 points = {
@@ -129,7 +132,8 @@ def findings(results: Results) -> list[str]:
         return _each(results, lambda r: r["agreement"]["none, tensor"][name]["pearson"])
 
     return [
-        f"Other adapters' gradients serve as well as LoRA's. In the order {', '.join(adapters)}, "
+        f"Other adapters' gradients serve about as well as LoRA's, and their weaknesses are the "
+        f"same. In the order {', '.join(adapters)}, "
         f"over both tasks: the "
         f"AUC of flipped labels is {auc('datainf')} by plain `datainf`, {auc('gradient')} by the "
         f"gradient product, {auc('datainf, unit')} by `datainf` scaled to norm 1, and "

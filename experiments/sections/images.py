@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from experiments.finished import Results
 from experiments.identification import BASELINES, MEASURES, Identification
 from experiments.published import Published
-from experiments.report import Results
 from experiments.tables import folded, mean, spread, table
 
 TITLE = "Influential data, images (Table 1)"
@@ -98,37 +100,35 @@ def galleries(found: Identification) -> list[str]:
 
 def findings(results: Results) -> list[str]:
     found = Identification(results, "images", NAMES)
-
-    def both(task: str, name: str, way: str = "mean") -> str:
-        return " / ".join(mean(found.values(task, way, name, m)) for m in MEASURES)
-
-    def loss(task: str, when: str) -> str:
-        return mean([result["loss"][when] for result in found.found(task)], 4)
-
-    def ratio(task: str) -> str:
-        norms = [list(result["timestep_norms"].values()) for result in found.found(task)]
-        return mean([max(steps) / min(steps) for steps in norms], 1)
-
-    def leads(task: str, way: str) -> int:
-        """In how many seeds the gradient product has the higher AUC."""
-        aucs = [found.values(task, way, name, "auc_mean") for name in ("gradient", "datainf")]
-        return sum(gradient > datainf for gradient, datainf in zip(*aucs, strict=True))
-
-    seeds = len(found.found("style"))
-    unnamed = [task for task in found.tasks if task.endswith("-unnamed")]
     return [
+        _no_lead_on_style(found),
+        _prompts_tell(found),
+        _timesteps_differ(found),
+        _weak_model(found),
+    ]
+
+
+def _no_lead_on_style(found: Identification) -> str:
+    both = partial(_both, found)
+    return (
         f"**The paper's lead of `datainf` on style is not reproduced:** AUC / recall are "
         f"{both('style', 'datainf')} by `datainf` and {both('style', 'gradient')} by the gradient "
-        f"product, which leads in {leads('style', 'mean')} of {seeds} seeds; with the timesteps "
-        f"side by side, as released, the two are level ({both('style', 'datainf', 'concatenate')} "
+        f"product, which leads in {_seeds_led(found)} of {len(found.found('style'))} seeds; with "
+        f"the timesteps side by side, as released, the two are level "
+        f"({both('style', 'datainf', 'concatenate')} "
         f"and {both('style', 'gradient', 'concatenate')}), as in the released notebook (.599 and "
         f".612) and not as in the paper's table. On subject the order is the paper's in every "
         f"seed, at a lower level ({both('subject', 'datainf')} and {both('subject', 'gradient')}; "
         f"chance is .500 / .03, on style .500 / .33). There the inverse matters: five steps of "
-        f"conjugate gradients have "
-        f"{both('subject', 'cg 5')}, `exact` {both('subject', 'exact')}. On style it does not: "
-        f"`exact` has {both('style', 'exact')}. (The two tasks differ in pictures a class, 3 and "
-        f"200, and also in rank and steps.)",
+        f"conjugate gradients have {both('subject', 'cg 5')}, `exact` {both('subject', 'exact')}. "
+        f"On style it does not: `exact` has {both('style', 'exact')}. (The two tasks differ in "
+        f"pictures a class, 3 and 200, and also in rank and steps.)"
+    )
+
+
+def _prompts_tell(found: Identification) -> str:
+    both, unnamed = partial(_both, found), _unnamed(found)
+    return (
         f"The prompts alone give the classes away here too: the text encoder's states have "
         f"{both('style', 'embedded prompts', BASELINES)} and "
         f"{both('subject', 'embedded prompts', BASELINES)}. Without the name in the prompt "
@@ -141,17 +141,52 @@ def findings(results: Results) -> list[str]:
         f"{both('subject', 'representations, middle block', BASELINES)} on subject, "
         f"behind the better inverses; that of the pictures themselves "
         f"{both('style', 'likeness of pictures', BASELINES)} and "
-        f"{both('subject', 'likeness of pictures', BASELINES)}.",
-        f"Timesteps differ in norm, here {ratio('style')}-fold on style and "
-        f"{ratio('subject')}-fold on subject, and not by orders of magnitude, as is "
-        f"reported of large models. Equal weights of norm help `datainf` on subjects ("
-        f"{both('subject', 'datainf', 'mean, equal norms')}) and where names are not given "
-        f"({', '.join(both(task, 'datainf', 'mean, equal norms') for task in unnamed)}), not on "
-        f"styles that are named ({both('style', 'datainf', 'mean, equal norms')}).",
+        f"{both('subject', 'likeness of pictures', BASELINES)}."
+    )
+
+
+def _timesteps_differ(found: Identification) -> str:
+    equal = partial(_both, found, name="datainf", way="mean, equal norms")
+    return (
+        f"Timesteps differ in norm, here {_norm_ratio(found, 'style')}-fold on style and "
+        f"{_norm_ratio(found, 'subject')}-fold on subject, and not by orders of magnitude, as is "
+        f"reported of large models. Equal weights of norm help `datainf` on subjects "
+        f"({equal('subject')}) and where names are not given "
+        f"({', '.join(equal(task) for task in _unnamed(found))}), not on "
+        f"styles that are named ({equal('style')})."
+    )
+
+
+def _weak_model(found: Identification) -> str:
+    loss = partial(_loss, found)
+    return (
         f"The levels are those of a weak model: fine-tuning takes the queries' loss from "
-        f"{loss('style', 'query, before')} to {loss('style', 'query, after')} on style and from "
-        f"{loss('subject', 'query, before')} to {loss('subject', 'query, after')} on subject; with "
-        f"another class's name in the prompt it is "
-        f"{loss('style', 'query, after, another name')} and "
-        f"{loss('subject', 'query, after, another name')}.",
-    ]
+        f"{loss('style', 'before')} to {loss('style', 'after')} on style and from "
+        f"{loss('subject', 'before')} to {loss('subject', 'after')} on subject; with "
+        f"another class's name in the prompt it is {loss('style', 'after, another name')} and "
+        f"{loss('subject', 'after, another name')}."
+    )
+
+
+def _both(found: Identification, task: str, name: str, way: str = "mean") -> str:
+    return " / ".join(mean(found.values(task, way, name, measure)) for measure in MEASURES)
+
+
+def _unnamed(found: Identification) -> list[str]:
+    return [task for task in found.tasks if task.endswith("-unnamed")]
+
+
+def _seeds_led(found: Identification) -> int:
+    """In how many seeds the gradient product has the higher AUC on style."""
+    aucs = [found.values("style", "mean", name, "auc_mean") for name in ("gradient", "datainf")]
+    return sum(gradient > datainf for gradient, datainf in zip(*aucs, strict=True))
+
+
+def _norm_ratio(found: Identification, task: str) -> str:
+    norms = [result["timestep_norms"].values() for result in found.found(task)]
+    return mean([max(steps) / min(steps) for steps in norms], 1)
+
+
+def _loss(found: Identification, task: str, when: str) -> str:
+    """The queries'."""
+    return mean([result["loss"][f"query, {when}"] for result in found.found(task)], 4)

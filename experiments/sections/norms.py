@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from statistics import fmean
 from typing import Any
 
+from experiments.finished import Results
 from experiments.plots import curve, figure
-from experiments.report import Results
 from experiments.sections import mislabeled
 from experiments.tables import folded, mean, spread, table
 
@@ -25,12 +26,13 @@ def looks(results: Results, task: str) -> list[tuple[dict[str, Any], int]]:
 
 
 def values(results: Results, task: str, epoch: int, *path: str) -> list[float]:
-    out = []
+    out: list[float] = []
     for found, when in looks(results, task):
         if when == epoch:
+            value: Any = found
             for part in path:
-                found = found[part]
-            out.append(found)
+                value = value[part]
+            out.append(value)
     return out
 
 
@@ -137,44 +139,59 @@ def _short(name: str) -> str:
 
 
 def findings(results: Results) -> list[str]:
-    settings = results.settings("training")
-    last = settings.epochs[-1]
+    return [_bound_grows(results), _scores_by_task(results)]
 
-    def all_tasks(epoch: int, *path: str) -> str:
-        return mean([v for t in settings.tasks for v in values(results, t, epoch, *path)], 2)
 
-    medians = [
-        fmean(v for t in settings.tasks for v in values(results, t, e, "norms", "all", "median"))
-        for e in settings.epochs
-    ]
-
-    def share(rank: int) -> str:
-        lines = results.ledgers["glue"].select(labels="noisy", rank=rank)
-        return mean([line["result"]["norms"]["all"]["top_share"] for line in lines], 2)
-
-    def course(task: str, name: str) -> str:
-        aucs = [mean(values(results, task, e, "auc", name), 2) for e in settings.epochs]
-        return f"{', '.join(aucs)} on {task}"
-
-    def courses(name: str) -> str:
-        return "; ".join(course(task, name) for task in settings.tasks)
-
-    epochs = ", ".join(map(str, settings.epochs))
-    return [
+def _bound_grows(results: Results) -> str:
+    epochs, at = results.settings("training").epochs, partial(_at, results)
+    last = epochs[-1]
+    highest = max(_number(results, epoch, "norms", "all", "median") for epoch in epochs)
+    return (
         f"At any moment there is a bound, but it grows with training. The largest norm goes from "
-        f"{all_tasks(0, 'norms', 'all', 'max')} "
-        f"before the first step to {all_tasks(last, 'norms', 'all', 'max')} after epoch {last}, "
-        f"while the median goes from {all_tasks(0, 'norms', 'all', 'median')} to "
-        f"{all_tasks(last, 'norms', 'all', 'median')}, by way of "
-        f"{mean([max(medians)], 2)}. Norms "
-        f"follow the loss (Spearman {all_tasks(0, 'norm_and_loss', 'spearman')} before, "
-        f"{all_tasks(last, 'norm_and_loss', 'spearman')} after). So at the end few rows weigh much "
+        f"{at(0, 'norms', 'all', 'max')} before the first step to "
+        f"{at(last, 'norms', 'all', 'max')} after epoch {last}, while the median goes from "
+        f"{at(0, 'norms', 'all', 'median')} to {at(last, 'norms', 'all', 'median')}, by way of "
+        f"{mean([highest], 2)}. Norms follow the loss (Spearman "
+        f"{at(0, 'norm_and_loss', 'spearman')} before, "
+        f"{at(last, 'norm_and_loss', 'spearman')} after). So at the end few rows weigh much "
         f"in Σ‖g‖², from which λ is set, the more the higher the rank: the largest hundredth has "
-        f"{share(1)} of it at r = 1, {share(4)} at r = 4, {share(16)} at r = 16. (The theorem's "
-        f"other premise, a λ bounded below, was not looked at.)",
-        f"What that does to scores differs from task to task. After epochs {epochs} the AUC of "
-        f"plain `datainf` is "
-        f"{courses('datainf')}: on SST-2 no better than chance from epoch 4 on. Scaled to norm 1 "
-        f"it is {courses('datainf, unit')}: at the end ahead on every task. (Two seeds; which "
-        f"moment is best differs too.)",
-    ]
+        f"{_share(results, 1)} of it at r = 1, {_share(results, 4)} at r = 4, "
+        f"{_share(results, 16)} at r = 16. (The theorem's "
+        f"other premise, a λ bounded below, was not looked at.)"
+    )
+
+
+def _scores_by_task(results: Results) -> str:
+    return (
+        f"What that does to scores differs from task to task. After epochs "
+        f"{', '.join(map(str, results.settings('training').epochs))} the AUC of plain `datainf` is "
+        f"{_courses(results, 'datainf')}: on SST-2 no better than chance from epoch 4 on. Scaled "
+        f"to norm 1 it is {_courses(results, 'datainf, unit')}: at the end ahead on every task. "
+        f"(Two seeds; which moment is best differs too.)"
+    )
+
+
+def _number(results: Results, epoch: int, *path: str) -> float:
+    """The mean over all tasks."""
+    tasks = results.settings("training").tasks
+    return fmean(v for task in tasks for v in values(results, task, epoch, *path))
+
+
+def _at(results: Results, epoch: int, *path: str) -> str:
+    return mean([_number(results, epoch, *path)], 2)
+
+
+def _share(results: Results, rank: int) -> str:
+    """Of the hundredth of rows with the largest norms."""
+    lines = results.ledgers["glue"].select(labels="noisy", rank=rank)
+    return mean([line["result"]["norms"]["all"]["top_share"] for line in lines], 2)
+
+
+def _courses(results: Results, name: str) -> str:
+    """AUC by epoch, of each task."""
+    settings = results.settings("training")
+    return "; ".join(
+        ", ".join(mean(values(results, task, e, "auc", name), 2) for e in settings.epochs)
+        + f" on {task}"
+        for task in settings.tasks
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from experiments.finished import Results
 from experiments.identification import MEASURES, Identification
 from experiments.published import Published
-from experiments.report import Results
 from experiments.tables import folded, mean, spread, table
 
 TITLE = "Influential data, text (Table 1)"
@@ -25,9 +26,10 @@ NAMES = {
 }
 MEAN_STATE = "representation similarity, mean"
 REPRESENTATION = "representation similarity, last"
+HALF_WAY = "completion, half way"
 LOSSES = {
     "completion": "loss on the completion",
-    "completion, half way": "loss on the completion, half way through training",
+    HALF_WAY: "loss on the completion, half way through training",
     "prompt": "loss on the prompt with its padding, as released",
 }
 
@@ -131,55 +133,66 @@ def _text(row: dict[str, Any]) -> str:
 
 def findings(results: Results) -> list[str]:
     found = Identification(results, "text", NAMES)
+    return [
+        _prompts_suffice(found),
+        _loss_of_completion(found),
+        _behaviour_alone(found),
+        _gradient_not_behind(found),
+    ]
 
-    def auc(task: str, group: str, name: str) -> str:
-        return mean(found.values(task, group, name, "auc_mean"))
 
-    def over(group: str, name: str) -> str:
-        return " / ".join(auc(task, group, name) for task in PUBLISHED)
+def _prompts_suffice(found: Identification) -> str:
+    return (
+        f"**The published 1.000 can be had from the prompts alone, and the released code looks at "
+        f"nothing else.** With its loss, which is the prompt's and its padding's and never the "
+        f"answer's, `datainf` has {_over(found, 'prompt', 'datainf')} on the paper's three tasks, "
+        f"as published. BM25 on the prompts, without any model, has "
+        f"{_over(found, 'baselines', 'BM25, prompt')}: each class has its "
+        f"own name or story there. Where the prompts of all classes are alike (no name or title), "
+        f"the released loss has exactly {_auc(found, 'sentences-hard', 'prompt', 'datainf')}."
+    )
 
-    def recall(name: str) -> str:
-        return " / ".join(
-            mean(found.values(task, "completion", name, "recall_mean")) for task in PUBLISHED
-        )
 
-    def matches(task: str) -> str:
-        return mean([entry["quality"]["after"]["accuracy"] for entry in found.found(task)], 2)
+def _loss_of_completion(found: Identification) -> str:
+    over, matches = partial(_over, found), partial(_matches, found)
+    return (
+        f"With the loss of the completion, which is what a person asks about, `datainf` has AUC "
+        f"{over('completion', 'datainf')} and the gradient product "
+        f"{over('completion', 'gradient')}; the recall of `datainf` is "
+        f"{over('completion', 'datainf', 'recall_mean')}, where chance is .100. Three times the "
+        f"chance at the top beside an AUC of about one half means that the other class-mates rank "
+        f"below the middle. Half way through the training, and scaled to norm 1, the "
+        f"same method has {over(HALF_WAY, 'datainf, unit')}. Of plain scores `exact` has the "
+        f"higher recall ({over('completion', 'exact', 'recall_mean')}), and not always the higher "
+        f"AUC ({over('completion', 'exact')}). AUC rises with how well the model "
+        f"does the task (exact matches: {matches('maths')} without reasoning, "
+        f"{matches('maths-reasoning')} with, {matches('sentences')} on sentences). The mean of the "
+        f"last hidden states, without any gradient, has {over('baselines', MEAN_STATE)}."
+    )
 
-    half = "completion, half way"
+
+def _behaviour_alone(found: Identification) -> str:
+    sentences, maths = partial(_auc, found, "sentences-hard"), partial(_auc, found, "maths-hard")
+    return (
+        f"Without name and title, where only the behaviour tells, gradients do tell: "
+        f"{sentences('completion', 'datainf')} by `datainf`, "
+        f"{sentences(HALF_WAY, 'datainf, unit')} half way and scaled, against "
+        f"{sentences('baselines', 'BM25, text')} by BM25 on prompt and completion. "
+        f"The last hidden state has {sentences('baselines', REPRESENTATION)}. Maths "
+        f"told in the same four stories in all classes is harder for them: "
+        f"{maths('completion', 'datainf')} by `datainf`, {maths(HALF_WAY, 'datainf')} half way, "
+        f"{maths('baselines', 'BM25, text')} by BM25, and "
+        f"{maths('baselines', MEAN_STATE)} by the mean of the last hidden states."
+    )
+
+
+def _gradient_not_behind(found: Identification) -> str:
+    over, auc = partial(_over, found), partial(_auc, found)
     damped = " / ".join(
         mean([entry["damping"]["prompt"]["exact"]["10"] for entry in found.found(task)])
         for task in PUBLISHED
     )
-    return [
-        f"**The published 1.000 can be had from the prompts alone, and the released code looks at "
-        f"nothing else.** With its loss, which "
-        f"is the prompt's and its padding's and never the answer's, `datainf` has "
-        f"{over('prompt', 'datainf')} on the paper's three tasks, as published. BM25 on the "
-        f"prompts, without any model, has {over('baselines', 'BM25, prompt')}: each class has its "
-        f"own name or story there. Where the prompts of all classes are alike (no name or title), "
-        f"the released loss has exactly {auc('sentences-hard', 'prompt', 'datainf')}.",
-        f"With the loss of the completion, which is what a person asks about, `datainf` has AUC "
-        f"{over('completion', 'datainf')} and the gradient product "
-        f"{over('completion', 'gradient')}; the recall of `datainf` is {recall('datainf')}, where "
-        f"chance is .100. Three times the chance at the top beside an AUC of about one half means "
-        f"that the other class-mates rank below the middle. Half way through the training, and "
-        f"scaled to norm 1, the same method has {over(half, 'datainf, unit')}. Of plain scores "
-        f"`exact` has the higher recall ({recall('exact')}), and not always the higher AUC "
-        f"({over('completion', 'exact')}). AUC rises with how well the model does the task "
-        f"(exact matches: {matches('maths')} without reasoning, {matches('maths-reasoning')} with, "
-        f"{matches('sentences')} on sentences). The mean of the last hidden states, without any "
-        f"gradient, has {over('baselines', MEAN_STATE)}.",
-        f"Without name and title, where only the behaviour tells, gradients do tell: "
-        f"{auc('sentences-hard', 'completion', 'datainf')} by `datainf`, "
-        f"{auc('sentences-hard', half, 'datainf, unit')} half way and scaled, against "
-        f"{auc('sentences-hard', 'baselines', 'BM25, text')} by BM25 on prompt and completion. "
-        f"The last hidden state has {auc('sentences-hard', 'baselines', REPRESENTATION)}. Maths "
-        f"told in the same four stories in all classes is harder for them: "
-        f"{auc('maths-hard', 'completion', 'datainf')} by `datainf`, "
-        f"{auc('maths-hard', half, 'datainf')} half way, "
-        f"{auc('maths-hard', 'baselines', 'BM25, text')} by BM25, and "
-        f"{auc('maths-hard', 'baselines', MEAN_STATE)} by the mean of the last hidden states.",
+    return (
         f"**Contradicts the paper:** the gradient product is far behind `datainf` on its maths "
         f"tasks (.770 / .258 against 1.000 / .999); here both find the prompt with the released "
         f"loss ({auc('maths', 'prompt', 'gradient')} and {auc('maths', 'prompt', 'datainf')}), "
@@ -189,5 +202,18 @@ def findings(results: Results) -> list[str]:
         f"{over('prompt', 'exact')}. A class that "
         f"shares a direction makes the curvature large along it, and the inverse at the paper's λ "
         f"takes it out; with λ a hundredfold (α = 10) `exact` is back at {damped} (the section on "
-        f"damping has the sweep).",
-    ]
+        f"damping has the sweep)."
+    )
+
+
+def _auc(found: Identification, task: str, group: str, name: str) -> str:
+    return mean(found.values(task, group, name, "auc_mean"))
+
+
+def _over(found: Identification, group: str, name: str, measure: str = "auc_mean") -> str:
+    """The paper's three tasks."""
+    return " / ".join(mean(found.values(task, group, name, measure)) for task in PUBLISHED)
+
+
+def _matches(found: Identification, task: str) -> str:
+    return mean([entry["quality"]["after"]["accuracy"] for entry in found.found(task)], 2)

@@ -10,11 +10,14 @@ import pytest
 import torch
 from tiny_glue import tiny_base, tiny_settings, without_seconds
 
+import datainf
+from datainf.evaluation import agreement, detection_auc
+from experiments.dampings import ABSOLUTE, DAMPINGS
 from experiments.glue import cell, data
 from experiments.glue.data import Split, split
 from experiments.glue.finetune import evaluate, finetune, lora
 from experiments.glue.settings import MINILM
-from experiments.methods import METHODS, SELF_INFLUENCE, VARIANTS
+from experiments.methods import METHODS, SELF_INFLUENCE, SWEEP, VARIANTS, Variant
 from experiments.shipped import location
 
 KEY = {"task": "made-up", "labels": "noisy", "rank": 2, "seed": 0}
@@ -53,6 +56,39 @@ def test_exact_agrees_with_itself_and_solves(found):
 
 def test_the_same_cell_gives_the_same_figures(settings, found, tmp_path):
     assert without_seconds(cell.run(KEY, settings, tmp_path)) == without_seconds(found)
+
+
+def test_the_sweep_of_dampings_is_of_the_scores_at_each(settings, tmp_path):
+    """Against scores asked for one damping at a time, from the same gradients."""
+    swept = replace(settings, retrain_rank=2, epochs=1)
+    rows = split("made-up", swept, 0.2, seed=0)
+    done = cell.gradients(rows, swept, lora(swept, 2), seed=0, folder=tmp_path)
+    found = cell.damping(done)
+    assert list(found) == [Variant(method, steps).name for method, steps in SWEEP]
+
+    def influence(method, lam):
+        steps = 5 if method == "cg" else None
+        return datainf.attribute(
+            done.train, done.query, method, damping=lam, steps=steps
+        ).values.mean(0)
+
+    for method, name in (("datainf", "datainf"), ("cg", "cg 5"), ("exact", "exact")):
+        assert list(found[name]) == [*DAMPINGS, *ABSOLUTE]
+        for kind in (DAMPINGS[:7], DAMPINGS[7:], ABSOLUTE):
+            assert "before" not in found[name][kind[0]]
+            for lam, before in ((kind[1], kind[0]), (kind[-1], kind[-2])):
+                values, entry = influence(method, lam), found[name][lam]
+                assert entry["auc"] == pytest.approx(detection_auc(-values, rows.flipped))
+                for other, what in (((method, before), "before"), (("exact", lam), "exact")):
+                    near = agreement(values, influence(*other))["spearman"]
+                    assert entry[what] == pytest.approx(near, abs=1e-6)
+
+
+def test_a_cell_trains_again_at_one_rank_alone(settings, found, tmp_path):
+    assert {"damping", "retraining"}.isdisjoint(found)
+    again = cell.run(KEY, replace(settings, retrain_rank=2, epochs=1), tmp_path)
+    assert {"damping", "retraining"} <= set(again)
+    assert set(again["retraining"]) == {*cell.RETRAINED, "random", "oracle", "all"}
 
 
 def test_a_cell_of_clean_labels_has_no_detection(settings, tmp_path):

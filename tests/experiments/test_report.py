@@ -10,8 +10,9 @@ from importlib import import_module
 import pytest
 
 from experiments.cells import Ledger, study
+from experiments.finished import EXPERIMENTS
 from experiments.plan import COMMITTED
-from experiments.report import EXPERIMENTS, write
+from experiments.report import write
 
 DESK = COMMITTED / "desk"
 
@@ -69,6 +70,24 @@ def test_findings_are_said_of_the_committed_runs_alone(report, tmp_path):
     assert "Findings" not in write(tmp_path, "quick").read_text(encoding="utf-8")
 
 
+def test_findings_are_not_said_of_a_run_that_found_something_else(report, tmp_path):
+    folder = tmp_path / "desk"
+    shutil.copytree(DESK, folder)
+    file = folder / "adapters.jsonl"
+    first, *others = file.read_text(encoding="utf-8").splitlines()
+    line = json.loads(first)
+    line["result"]["rows"] += 1
+    file.write_text("\n".join([json.dumps(line), *others]) + "\n", encoding="utf-8")
+    texts = [path.read_text(encoding="utf-8") for path in (report, write(folder, "desk"))]
+    assert [_has_findings(text, "adapters") for text in texts] == [True, False]
+    assert [_has_findings(text, "runtime") for text in texts] == [True, True]
+
+
+def _has_findings(text, name):
+    title = import_module(f"experiments.sections.{name}").TITLE
+    return "**Findings.**" in text.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
 @pytest.mark.parametrize("name", [name for name, needed in EXPERIMENTS.items() if len(needed) > 1])
 def test_a_section_stands_on_the_first_of_its_studies(name, tmp_path):
     title = import_module(f"experiments.sections.{name}").TITLE
@@ -78,4 +97,4 @@ def test_a_section_stands_on_the_first_of_its_studies(name, tmp_path):
         text = write(folder, "desk").read_text(encoding="utf-8")
         section = text.split(f"## {title}\n")[1].split("\n## ")[0]
         assert "|---|" in section
-        assert "**Findings.**" not in section
+        assert not _has_findings(text, name)

@@ -32,18 +32,20 @@ def test_error_is_fitted_apart_below_and_above_the_damping():
     assert found["norm", 0.5, "above"].exponents == pytest.approx({"n": 0.25, "d": 0})
 
 
-def test_cost_of_exact_is_fitted_by_shape_and_calls_that_hardly_start_are_left_out():
+def test_cost_of_exact_is_fitted_by_shape_and_sizes_of_little_work_are_left_out():
+    sizes = [(n, d) for n in (64, 256, 1024, 4096) for d in (32, 128, 512, 2048, 8192)]
     results = [
         {
             "points": [{"n": n, "d": d}],
             "seconds": {
-                "datainf": max(1e-7 * n * d, 1e-4), "exact": 1e-6 * n * d * min(n, d),
+                "datainf": max(1e-7 * n * d, 1e-7 * 2**18),
+                "exact": max(1e-6 * n * d * min(n, d), 1e-6 * 2**24),
             },
         }
-        for n, d in SIZES
+        for n, d in sizes
     ]  # fmt: skip
     found = cost_laws(results)
     assert found["datainf", "all"].exponents == pytest.approx({"n": 1, "d": 1})
-    assert found["datainf", "all"].points == sum(n * d >= 2e4 for n, d in SIZES)
+    assert found["datainf", "all"].points == sum(n * d >= 2**18 for n, d in sizes)
     assert found["exact", "d ≤ n"].exponents == pytest.approx({"n": 1, "d": 2})
     assert found["exact", "d > n"].exponents == pytest.approx({"n": 2, "d": 1})
