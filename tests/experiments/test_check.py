@@ -19,8 +19,10 @@ def test_figures_are_compared_wherever_they_are_and_times_are_not():
         "auc": {"a": 0.5, "b": 0.25}, "path": [1, 2.0], "kind": "LoRA", "gone": 3,
         "seconds": {"train": 4.0}, "score_seconds": {"a": 1.0}, "passes": {"ratio": 2.0},
     }  # fmt: skip
-    found = {"auc": {"a": 0.5, "b": 0.2}, "path": [1, 4.0], "kind": "DoRA", "new": 3,
-             "seconds": {"train": 9.0}, "score_seconds": {"a": 9.0}, "passes": {"ratio": 9.0}}  # fmt: skip
+    found = {
+        "auc": {"a": 0.5, "b": 0.2}, "path": [1, 4.0], "kind": "DoRA", "new": 3,
+        "seconds": {"train": 9.0}, "score_seconds": {"a": 9.0}, "passes": {"ratio": 9.0},
+    }  # fmt: skip
     same = compare(KEY, "adapters", known, known)
     assert (same.figures, same.different, same.worst) == (5, {}, None)
     other = compare(KEY, "adapters", known, found)
