@@ -7,13 +7,15 @@ import torch
 
 from datainf import linalg
 from datainf.errors import OptionError
-from datainf.linalg import Damping, RowScaled, from_dense, hstack, unit_scale
-from estimators.grid import chunked, scaled, stacked
+from datainf.linalg import ColumnScaled, Damping, RowScaled, from_dense, hstack, unit_scale
+from estimators.grid import chunked, in_a_metric, scaled, stacked
 
 G = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.fixture(params=[from_dense, chunked, stacked, scaled], ids=lambda f: f.__name__)
+@pytest.fixture(
+    params=[from_dense, chunked, stacked, scaled, in_a_metric], ids=lambda f: f.__name__
+)
 def matrix(request, monkeypatch):
     monkeypatch.setattr(linalg, "MAX_CHUNK_BYTES", 16 * 5)
     return request.param(G)
@@ -62,6 +64,11 @@ def test_unit_scale_keeps_zero_rows_zero():
     scale = unit_scale(rows.square().sum(1))
     unit = RowScaled(from_dense(rows), scale).to_dense()
     assert torch.equal(unit, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+
+
+def test_a_metric_of_another_width_is_refused():
+    with pytest.raises(OptionError, match="5 parameters"):
+        ColumnScaled(from_dense(G), torch.ones(4))
 
 
 def test_one_block_stacks_to_itself():

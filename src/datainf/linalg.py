@@ -4,9 +4,9 @@ A block's matrix G is [n, d]: row i is g_i, the gradient of example i's loss wit
 block's d parameters. It may be larger than memory, so it is an operator: it has a shape, `@`,
 `.T @`, `gram()` and row slices, all of which pass over it in chunks of rows.
 
-The three kinds compose. `ChunkedMatrix` holds rows in chunks (memory-mapped shards of a store),
-`hstack` sets blocks side by side (an adapter's tensors as one block), and `scale_rows`
-multiplies row i by s_i (unit normalisation).
+The kinds compose. `ChunkedMatrix` holds rows in chunks (memory-mapped shards of a store), `HStack`
+sets blocks side by side (an adapter's tensors as one block), `ColumnScaled` multiplies parameter j
+by s_j (a metric), and `RowScaled` row i by s_i (unit normalisation).
 """
 
 from __future__ import annotations
@@ -273,6 +273,44 @@ class RowScaled(GradientMatrix):
     @cached_property
     def sq_norms(self) -> Tensor:
         return self.scale.square() * self.inner.sq_norms
+
+
+@dataclass(repr=False)
+class ColumnScaled(GradientMatrix):
+    """G diag(s): parameter j of every row is multiplied by s_j."""
+
+    inner: GradientMatrix
+    scale: Tensor  # [d]
+    dtype: torch.dtype = field(init=False)
+    shape: tuple[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dtype = self.inner.dtype
+        self.shape = self.inner.shape
+        self.scale = self.scale.to(self.dtype)
+        if tuple(self.scale.shape) != self.shape[1:]:
+            raise OptionError(
+                f"a scale of shape {tuple(self.scale.shape)} for {self.shape[1]} parameters"
+            )
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return self.inner.rows(start, stop) * self.scale
+
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        for rows, G in self.inner.chunks():
+            yield rows, G * self.scale
+
+    def to(self, dtype: torch.dtype) -> ColumnScaled:
+        return ColumnScaled(self.inner.to(dtype), self.scale)
+
+    # The products scale their thin side, so that the rows themselves are never copied.
+
+    def __matmul__(self, X: Tensor) -> Tensor:
+        _check_inner("G @ X", self.shape[1], X)
+        return self.inner @ _rowwise(self.scale, X.to(self.dtype))
+
+    def transposed_matmul(self, W: Tensor) -> Tensor:
+        return _rowwise(self.scale, self.inner.T @ W)
 
 
 def hstack(parts: Sequence[GradientMatrix]) -> GradientMatrix:

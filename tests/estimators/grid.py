@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from datainf.linalg import ChunkedMatrix, GradientMatrix, HStack, RowScaled, accumulate_dtype
+from datainf.linalg import (
+    ChunkedMatrix,
+    ColumnScaled,
+    GradientMatrix,
+    HStack,
+    RowScaled,
+    accumulate_dtype,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,12 @@ def scaled(G: Tensor) -> GradientMatrix:
     return RowScaled(stacked(2 * G), torch.full((len(G),), 0.5, dtype=G.dtype))
 
 
+def in_a_metric(G: Tensor) -> GradientMatrix:
+    """G as itself with its columns divided and multiplied again, by powers of two."""
+    scale = (2.0 ** (torch.arange(G.shape[1]) % 5 - 2)).to(G.dtype)
+    return ColumnScaled(stacked(G / scale), scale)
+
+
 def _random(n: int, d: int, m: int, seed: int) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(seed)
     # Rows share a direction, as gradients of one model do.
@@ -71,6 +84,7 @@ def cases() -> list[Case]:
         found.append(Case(f"{name} stacked", G, V, stacked))
     G, V = _random(8, 11, 3, 50)
     found.append(Case("row-scaled", G, V, scaled))
+    found.append(Case("column-scaled", G, V, in_a_metric))
     holes = G.clone()
     holes[[1, 4]] = 0
     found.append(Case("zero rows", holes, V, chunked))
