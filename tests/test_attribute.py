@@ -54,7 +54,7 @@ def test_scores_sum_the_blocks(stores, blocks, normalize, damping):
             lam /= 1 if damping.startswith("trace") else G.shape[1]
             expected = expected + truth(G, V, lam)
         estimator = ConjugateGradient(steps=200) if method == "cg" else method
-        options = {"damping": damping, "normalize": normalize, "blocks": blocks}
+        options = {"damping": damping, "normalize": normalize, "metric": "none", "blocks": blocks}
         scores = attribute(train, query, estimator, **options)
         # float32 scores of float64 gradients
         assert relative_error(scores.values, expected) < 1e-6, method
@@ -158,3 +158,45 @@ def test_options_are_checked(stores):
     for wrong in ({"blocks": "layer"}, {"normalize": "l2"}, {"method": "tracin"}, {"damping": 0}):
         with pytest.raises(OptionError):
             attribute(*stores, **wrong)
+
+
+def test_a_metric_multiplies_parameters_before_all_else(tmp_path, tokenizer):
+    """Against dense gradients that are multiplied by hand, both kinds, unit and not."""
+    model, rows, task = make_model("llama").double(), make_rows("llama"), tasks.CausalLM(tokenizer)
+    draw = torch.Generator().manual_seed(0)
+    moments = {
+        name: torch.rand(p.shape, generator=draw, dtype=torch.float64) ** 4
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    }
+    train = collect(model, rows * 2, task, out=tmp_path / "train", second_moments=moments)
+    query = collect(model, rows[1:4], task, out=tmp_path / "query")
+    assert query.second_moments is None
+    for metric in ("adam", "fisher"):
+        for normalize in ("none", "unit"):
+            dense = []
+            for store in (train, query):
+                columns = []
+                for name in train.blocks:
+                    G = train.blocks[name].to_dense()
+                    v = moments[name].float().double().reshape(-1)
+                    v = v if metric == "adam" else G.square().mean(dim=0)
+                    columns.append(store.blocks[name].to_dense() / (v.sqrt() + 1e-8).sqrt())
+                whole = torch.cat(columns, dim=1)
+                dense.append(
+                    whole / whole.norm(dim=1, keepdim=True) if normalize == "unit" else whole
+                )
+            G, V = dense
+            lam = 0.02 * float(G.square().sum(1).mean())
+            options = {"metric": metric, "normalize": normalize, "blocks": "model"}
+            found = attribute(train, query, "exact", damping="trace:0.02", **options)
+            assert relative_error(found.values, exact_scores(G, V, lam)) < 1e-6
+            assert found.settings["metric"] == metric
+
+
+def test_adams_metric_needs_its_moments(stores):
+    train, query = stores
+    with pytest.raises(OptionError, match="no second moments"):
+        attribute(train, query, metric="adam")
+    with pytest.raises(OptionError, match="unknown metric"):
+        attribute(train, query, metric="sgd")

@@ -7,7 +7,7 @@ here, so that estimators see nothing but matrices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -16,13 +16,15 @@ from torch import Tensor
 
 from datainf.errors import NonFiniteError, OptionError
 from datainf.estimators import Estimator, from_name
-from datainf.linalg import Damping, GradientMatrix, RowScaled, hstack, unit_scale
+from datainf.linalg import ColumnScaled, Damping, GradientMatrix, RowScaled, hstack, unit_scale
 from datainf.progress import Progress, Silent
 from datainf.scores import Scores
+from datainf.second_moments import metric_scale
 from datainf.store import GradientStore
 
 Normalize = Literal["none", "unit"]
 Blocks = Literal["tensor", "module", "model"]
+Metric = Literal["none", "adam", "fisher"]
 
 QUERY_BYTES = 256 * 2**20
 """Upper bound on the bytes of query gradients of one block that are solved at one time."""
@@ -35,6 +37,7 @@ def attribute(
     *,
     damping: float | str | Damping = Damping(),  # noqa: B008 - frozen
     normalize: Normalize = "none",
+    metric: Metric = "none",
     blocks: Blocks = "tensor",
     steps: int | None = None,
     progress: Progress | None = None,
@@ -48,6 +51,9 @@ def attribute(
         damping: λ of a block; a number α means α · mean ‖g‖² / d (the paper's, 0.1). See `Damping`.
         normalize: `unit` scales each example's and query's whole gradient to norm 1, so that
             `gradient` is cosine similarity.
+        metric: what each parameter's gradients are multiplied by first, training and query alike:
+            `none`; `adam`, v̂^-¼ with Adam's second moments v̂, if the training store has them;
+            `fisher`, the same with the mean squared training gradient in place of v̂.
         blocks: `tensor` (the paper's), `module` (an adapter's tensors together) or `model` (no
             block-diagonal approximation).
         steps: of `cg` or `lissa`.
@@ -63,6 +69,7 @@ def attribute(
         method,
         dampings=[damping],
         normalize=normalize,
+        metric=metric,
         blocks=blocks,
         steps=steps,
         progress=progress,
@@ -76,6 +83,7 @@ def sweep(
     *,
     dampings: Sequence[float | str | Damping],
     normalize: Normalize = "none",
+    metric: Metric = "none",
     blocks: Blocks = "tensor",
     steps: int | None = None,
     progress: Progress | None = None,
@@ -84,7 +92,8 @@ def sweep(
     estimator = from_name(method, steps=steps)
     parsed = [Damping.parse(damping) for damping in dampings]
     train.require_same_model(query)
-    G_all, V_all = views(train, blocks, normalize), views(query, blocks, normalize)
+    scale = metric_scales(train, metric)
+    G_all, V_all = (views(store, blocks, normalize, scale) for store in (train, query))
     advance = (progress or Silent()).stage(f"scores by {estimator.name}", len(G_all))
     values = [torch.zeros((len(query), len(train))) for _ in parsed]
     traces: list[dict[str, Any]] = [{} for _ in parsed]
@@ -107,7 +116,7 @@ def sweep(
             query.ids,
             train.ids,
             estimator.name,
-            _settings(estimator, damping, normalize, blocks),
+            _settings(estimator, damping, normalize, metric, blocks),
             {"blocks": {name: asdict(trace) for name, trace in traced.items()}},
         )
         for value, traced, damping in zip(values, traces, parsed, strict=True)
@@ -120,6 +129,7 @@ def self_influence(
     *,
     damping: float | str | Damping = Damping(),  # noqa: B008 - frozen
     normalize: Normalize = "none",
+    metric: Metric = "none",
     blocks: Blocks = "tensor",
     steps: int | None = None,
     progress: Progress | None = None,
@@ -127,7 +137,7 @@ def self_influence(
     """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores."""
     estimator = from_name(method, steps=steps)
     parsed = Damping.parse(damping)
-    G_all = views(train, blocks, normalize)
+    G_all = views(train, blocks, normalize, metric_scales(train, metric))
     advance = (progress or Silent()).stage(f"self-influence by {estimator.name}", len(G_all))
     total = torch.zeros(len(train))
     for G in G_all.values():
@@ -137,8 +147,31 @@ def self_influence(
     return _finite(total, estimator)
 
 
-def views(store: GradientStore, blocks: Blocks, normalize: Normalize) -> dict[str, GradientMatrix]:
-    """A store's gradients as the blocks that were asked for: name → [n, d]."""
+def metric_scales(train: GradientStore, metric: Metric) -> dict[str, Tensor] | None:
+    """What the metric multiplies parameters by, block → [d_l]; None for `none`."""
+    if metric not in get_args(Metric):
+        raise OptionError(f"unknown metric {metric!r}", remedy="none, adam or fisher")
+    if metric == "none":
+        return None
+    if metric == "fisher":
+        moments = {name: G.mean_square() for name, G in train.blocks.items()}
+    else:
+        moments = train.second_moments or {}
+        if set(moments) != set(train.blocks):
+            raise OptionError(
+                f"{train.path} has no second moments of Adam for {len(train.blocks)} tensors",
+                remedy="collect from a checkpoint that holds optimizer.pt; or --metric fisher, the "
+                "mean squared gradient in their place",
+            )
+    return {name: metric_scale(v) for name, v in moments.items()}
+
+
+def views(
+    store: GradientStore, blocks: Blocks, normalize: Normalize,
+    scales: Mapping[str, Tensor] | None = None,
+) -> dict[str, GradientMatrix]:  # fmt: skip
+    """A store's gradients as the blocks that were asked for: name → [n, d]; each parameter
+    multiplied by its `scales` [d_l] first, if there are any."""
     if blocks not in get_args(Blocks):
         raise OptionError(f"unknown blocks {blocks!r}", remedy="tensor, module or model")
     if normalize not in get_args(Normalize):
@@ -146,11 +179,15 @@ def views(store: GradientStore, blocks: Blocks, normalize: Normalize) -> dict[st
     groups: dict[str, list[GradientMatrix]] = {}
     for block in store.index.blocks:
         group = {"tensor": block.name, "module": block.module, "model": "model"}[blocks]
-        groups.setdefault(group, []).append(store.blocks[block.name])
+        part = store.blocks[block.name]
+        groups.setdefault(group, []).append(
+            part if scales is None else ColumnScaled(part, scales[block.name])
+        )
     matrices = {group: hstack(parts) for group, parts in groups.items()}
     if normalize == "none":
         return matrices
-    scale = unit_scale(store.sq_norms.double().sum(dim=1))
+    norms = [matrix.sq_norms.double() for matrix in matrices.values()]
+    scale = unit_scale(torch.stack(norms).sum(dim=0))
     return {group: RowScaled(matrix, scale) for group, matrix in matrices.items()}
 
 
@@ -175,11 +212,12 @@ def _query_batches(V: GradientMatrix) -> Iterator[tuple[slice, Tensor]]:
 
 
 def _settings(
-    estimator: Estimator, damping: Damping, normalize: Normalize, blocks: Blocks
+    estimator: Estimator, damping: Damping, normalize: Normalize, metric: Metric, blocks: Blocks
 ) -> dict[str, Any]:
     options: dict[str, Any] = {
         "damping": str(damping),
         "normalize": normalize,
+        "metric": metric,
         "blocks": blocks,
     }
     steps = getattr(estimator, "steps", None)

@@ -96,6 +96,13 @@ class GradientMatrix(ABC):
             C += G.T @ G
         return C
 
+    def mean_square(self) -> Tensor:
+        """(1/n) Σ_i g_i², entry by entry, [d]: the diagonal of GᵀG/n."""
+        out = torch.zeros(self.shape[1], dtype=torch.float64)
+        for _, G in self.chunks():
+            out += G.square().sum(dim=0)
+        return out / self.shape[0]
+
     @cached_property
     def sq_norms(self) -> Tensor:
         """‖g_i‖² for every row, [n]."""

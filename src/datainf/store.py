@@ -34,6 +34,7 @@ from datainf.errors import (
 from datainf.files import write_atomically
 from datainf.fingerprint import file_digest
 from datainf.linalg import ChunkedMatrix, GradientMatrix, accumulate_dtype
+from datainf.second_moments import load_moments
 
 SCHEMA = 1
 INDEX = "index.json"
@@ -197,6 +198,12 @@ class GradientStore:
     def sq_norms(self) -> Tensor:
         """‖g_i,l‖² of every example and block, [n, number of blocks], float32."""
         return torch.cat([file.tensor(SQ_NORMS) for file in self._files])
+
+    @cached_property
+    def second_moments(self) -> dict[str, Tensor] | None:
+        """Adam's v̂ by block [d_l], of the training that led to the weights; None if the store was
+        collected without."""
+        return load_moments(self.path)
 
     def example(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One example's loss, a scalar, and gradient, block name → [d_l] in the dtype of the

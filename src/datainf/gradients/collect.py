@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from datainf.errors import (
-    DataError,
-    OptionError,
-)
+from datainf.errors import DataError, ModelError, OptionError
 from datainf.fingerprint import digest, tensors_digest
 from datainf.gradients.collector import Collector
 from datainf.gradients.engine import PerExample
@@ -21,6 +18,7 @@ from datainf.gradients.parameters import adapter_settings, architecture, blocks_
 from datainf.gradients.survey import Survey, survey
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress, Silent
+from datainf.second_moments import save_moments
 from datainf.store import GradientStore, Index
 from datainf.store_writer import writer
 from datainf.tasks import Task
@@ -49,6 +47,7 @@ def collect(
     batch_tokens: int = BATCH_TOKENS,
     shard_rows: int | None = None,
     fallback: bool = True,
+    second_moments: Mapping[str, Tensor] | None = None,
     notes: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> GradientStore:
@@ -73,6 +72,8 @@ def collect(
         shard_rows: Examples a shard; by default 1024, or as many as make 256 MiB.
         fallback: Whether to take each example alone, exactly and slower and with a
             `FallbackWarning`, where a parameter's gradients cannot be taken in batches.
+        second_moments: Adam's v̂ by parameter name, of the training that led to the weights; kept
+            with the store, for `attribute(metric="adam")`.
         notes: Plain JSON values to keep in the index.
         progress: Where to show how far it is.
 
@@ -82,7 +83,8 @@ def collect(
             without a length.
         CoverageError: a trainable parameter needs the fallback, and that is not allowed.
         VerificationError: the losses of some batch are not those of its examples alone.
-        ModelError: nothing is trainable, or none of it takes part in the loss.
+        ModelError: nothing is trainable, or none of it takes part in the loss; or second moments
+            that do not fit the trainable parameters.
         NonFiniteError: a loss or gradient is NaN or infinite; the examples are named.
         StoreMismatchError: `out` holds a store of something else.
         StoreBusyError, WriteError: see `datainf.errors`.
@@ -102,7 +104,10 @@ def collect(
     index.notes = {**(notes or {}), "truncated": found.truncated, "tokens": sum(found.lengths)}
     collector = Collector(gradients, task, dataset, found, batch_tokens)
     out = Path(out)
+    moments = _moments(second_moments, chosen, index)
     with evaluating(model), writer(out, index) as store:
+        if moments is not None:
+            save_moments(out, moments)
         if store.index.rows_done:
             collector.recheck(store)
         if store.index.rows_done < store.index.n:
@@ -149,6 +154,27 @@ def _asked(
             remedy="a list of its rows, list(dataset), or a datasets.Dataset",
         )
     return model, dataset, task
+
+
+def _moments(
+    given: Mapping[str, Tensor] | None, chosen: dict[str, nn.Parameter], index: Index
+) -> dict[str, Tensor] | None:
+    """v̂ by block; where a block has several parts of a loss side by side, the same for each."""
+    if given is None:
+        return None
+    unfit = [
+        name for name, p in chosen.items() if name not in given or given[name].shape != p.shape
+    ]
+    if unfit:
+        raise ModelError(
+            f"there are no second moments, or of another shape, for {', '.join(unfit[:3])}",
+            remedy="those of the optimizer that trained these weights",
+        )
+    flat = {name: given[name].reshape(-1) for name in chosen}
+    return {
+        block.name: flat[block.name].repeat(block.width // flat[block.name].numel())
+        for block in index.blocks
+    }
 
 
 def _index(
