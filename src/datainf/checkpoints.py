@@ -1,0 +1,211 @@
+"""The checkpoints that a Trainer left: which there are, how much each counts, and Adam's moments.
+
+A fine-tuning moves away from most of its gradients: at its end those of fitted examples are small,
+and those of like examples sum to nearly nothing. The gradients of earlier checkpoints say what the
+examples taught. Scores are summed over checkpoints with the learning rate of the steps that each
+stands for (TracIn, Pruthi et al., NeurIPS 2020, equation 1, with the steps between two checkpoints
+given to the nearer one).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from datainf.errors import ModelError, OptionError
+
+STATE, OPTIMIZER = "trainer_state.json", "optimizer.pt"
+FOLDER = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder that a Trainer saved after so many steps; `weight` is the sum of the learning rates
+    of the steps that it stands for, as a share of the sum of all."""
+
+    folder: Path
+    step: int
+    epoch: float
+    weight: float
+
+
+def find(output: str | Path) -> list[Path]:
+    """The folders checkpoint-N in a Trainer's output folder, by step; none if there are none."""
+    steps = {
+        int(match[1]): folder
+        for folder in Path(output).glob("checkpoint-*")
+        if (match := FOLDER.fullmatch(folder.name)) and folder.is_dir()
+    }
+    return [steps[step] for step in sorted(steps)]
+
+
+def choose(folders: Sequence[Path], wanted: str) -> list[Path]:
+    """Of the folders, those that are wanted: `all`, so many (`3`, spread over the training in equal
+    ratios of steps, the last among them), or steps with commas between (`100,200,`).
+
+    Raises `OptionError` for a step that is not there, or more than there are.
+    """
+    steps = [step_of(folder) for folder in folders]
+    if wanted == "all":
+        return list(folders)
+    try:
+        numbers = [int(part) for part in wanted.split(",") if part.strip()]
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise OptionError(
+            f"the checkpoints are {wanted!r}", remedy="all, how many (3), or which steps (100,200)"
+        )
+    if "," in wanted:
+        if gone := [number for number in numbers if number not in steps]:
+            raise OptionError(
+                f"there is no checkpoint-{gone[0]}", remedy=f"of {', '.join(map(str, steps))}"
+            )
+        return [folders[steps.index(number)] for number in sorted(set(numbers))]
+    if not 1 <= numbers[0] <= len(folders):
+        raise OptionError(
+            f"{numbers[0]} checkpoints of {len(folders)}", remedy=f"from 1 to {len(folders)}"
+        )
+    return [folders[position] for position in _spread(steps, numbers[0])]
+
+
+def _spread(steps: Sequence[int], count: int) -> list[int]:
+    """Positions of `count` steps, nearest to equal ratios from the first to the last: training
+    moves most at its start."""
+    if count == 1:
+        return [len(steps) - 1]
+    logs = np.log(np.asarray(steps, dtype=float))
+    left = list(range(len(steps)))
+    found = []
+    for target in np.linspace(logs[-1], logs[0], count):
+        nearest = min(left, key=lambda position: abs(logs[position] - target))
+        left.remove(nearest)
+        found.append(nearest)
+    return sorted(found)
+
+
+def weighed(folders: Sequence[Path]) -> list[Checkpoint]:
+    """The checkpoints with their weights, from the learning rates in the last one's
+    trainer_state.json.
+
+    Raises `ModelError` if a state is not there or has no learning rates.
+    """
+    states = [_state(folder) for folder in folders]
+    steps = np.array([state["global_step"] for state in states], dtype=float)
+    logged = [
+        (entry["step"], entry["learning_rate"])
+        for entry in states[-1].get("log_history", [])
+        if "learning_rate" in entry
+    ]
+    if not logged:
+        raise ModelError(
+            f"{folders[-1] / STATE} has logged no learning rate, by which checkpoints are weighed",
+            remedy="give the weights yourself, or train with a logging_strategy other than no",
+        )
+    every = np.arange(1, int(steps[-1]) + 1)
+    rates = np.interp(every, *np.array(logged, dtype=float).T)
+    nearest = np.abs(every[:, None] - steps[None, :]).argmin(axis=1)
+    sums = np.bincount(nearest, weights=rates, minlength=len(steps))
+    shares = sums / sums.sum() if sums.sum() > 0 else np.full(len(steps), 1 / len(steps))
+    return [
+        Checkpoint(folder, int(step), float(state.get("epoch") or 0.0), float(share))
+        for folder, step, state, share in zip(folders, steps, states, shares, strict=True)
+    ]
+
+
+def step_of(folder: Path) -> int:
+    """The step in a checkpoint's name."""
+    match = FOLDER.fullmatch(folder.name)
+    if match is None:
+        raise OptionError(f"{folder} is no checkpoint", remedy="a folder checkpoint-N")
+    return int(match[1])
+
+
+def second_moments(
+    folder: str | Path, model: nn.Module, trained: Sequence[str]
+) -> dict[str, Tensor]:
+    """Adam's v̂ by parameter name, from a checkpoint's optimizer.pt, read without unpickling code.
+
+    Args:
+        folder: The checkpoint.
+        model: The model that was trained, for the order in which a Trainer hands parameters to its
+            optimizer: those with weight decay first.
+        trained: The names of all parameters that were trained.
+
+    Raises:
+        ModelError: there is no optimizer.pt, it cannot be read, is of no optimizer with second
+            moments, or does not fit the parameters.
+    """
+    path = Path(folder) / OPTIMIZER
+    if not path.is_file():
+        raise ModelError(
+            f"{folder} has no {OPTIMIZER}",
+            remedy="--metric fisher; or train with save_only_model=False",
+        )
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        states, groups = saved["state"], saved["param_groups"]
+    except Exception as error:
+        raise ModelError(
+            f"{path} cannot be read: {str(error).strip().splitlines()[0][:200]}",
+            remedy="--metric fisher",
+        ) from None
+    names = _in_the_optimizers_order(model, trained, groups)
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    found = {}
+    for position, name in names.items():
+        state = states.get(position, {})
+        moments = state.get("exp_avg_sq")
+        if moments is None or moments.shape != shapes[name]:
+            what = "none" if moments is None else f"one of shape {tuple(moments.shape)}"
+            raise ModelError(
+                f"{path} should hold a second moment of shape {tuple(shapes[name])} for {name}, "
+                f"and has {what}",
+                remedy="the optimizer of these weights, Adam or AdamW; or --metric fisher",
+            )
+        beta = next(g["betas"][1] for g in groups if position in g["params"])
+        found[name] = moments.float() / (1 - beta ** float(state["step"]))
+    return found
+
+
+def _in_the_optimizers_order(
+    model: nn.Module, trained: Sequence[str], groups: Sequence[dict[str, Any]]
+) -> dict[int, str]:
+    """The optimizer's number of each parameter → its name."""
+    positions = [position for group in groups for position in group["params"]]
+    if all("param_names" in group for group in groups):
+        names = [name for group in groups for name in group["param_names"]]
+    else:
+        from transformers import Trainer
+
+        decayed = set(Trainer.get_decay_parameter_names(None, model))
+        wanted = set(trained)
+        ordered = [name for name, _ in model.named_parameters() if name in wanted]
+        names = [n for n in ordered if n in decayed] + [n for n in ordered if n not in decayed]
+    if len(names) != len(positions) or set(names) != set(trained):
+        raise ModelError(
+            f"the optimizer has {len(positions)} parameters, and {len(trained)} were trained",
+            remedy="the optimizer of these weights; or --metric fisher",
+        )
+    return dict(zip(positions, names, strict=True))
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    path = folder / STATE
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} cannot be read: {error}", remedy="a Trainer's checkpoint"
+        ) from None
+    if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
+        raise ModelError(f"{path} is no state of a Trainer")
+    return state
