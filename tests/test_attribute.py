@@ -200,3 +200,56 @@ def test_adams_metric_needs_its_moments(stores):
         attribute(train, query, metric="adam")
     with pytest.raises(OptionError, match="unknown metric"):
         attribute(train, query, metric="sgd")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory, tokenizer):
+    """Stores at two sets of weights."""
+    folder, task = tmp_path_factory.mktemp("checkpoints"), tasks.CausalLM(tokenizer)
+    rows, pairs = make_rows("llama"), []
+    for position in range(2):
+        model = make_model("llama")
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter *= 1 + position / 10
+        pairs.append([
+            collect(model, part, task, out=folder / f"{position}-{name}")
+            for name, part in (("train", rows), ("query", rows[1:4]))
+        ])  # fmt: skip
+    return pairs
+
+
+def test_checkpoints_sum_with_their_weights(checkpoints):
+    (t0, q0), (t1, q1) = checkpoints
+    options = {"method": "exact", "normalize": "unit", "blocks": "model"}
+    alone = [attribute(t, q, **options).values for t, q in checkpoints]
+    for weights in ([0.25, 3.0], [1, 0]):
+        found = attribute([t0, t1], [q0, q1], weights=weights, **options)
+        torch.testing.assert_close(found.values, weights[0] * alone[0] + weights[1] * alone[1])
+        assert [told["weight"] for told in found.diagnostics["checkpoints"]] == weights
+        assert (found.query_ids, found.train_ids) == (q0.ids, t0.ids)
+    mean = attribute([t0, t1], [q0, q1], **options)
+    torch.testing.assert_close(mean.values, (alone[0] + alone[1]) / 2)
+    one = attribute([t0], [q0], **options)
+    assert torch.equal(one.values, alone[0])
+    assert "blocks" in one.diagnostics
+    swept = sweep([t0, t1], [q0, q1], "exact", dampings=["0.1", "10"], weights=[1, 2])
+    expected = attribute([t0, t1], [q0, q1], "exact", damping="10", weights=[1, 2])
+    torch.testing.assert_close(swept[1].values, expected.values)
+
+
+def test_checkpoints_that_do_not_fit_are_refused(checkpoints):
+    (t0, q0), (t1, q1) = checkpoints
+    with pytest.raises(OptionError, match="2 training stores, 1 query stores"):
+        attribute([t0, t1], [q0])
+    with pytest.raises(OptionError, match="1 weights"):
+        attribute([t0, t1], [q0, q1], weights=[1])
+    with pytest.raises(OptionError, match="0 training stores"):
+        attribute([], [])
+    for weights in ([-1, 2], [0, 0], [float("nan"), 1], [float("inf"), 1]):
+        with pytest.raises(OptionError, match="weights are"):
+            attribute([t0, t1], [q0, q1], weights=weights)
+    with pytest.raises(StoreMismatchError, match="different weights"):
+        attribute([t0, t1], [q1, q0])
+    with pytest.raises(StoreMismatchError, match="different data"):
+        attribute([t0, q1], [q0, q1])

@@ -18,7 +18,7 @@ from datainf.errors import NonFiniteError, OptionError
 from datainf.estimators import Estimator, from_name
 from datainf.linalg import ColumnScaled, Damping, GradientMatrix, RowScaled, hstack, unit_scale
 from datainf.progress import Progress, Silent
-from datainf.scores import Scores
+from datainf.scores import Scores, weighted_sum
 from datainf.second_moments import metric_scale
 from datainf.store import GradientStore
 
@@ -30,11 +30,15 @@ QUERY_BYTES = 256 * 2**20
 """Upper bound on the bytes of query gradients of one block that are solved at one time."""
 
 
+Stores = GradientStore | Sequence[GradientStore]
+
+
 def attribute(
-    train: GradientStore,
-    query: GradientStore,
+    train: Stores,
+    query: Stores,
     method: str | Estimator = "datainf",
     *,
+    weights: Sequence[float] | None = None,
     damping: float | str | Damping = Damping(),  # noqa: B008 - frozen
     normalize: Normalize = "none",
     metric: Metric = "none",
@@ -45,9 +49,11 @@ def attribute(
     """Scores [m, n] of every (query, training example) pair, positive = helpful.
 
     Args:
-        train, query: Stores collected from the same weights.
+        train, query: Stores collected from the same weights; or of several checkpoints of one
+            training, a list of each, whose scores are summed.
         method: `datainf`, `exact`, `cg`, `lissa`, `gradient`, `weighted-gradient`, or an estimator
             with its own settings.
+        weights: What each checkpoint counts, see `datainf.checkpoints`; by default all the same.
         damping: λ of a block; a number α means α · mean ‖g‖² / d (the paper's, 0.1). See `Damping`.
         normalize: `unit` scales each example's and query's whole gradient to norm 1, so that
             `gradient` is cosine similarity.
@@ -59,14 +65,16 @@ def attribute(
         steps: of `cg` or `lissa`.
 
     Raises:
-        OptionError: an unknown method or option.
-        StoreMismatchError: the stores come from different weights or blocks.
+        OptionError: an unknown method or option; lists of stores or weights that do not fit.
+        StoreMismatchError: the stores come from different weights or blocks, or those of several
+            checkpoints from different examples.
         StoreCorruptError: a store's bytes are not the ones that were written.
     """
     return sweep(
         train,
         query,
         method,
+        weights=weights,
         dampings=[damping],
         normalize=normalize,
         metric=metric,
@@ -77,10 +85,11 @@ def attribute(
 
 
 def sweep(
-    train: GradientStore,
-    query: GradientStore,
+    train: Stores,
+    query: Stores,
     method: str | Estimator = "datainf",
     *,
+    weights: Sequence[float] | None = None,
     dampings: Sequence[float | str | Damping],
     normalize: Normalize = "none",
     metric: Metric = "none",
@@ -91,7 +100,48 @@ def sweep(
     """`attribute` for several dampings; `exact` then factors each block's matrix once for all."""
     estimator = from_name(method, steps=steps)
     parsed = [Damping.parse(damping) for damping in dampings]
-    train.require_same_model(query)
+    checkpoints, shares = _paired(train, query, weights)
+    found = [
+        _of_one(*pair, estimator, parsed, normalize, metric, blocks, progress)
+        for pair in checkpoints
+    ]
+    return [weighted_sum(of_damping, shares) for of_damping in zip(*found, strict=True)]
+
+
+def _paired(
+    train: Stores, query: Stores, weights: Sequence[float] | None
+) -> tuple[list[tuple[GradientStore, GradientStore]], list[float]]:
+    """(training store, query store) of each checkpoint, and what it counts."""
+    trains, queries = (
+        [stores] if isinstance(stores, GradientStore) else list(stores) for stores in (train, query)
+    )
+    shares = [1 / max(1, len(trains))] * len(trains) if weights is None else list(weights)
+    if not len(trains) == len(queries) == len(shares) > 0:
+        raise OptionError(
+            f"{len(trains)} training stores, {len(queries)} query stores and {len(shares)} weights",
+            remedy="one of each for every checkpoint",
+        )
+    if not all(0 <= share < float("inf") for share in shares) or sum(shares) == 0:
+        raise OptionError(f"the weights are {shares}", remedy="finite, not negative, some above 0")
+    pairs = list(zip(trains, queries, strict=True))
+    for pair in pairs:
+        pair[0].require_same_model(pair[1])
+        for store, first in zip(pair, pairs[0], strict=True):
+            store.require_same_examples(first)
+    return pairs, shares
+
+
+def _of_one(
+    train: GradientStore,
+    query: GradientStore,
+    estimator: Estimator,
+    parsed: Sequence[Damping],
+    normalize: Normalize,
+    metric: Metric,
+    blocks: Blocks,
+    progress: Progress | None,
+) -> list[Scores]:
+    """The scores at one checkpoint, for every damping."""
     scale = metric_scales(train, metric)
     G_all, V_all = (views(store, blocks, normalize, scale) for store in (train, query))
     advance = (progress or Silent()).stage(f"scores by {estimator.name}", len(G_all))

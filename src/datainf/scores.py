@@ -8,8 +8,8 @@ training loss changes query q's loss by −ε/n times the score.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -192,6 +192,21 @@ class Scores:
     def __repr__(self) -> str:
         m, n = self.shape
         return f"Scores({self.method}, queries={m}, train={n}, {SIGN})"
+
+
+def weighted_sum(scores: Sequence[Scores], weights: Sequence[float]) -> Scores:
+    """Σ_c w_c · scores_c, of checkpoints of one training by one method; one alone with the weight 1
+    stays itself. The diagnostics list those of each, with its weight."""
+    first = scores[0]
+    if len(scores) == 1 and weights[0] == 1:
+        return first
+    values = torch.zeros_like(first.values)
+    for one, weight in zip(scores, weights, strict=True):
+        values += weight * one.values
+    told = [
+        {"weight": weight, **one.diagnostics} for one, weight in zip(scores, weights, strict=True)
+    ]
+    return replace(first, values=values, diagnostics={"checkpoints": told})
 
 
 _LONG = pa.schema(

@@ -236,6 +236,15 @@ class GradientStore:
                 remedy="collect both stores with the same --trainable",
             )
 
+    def require_same_examples(self, other: GradientStore) -> None:
+        """Raise `StoreMismatchError` unless both were collected from the same data and task."""
+        for what in ("data", "task"):
+            if self.index.fingerprints[what] != other.index.fingerprints[what]:
+                raise StoreMismatchError(
+                    f"{self.path} and {other.path} were collected from different {what}",
+                    remedy="the same data and settings for every checkpoint",
+                )
+
     def __repr__(self) -> str:
         return (
             f"GradientStore({str(self.path)!r}, examples={len(self)}, "
