@@ -9,7 +9,7 @@ from typing import Any, Self, get_args
 import torch
 import yaml
 
-from datainf.attribute import Blocks, Normalize
+from datainf.attribute import Blocks, Metric, Normalize
 from datainf.data import Columns
 from datainf.data.columns import PARTS, TaskName, known_task
 from datainf.errors import InputError, OptionError
@@ -34,11 +34,13 @@ class RunConfig:
     out: str
     model: str | None = None
     adapter: str | None = None
+    checkpoints: str | None = None
     task: TaskName | None = None
     method: str = "datainf"
     steps: int | None = None
     damping: str = "0.1"
     normalize: Normalize = "none"
+    metric: Metric = "none"
     blocks: Blocks = "tensor"
     top: int = 5
     trainable: str | None = None
@@ -94,7 +96,11 @@ class RunConfig:
         _timesteps(self.timesteps)
         device_of(self.device)
         dtype_of(self.dtype, torch.device("cpu"))
-        for value, allowed in ((self.normalize, Normalize), (self.blocks, Blocks)):
+        for value, allowed in (
+            (self.normalize, Normalize),
+            (self.metric, Metric),
+            (self.blocks, Blocks),
+        ):
             if value not in get_args(allowed):
                 raise OptionError(f"unknown {value!r}", remedy=" or ".join(get_args(allowed)))
 
@@ -176,6 +182,6 @@ def read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no settings", remedy="the run.yaml that a run left")
-    texts = {"damping", "timesteps"}  # that YAML may take for numbers
+    texts = {"damping", "timesteps", "checkpoints"}  # that YAML may take for numbers
     values.update({k: str(v) for k, v in values.items() if k in texts and v is not None})
     return values

@@ -2,7 +2,7 @@
 
 RUN/
 ├── run.yaml             every setting; replays the run
-├── train/, query/       gradient stores
+├── train/, query/       gradient stores; of several checkpoints in a folder each, checkpoint-N/
 ├── scores.safetensors   Scores
 ├── scores.parquet       the same as a long table
 └── top.jsonl            a line a query: its most helpful and most harmful examples, with text
@@ -37,6 +37,7 @@ from datainf.models import (
 )
 from datainf.pipelines import load_pipeline, pipeline_of
 from datainf.progress import Progress, Silent
+from datainf.run_checkpoints import last_folder, moments_of, places_of, steps_of
 from datainf.scores import Scores
 from datainf.store import GradientStore
 from datainf.tasks import Task
@@ -69,10 +70,13 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     progress = progress or Silent()
     out = Path(config.out)
     make_folder(out)
+    places = places_of(config, say)
+    config = replace(config, checkpoints=steps_of(places))
+    last = places[-1].config
     train = load(
         config.train,
         config.task,
-        model=None if config.task else candidates(config.model, config.adapter),
+        model=None if config.task else candidates(last.model, last.adapter),
         columns=config.columns,
         split=config.train_split,
         limit=config.train_limit,
@@ -87,20 +91,29 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     settings = out / "run.yaml"
     if not settings.exists():  # so that an interrupted run can be replayed too
         config.save(settings)
-    task, stores = collect_stores(
-        config, {out / "train": train, out / "query": query}, progress=progress, say=say
-    )
-    train_store, query_store = stores
+    stores = []
+    for place in places:
+        task, pair = collect_stores(
+            place.config,
+            {place.folder / "train": train, place.folder / "query": query},
+            progress=progress,
+            say=say,
+        )
+        stores.append(pair)
     scores = attribute(
-        train_store,
-        query_store,
+        [train_store for train_store, _ in stores],
+        [query_store for _, query_store in stores],
         from_name(config.method, steps=config.steps),
+        weights=[place.weight for place in places],
         damping=config.damping,
         normalize=config.normalize,
+        metric=config.metric,
         blocks=config.blocks,
         progress=progress,
     )
-    finished = Run(scores, train, query, train_store.losses, query_store.losses, task.describe)
+    # Losses are those of the model as it is in the end.
+    train_losses, query_losses = (store.losses for store in stores[-1])
+    finished = Run(scores, train, query, train_losses, query_losses, task.describe)
     # Only now: settings that were refused must not replace those of a finished run.
     config.save(settings)
     write_scores(scores, out)
@@ -124,6 +137,7 @@ def collect_stores(
     for examples in sources.values():
         say(_found_columns(examples, config))
     model, task = _load(config, first, say)
+    moments = moments_of(config, model, say)
     stores = []
     for folder, examples in sources.items():
         store = collect(
@@ -133,6 +147,7 @@ def collect_stores(
             out=folder,
             trainable=config.trainable,
             batch_tokens=config.batch_tokens,
+            second_moments=moments,
             notes={"source": examples.source, "source_digest": examples.digest},
             progress=progress,
         )
@@ -252,7 +267,8 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
     config = RunConfig.from_values(read_config(folder / "run.yaml"), str(folder / "run.yaml"))
     config = replace(config, out=str(folder))
     scores = Scores.load((scored or folder) / "scores.safetensors")
-    stores = [GradientStore.open(folder / part) for part in ("train", "query")]
+    last = last_folder(config)
+    stores = [GradientStore.open(last / part) for part in ("train", "query")]
     if [scores.train_ids, scores.query_ids] != [store.ids for store in stores]:
         raise OptionError(
             f"the scores in {scored or folder} are not of the examples in {folder}",

@@ -20,6 +20,7 @@ SHOWN_QUERIES = 10
 def attribute(
     model: o.Model = None,
     adapter: o.Adapter = None,
+    checkpoints: o.Checkpoints = None,
     train: Annotated[
         str | None, typer.Option(help=f"Training data: {o.DATA}.", rich_help_panel=o.DATA_PANEL)
     ] = None,
@@ -42,6 +43,7 @@ def attribute(
     steps: o.Steps = None,
     damping: o.DampingOption = None,
     normalize: o.NormalizeOption = None,
+    metric: o.MetricOption = None,
     blocks: o.BlocksOption = None,
     top: Annotated[
         int | None, typer.Option(help="Examples to show of each end, a query. (default 5)")

@@ -35,6 +35,14 @@ Adapter = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+Checkpoints = Annotated[
+    str | None,
+    typer.Option(
+        help="Checkpoints of the Trainer's output folder that --adapter is: all, how many (3), or "
+        "which steps (100,200). Scores are summed over them.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 TaskOption = Annotated[
     str | None,
     typer.Option(
@@ -104,6 +112,15 @@ NormalizeOption = Annotated[
         "--normalize",
         help="none, or unit: every gradient to norm 1 (with gradient: cosine similarity). "
         " (default none)",
+        rich_help_panel=METHOD_PANEL,
+    ),
+]
+MetricOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        help="What parameters are multiplied by first: none; adam, by the optimizer's second "
+        "moments to the power -1/4; fisher, by the mean squared gradient's. (default none)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]

@@ -1,0 +1,116 @@
+"""attribute on a Trainer's output folder: which checkpoints, what is summed, what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import peft
+import pytest
+import torch
+import transformers
+import yaml
+
+from conftest import make_rows, write_rows
+from datainf import GradientStore, Scores, attribute, tasks
+from datainf.checkpoints import find, weighed
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory, saved_llama):
+    """A fine-tuning of the tiny Llama by a Trainer: four checkpoints, and no adapter beside."""
+    base, adapter = saved_llama
+    folder = tmp_path_factory.mktemp("output")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+    model = peft.PeftModel.from_pretrained(
+        transformers.AutoModelForCausalLM.from_pretrained(base), adapter, is_trainable=True
+    )
+    task = tasks.CausalLM(tokenizer).for_model(model)
+    rows = make_rows("llama") * 2
+    arguments = transformers.TrainingArguments(
+        folder, num_train_epochs=4, per_device_train_batch_size=4, learning_rate=1e-2,
+        save_strategy="epoch", logging_steps=1, report_to=[], use_cpu=True, disable_tqdm=True,
+        remove_unused_columns=False,
+    )  # fmt: skip
+    transformers.Trainer(
+        model, arguments, task.collate, train_dataset=[task.encode(row) for row in rows]
+    ).train()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    rows = [
+        {"prompt": "", "completion": row["text"]} if "text" in row else row
+        for row in make_rows("llama") * 2
+    ]
+    return write_rows(folder / "train.jsonl", rows), write_rows(folder / "query.jsonl", rows[:3])
+
+
+@pytest.fixture
+def run(datainf, output, data, tmp_path):
+    def call(*options, adapter=output, out="run"):
+        return datainf(
+            "attribute", "--adapter", adapter, "--train", data[0], "--query", data[1],
+            "--out", tmp_path / out, *options,
+        )  # fmt: skip
+
+    return call
+
+
+def stores(folder, points, part):
+    return [GradientStore.open(folder / point.folder.name / part) for point in points]
+
+
+def test_a_folder_of_checkpoints_is_summed_over_some_of_them(run, output, datainf, tmp_path):
+    code, out, err = run("--metric", "adam", "--method", "exact", "--blocks", "model")
+    assert code == 0, err
+    every = find(output)
+    points = weighed([every[0], every[1], every[3]])
+    assert " ".join(
+        f"checkpoints, and what each counts: "
+        f"{', '.join(f'{p.step} ({p.weight:.0%})' for p in points)}".split()
+    ) in " ".join((out + err).split())
+    trains, queries = (stores(tmp_path / "run", points, part) for part in ("train", "query"))
+    expected = attribute(
+        trains, queries, "exact", metric="adam", blocks="model",
+        weights=[point.weight for point in points],
+    )  # fmt: skip
+    found = Scores.load(tmp_path / "run" / "scores.safetensors")
+    assert torch.equal(found.values, expected.values)
+    written = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
+    assert written["checkpoints"] == "".join(f"{point.step}," for point in points)
+    top = [json.loads(line) for line in (tmp_path / "run" / "top.jsonl").open()]
+    assert [line["loss"] for line in top] == pytest.approx(queries[-1].losses.tolist())
+    assert datainf("top", tmp_path / "run", "--mean")[0] == 0
+    assert datainf("attribute", "--config", tmp_path / "run" / "run.yaml")[0] == 0
+    again = Scores.load(tmp_path / "run" / "scores.safetensors")
+    assert torch.equal(again.values, found.values)
+
+
+def test_checkpoints_can_be_named(run, output, tmp_path):
+    steps = [int(folder.name.partition("-")[2]) for folder in find(output)]
+    assert run("--checkpoints", f"{steps[1]},{steps[2]}")[0] == 0
+    made = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
+    assert made == sorted(f"checkpoint-{step}" for step in steps[1:3])
+
+
+def test_one_checkpoint_is_an_adapter_like_any_other(run, output, tmp_path):
+    code, _, err = run("--metric", "adam", adapter=find(output)[-1])
+    assert code == 0, err
+    store = GradientStore.open(tmp_path / "run" / "train")
+    assert set(store.second_moments) == set(store.blocks)
+
+
+def test_what_is_not_there_is_said(run, saved_llama):
+    code, _, err = run("--checkpoints", "7,")
+    assert code != 0
+    assert "there is no checkpoint-7" in err
+    code, _, err = run("--checkpoints", "2", adapter=saved_llama[1])
+    assert code != 0
+    assert "has no checkpoints" in err
+    code, _, err = run("--metric", "adam", adapter=saved_llama[1])
+    assert code != 0
+    assert "no second moments" in " ".join(err.split())
+    code, _, err = run("--metric", "adam", "--metric", "sgd")
+    assert code != 0
