@@ -88,6 +88,27 @@ def test_a_folder_of_checkpoints_is_summed_over_some_of_them(run, output, datain
     assert torch.equal(again.values, found.values)
 
 
+def test_stores_of_checkpoints_are_scored_again(run, output, datainf, tmp_path):
+    assert run("--checkpoints", "2")[0] == 0
+    points = weighed([find(output)[0], find(output)[-1]])
+    options = []
+    for point in points:
+        folder = tmp_path / "run" / point.folder.name
+        options += ["--train", folder / "train", "--query", folder / "query"]
+        options += ["--weight", point.weight]
+    code, out, err = datainf(
+        "score", *options, "--out", tmp_path / "s", "--method", "cg", "--metric", "fisher"
+    )
+    assert code == 0, err
+    assert "largest relative residual" in out + err
+    trains, queries = (stores(tmp_path / "run", points, part) for part in ("train", "query"))
+    expected = attribute(
+        trains, queries, "cg", metric="fisher", weights=[point.weight for point in points]
+    )
+    found = Scores.load(tmp_path / "s" / "scores.safetensors")
+    torch.testing.assert_close(found.values, expected.values)
+
+
 def test_checkpoints_can_be_named(run, output, tmp_path):
     steps = [int(folder.name.partition("-")[2]) for folder in find(output)]
     assert run("--checkpoints", f"{steps[1]},{steps[2]}")[0] == 0

@@ -17,8 +17,16 @@ from datainf.store import GradientStore
 
 
 def score(
-    train: Annotated[Path, typer.Option(help="Training store.", show_default=False)],
-    query: Annotated[Path, typer.Option(help="Query store.", show_default=False)],
+    train: Annotated[
+        list[Path],
+        typer.Option(
+            help="Training store; of several checkpoints, once for each.", show_default=False
+        ),
+    ],
+    query: Annotated[
+        list[Path],
+        typer.Option(help="Query store, as often as --train.", show_default=False),
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -38,7 +46,15 @@ def score(
         ),
     ] = None,
     normalize: o.NormalizeOption = None,
+    metric: o.MetricOption = None,
     blocks: o.BlocksOption = None,
+    weight: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="What a checkpoint counts, once for each. (default: all the same)",
+            rich_help_panel=o.METHOD_PANEL,
+        ),
+    ] = None,
 ) -> None:
     """Score a training store against a query store: new methods and dampings at no new gradients.
 
@@ -49,12 +65,13 @@ def score(
         raise OptionError("the same --damping was given twice")
     with progress() as bars:
         found = sweep(
-            GradientStore.open(train),
-            GradientStore.open(query),
+            [GradientStore.open(path) for path in train],
+            [GradientStore.open(path) for path in query],
             from_name(method or "datainf", steps=steps),
             dampings=dampings,
+            weights=weight or None,
             progress=bars,
-            **o.given({"normalize": normalize, "blocks": blocks}),
+            **o.given({"normalize": normalize, "metric": metric, "blocks": blocks}),
         )
     for name, scores in zip(dampings, found, strict=True):
         folder = out if len(dampings) == 1 else out / f"damping-{name.replace(':', '-')}"
@@ -65,9 +82,12 @@ def score(
 
 
 def _unconverged(diagnostics: object) -> list[str]:
-    blocks = diagnostics["blocks"] if isinstance(diagnostics, dict) else {}
+    told = diagnostics if isinstance(diagnostics, dict) else {}
     residuals = {
-        name: trace["residual"] for name, trace in blocks.items() if trace["residual"] is not None
+        name: trace["residual"]
+        for one in told.get("checkpoints", [told])
+        for name, trace in one.get("blocks", {}).items()
+        if trace["residual"] is not None
     }
     if not residuals:
         return []
