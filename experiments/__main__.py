@@ -17,7 +17,6 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections import defaultdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,7 @@ from rich.console import Console
 
 from datainf.errors import DatainfError
 from datainf.files import locked, make_folder
-from experiments.cells import Ledger, name
+from experiments.cells import Ledger, Scale, name
 from experiments.check import Comparison, compare, sample
 from experiments.finished import EXPERIMENTS, needs, read
 from experiments.local_files import missing
@@ -38,15 +37,6 @@ app = typer.Typer(
     help=__doc__, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 console = Console(highlight=False)
-
-
-class Scale(StrEnum):
-    """experiments.cells.SCALES, written out: a type checker does not look into a constant."""
-
-    desk = "desk"
-    quick = "quick"
-    paper = "paper"
-
 
 Names = Annotated[
     list[str] | None, typer.Argument(help=f"Of {', '.join(EXPERIMENTS)}; all if none is named.")

@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,16 @@ from typing import Any
 from experiments.shipped import PREFIX, digest
 
 Key = dict[str, Any]
-SCALES = ("desk", "quick", "paper")
+
+
+class Scale(StrEnum):
+    """How large a run is; experiments/README.md says what each is for."""
+
+    desk = "desk"
+    quick = "quick"
+    paper = "paper"
+
+
 GRID = {"grid": True}
 """Metadata of a settings field that chooses which cells there are, or where files lie, and so
 leaves what a cell finds as it is: more seeds do not make the old ones stale."""

@@ -66,9 +66,11 @@ def test_unit_scale_keeps_zero_rows_zero():
     assert torch.equal(unit, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
 
 
-def test_a_metric_of_another_width_is_refused():
+def test_a_scale_of_another_length_is_refused():
     with pytest.raises(OptionError, match="5 parameters"):
         ColumnScaled(from_dense(G), torch.ones(4))
+    with pytest.raises(OptionError, match="7 rows"):
+        RowScaled(from_dense(G), torch.ones(5))
 
 
 def test_one_block_stacks_to_itself():

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -243,18 +243,35 @@ class HStack(GradientMatrix):
 
 
 @dataclass(repr=False)
-class RowScaled(GradientMatrix):
-    """diag(s) G: row i is s_i g_i."""
+class _Scaled(GradientMatrix):
+    """A matrix with one of its sides multiplied by a vector. Products scale their thin side, so
+    that the rows themselves are never copied."""
 
     inner: GradientMatrix
-    scale: Tensor  # [n]
+    scale: Tensor
     dtype: torch.dtype = field(init=False)
     shape: tuple[int, int] = field(init=False)
+    side: ClassVar[int]
 
     def __post_init__(self) -> None:
         self.dtype = self.inner.dtype
         self.shape = self.inner.shape
         self.scale = self.scale.to(self.dtype)
+        if tuple(self.scale.shape) != (self.shape[self.side],):
+            raise OptionError(
+                f"a scale of shape {tuple(self.scale.shape)} for {self.shape[self.side]} "
+                f"{('rows', 'parameters')[self.side]}"
+            )
+
+    def to(self, dtype: torch.dtype) -> Self:
+        return type(self)(self.inner.to(dtype), self.scale)
+
+
+@dataclass(repr=False)
+class RowScaled(_Scaled):
+    """diag(s) G: row i is s_i g_i, for s [n]."""
+
+    side = 0
 
     def rows(self, start: int, stop: int) -> Tensor:
         return self.inner.rows(start, stop) * self.scale[start:stop, None]
@@ -262,11 +279,6 @@ class RowScaled(GradientMatrix):
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         for rows, G in self.inner.chunks():
             yield rows, G * self.scale[rows, None]
-
-    def to(self, dtype: torch.dtype) -> RowScaled:
-        return RowScaled(self.inner.to(dtype), self.scale)
-
-    # The products scale their thin side, so that the rows themselves are never copied.
 
     def __matmul__(self, X: Tensor) -> Tensor:
         return _rowwise(self.scale, self.inner @ X)
@@ -283,22 +295,10 @@ class RowScaled(GradientMatrix):
 
 
 @dataclass(repr=False)
-class ColumnScaled(GradientMatrix):
-    """G diag(s): parameter j of every row is multiplied by s_j."""
+class ColumnScaled(_Scaled):
+    """G diag(s): parameter j of every row is multiplied by s_j, for s [d]."""
 
-    inner: GradientMatrix
-    scale: Tensor  # [d]
-    dtype: torch.dtype = field(init=False)
-    shape: tuple[int, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.dtype = self.inner.dtype
-        self.shape = self.inner.shape
-        self.scale = self.scale.to(self.dtype)
-        if tuple(self.scale.shape) != self.shape[1:]:
-            raise OptionError(
-                f"a scale of shape {tuple(self.scale.shape)} for {self.shape[1]} parameters"
-            )
+    side = 1
 
     def rows(self, start: int, stop: int) -> Tensor:
         return self.inner.rows(start, stop) * self.scale
@@ -306,11 +306,6 @@ class ColumnScaled(GradientMatrix):
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         for rows, G in self.inner.chunks():
             yield rows, G * self.scale
-
-    def to(self, dtype: torch.dtype) -> ColumnScaled:
-        return ColumnScaled(self.inner.to(dtype), self.scale)
-
-    # The products scale their thin side, so that the rows themselves are never copied.
 
     def __matmul__(self, X: Tensor) -> Tensor:
         _check_inner("G @ X", self.shape[1], X)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 from made_up import Inner, Settings, made_up
 
-from experiments.cells import PACKAGES, SCALES, Ledger, name, study
+from experiments.cells import PACKAGES, Ledger, Scale, name, study
 
 KEY = {"task": "MRPC", "rank": 4, "seed": 0}
 OTHER = {"task": "MRPC", "rank": 4, "seed": 1}
@@ -112,13 +112,13 @@ def test_a_key_has_a_name_of_one_line():
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_cell_of_a_study_has_a_name_of_its_own(package, tmp_path):
-    for scale in SCALES:
+    for scale in Scale:
         made = study(package, scale, tmp_path)
         assert len({name(key) for key in made.keys}) == len(made.keys)
         assert made.keys or (package in ("fullsize", "retraining") and scale == "paper")
         assert made.fingerprint == study(package, scale).fingerprint
-    prints = {study(package, scale).fingerprint for scale in SCALES}
-    assert len(prints) == len(SCALES)
+    prints = {study(package, scale).fingerprint for scale in Scale}
+    assert len(prints) == len(Scale)
 
 
 def test_planning_loads_no_torch():
