@@ -225,8 +225,9 @@ def test_checkpoints_sum_with_their_weights(checkpoints):
     alone = [attribute(t, q, **options).values for t, q in checkpoints]
     for weights in ([0.25, 3.0], [1, 0]):
         found = attribute([t0, t1], [q0, q1], weights=weights, **options)
-        torch.testing.assert_close(found.values, weights[0] * alone[0] + weights[1] * alone[1])
-        assert [told["weight"] for told in found.diagnostics["checkpoints"]] == weights
+        shares = [weight / sum(weights) for weight in weights]
+        torch.testing.assert_close(found.values, shares[0] * alone[0] + shares[1] * alone[1])
+        assert [told["weight"] for told in found.diagnostics["checkpoints"]] == shares
         assert (found.query_ids, found.train_ids) == (q0.ids, t0.ids)
     mean = attribute([t0, t1], [q0, q1], **options)
     torch.testing.assert_close(mean.values, (alone[0] + alone[1]) / 2)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
 from datainf.errors import NonFiniteError, OptionError
 from datainf.estimators import Estimator, from_name
+from datainf.gradient_flow import FLOW, flow_damping
 from datainf.linalg import ColumnScaled, Damping, GradientMatrix, RowScaled, hstack, unit_scale
 from datainf.progress import Progress, Silent
 from datainf.scores import Scores, weighted_sum
@@ -24,45 +25,53 @@ from datainf.store import GradientStore
 
 Normalize = Literal["none", "unit"]
 Blocks = Literal["tensor", "module", "model"]
-Metric = Literal["none", "adam", "fisher"]
+Metric = Literal["none", "adam", "fisher", "auto"]
 
+DEFAULT_METHOD = "ridge"
 QUERY_BYTES = 256 * 2**20
 """Upper bound on the bytes of query gradients of one block that are solved at one time."""
 
 
 Stores = GradientStore | Sequence[GradientStore]
+AnyDamping = float | str | Damping
 
 
 def attribute(
     train: Stores,
     query: Stores,
-    method: str | Estimator = "datainf",
+    method: str | Estimator = DEFAULT_METHOD,
     *,
     weights: Sequence[float] | None = None,
-    damping: float | str | Damping = Damping(),  # noqa: B008 - frozen
-    normalize: Normalize = "none",
-    metric: Metric = "none",
-    blocks: Blocks = "tensor",
+    damping: AnyDamping | None = None,
+    normalize: Normalize | None = None,
+    metric: Metric | None = None,
+    blocks: Blocks | None = None,
     steps: int | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Scores [m, n] of every (query, training example) pair, positive = helpful.
 
+    Options that are not given are the method's own: for `ridge`, the default, those that foretell
+    best what retraining does; for all others the paper's.
+
     Args:
         train, query: Stores collected from the same weights; or of several checkpoints of one
             training, a list of each, whose scores are summed.
-        method: `datainf`, `exact`, `cg`, `lissa`, `gradient`, `weighted-gradient`, or an estimator
-            with its own settings.
-        weights: What each checkpoint counts, see `datainf.checkpoints`; by default all the same.
+        method: `ridge`, `datainf`, `exact`, `cg`, `lissa`, `gradient`, `weighted-gradient`, or an
+            estimator with its own settings.
+        weights: What each checkpoint counts: the sum of the learning rates of the steps that it
+            stands for, see `datainf.checkpoints`. By default all count the same.
         damping: λ of a block; a number α means α · mean ‖g‖² / d (the paper's, 0.1). See `Damping`.
+            Or `flow`, what the learning rates say, see `datainf.gradient_flow`.
         normalize: `unit` scales each example's and query's whole gradient to norm 1, so that
             `gradient` is cosine similarity.
         metric: what each parameter's gradients are multiplied by first, training and query alike:
             `none`; `adam`, v̂^-¼ with Adam's second moments v̂, if the training store has them;
-            `fisher`, the same with the mean squared training gradient in place of v̂.
+            `fisher`, the same with the mean squared training gradient in place of v̂; `auto`,
+            `adam` if the store has what it needs, else `fisher`.
         blocks: `tensor` (the paper's), `module` (an adapter's tensors together) or `model` (no
             block-diagonal approximation).
-        steps: of `cg` or `lissa`.
+        steps: of `ridge`, `cg` or `lissa`.
 
     Raises:
         OptionError: an unknown method or option; lists of stores or weights that do not fit.
@@ -87,25 +96,54 @@ def attribute(
 def sweep(
     train: Stores,
     query: Stores,
-    method: str | Estimator = "datainf",
+    method: str | Estimator = DEFAULT_METHOD,
     *,
     weights: Sequence[float] | None = None,
-    dampings: Sequence[float | str | Damping],
-    normalize: Normalize = "none",
-    metric: Metric = "none",
-    blocks: Blocks = "tensor",
+    dampings: Sequence[AnyDamping | None],
+    normalize: Normalize | None = None,
+    metric: Metric | None = None,
+    blocks: Blocks | None = None,
     steps: int | None = None,
     progress: Progress | None = None,
 ) -> list[Scores]:
     """`attribute` for several dampings; `exact` then factors each block's matrix once for all."""
     estimator = from_name(method, steps=steps)
-    parsed = [Damping.parse(damping) for damping in dampings]
+    options = Options.of(estimator, normalize, metric, blocks)
     checkpoints, shares = _paired(train, query, weights)
-    found = [
-        _of_one(*pair, estimator, parsed, normalize, metric, blocks, progress)
-        for pair in checkpoints
-    ]
+    trains = [store for store, _ in checkpoints]
+    parsed = [_settled(damping, estimator, trains, weights) for damping in dampings]
+    found = [_of_one(*pair, estimator, parsed, options, progress) for pair in checkpoints]
     return [weighted_sum(of_damping, shares) for of_damping in zip(*found, strict=True)]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is done with gradients before they are solved for: a caller's choices, and the
+    method's own where there are none."""
+
+    normalize: Normalize
+    metric: Metric
+    blocks: Blocks
+
+    @classmethod
+    def of(
+        cls, estimator: Estimator, normalize: Normalize | None, metric: Metric | None,
+        blocks: Blocks | None,
+    ) -> Self:  # fmt: skip
+        own: Any = estimator.defaults
+        return cls(normalize or own.normalize, metric or own.metric, blocks or own.blocks)
+
+    def views(self, store: GradientStore, train: GradientStore) -> dict[str, GradientMatrix]:
+        """A store's gradients, in the metric that the training store gives."""
+        return views(store, self.blocks, self.normalize, metric_scales(train, self.metric))
+
+
+def _settled(
+    damping: AnyDamping | None, estimator: Estimator, trains: Sequence[GradientStore],
+    rate_sums: Sequence[float] | None,
+) -> Damping:  # fmt: skip
+    damping = estimator.defaults.damping if damping is None else damping
+    return flow_damping(trains, rate_sums) if damping == FLOW else Damping.parse(damping)
 
 
 def _paired(
@@ -123,12 +161,13 @@ def _paired(
         )
     if not all(0 <= share < float("inf") for share in shares) or sum(shares) == 0:
         raise OptionError(f"the weights are {shares}", remedy="finite, not negative, some above 0")
+    total = sum(shares)
     pairs = list(zip(trains, queries, strict=True))
     for pair in pairs:
         pair[0].require_same_model(pair[1])
         for store, first in zip(pair, pairs[0], strict=True):
             store.require_same_examples(first)
-    return pairs, shares
+    return pairs, [share / total for share in shares]
 
 
 def _of_one(
@@ -136,14 +175,11 @@ def _of_one(
     query: GradientStore,
     estimator: Estimator,
     parsed: Sequence[Damping],
-    normalize: Normalize,
-    metric: Metric,
-    blocks: Blocks,
+    options: Options,
     progress: Progress | None,
 ) -> list[Scores]:
     """The scores at one checkpoint, for every damping."""
-    scale = metric_scales(train, metric)
-    G_all, V_all = (views(store, blocks, normalize, scale) for store in (train, query))
+    G_all, V_all = (options.views(store, train) for store in (train, query))
     advance = (progress or Silent()).stage(f"scores by {estimator.name}", len(G_all))
     values = [torch.zeros((len(query), len(train))) for _ in parsed]
     traces: list[dict[str, Any]] = [{} for _ in parsed]
@@ -166,7 +202,7 @@ def _of_one(
             query.ids,
             train.ids,
             estimator.name,
-            _settings(estimator, damping, normalize, metric, blocks),
+            _settings(estimator, damping, options, train),
             {"blocks": {name: asdict(trace) for name, trace in traced.items()}},
         )
         for value, traced, damping in zip(values, traces, parsed, strict=True)
@@ -175,19 +211,19 @@ def _of_one(
 
 def self_influence(
     train: GradientStore,
-    method: str | Estimator = "datainf",
+    method: str | Estimator = DEFAULT_METHOD,
     *,
-    damping: float | str | Damping = Damping(),  # noqa: B008 - frozen
-    normalize: Normalize = "none",
-    metric: Metric = "none",
-    blocks: Blocks = "tensor",
+    damping: AnyDamping | None = None,
+    normalize: Normalize | None = None,
+    metric: Metric | None = None,
+    blocks: Blocks | None = None,
     steps: int | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores."""
     estimator = from_name(method, steps=steps)
-    parsed = Damping.parse(damping)
-    G_all = views(train, blocks, normalize, metric_scales(train, metric))
+    parsed = _settled(damping, estimator, [train], None)
+    G_all = Options.of(estimator, normalize, metric, blocks).views(train, train)
     advance = (progress or Silent()).stage(f"self-influence by {estimator.name}", len(G_all))
     total = torch.zeros(len(train))
     for G in G_all.values():
@@ -197,10 +233,18 @@ def self_influence(
     return _finite(total, estimator)
 
 
+def metric_of(train: GradientStore, metric: Metric) -> Metric:
+    """`auto` settled: adam or fisher, by what the training store has."""
+    if metric not in get_args(Metric):
+        raise OptionError(f"unknown metric {metric!r}", remedy="none, adam, fisher or auto")
+    if metric != "auto":
+        return metric
+    return "adam" if set(train.second_moments or ()) == set(train.blocks) else "fisher"
+
+
 def metric_scales(train: GradientStore, metric: Metric) -> dict[str, Tensor] | None:
     """What the metric multiplies parameters by, block → [d_l]; None for `none`."""
-    if metric not in get_args(Metric):
-        raise OptionError(f"unknown metric {metric!r}", remedy="none, adam or fisher")
+    metric = metric_of(train, metric)
     if metric == "none":
         return None
     if metric == "fisher":
@@ -262,16 +306,16 @@ def _query_batches(V: GradientMatrix) -> Iterator[tuple[slice, Tensor]]:
 
 
 def _settings(
-    estimator: Estimator, damping: Damping, normalize: Normalize, metric: Metric, blocks: Blocks
+    estimator: Estimator, damping: Damping, options: Options, train: GradientStore
 ) -> dict[str, Any]:
-    options: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "damping": str(damping),
-        "normalize": normalize,
-        "metric": metric,
-        "blocks": blocks,
+        "normalize": options.normalize,
+        "metric": metric_of(train, options.metric),
+        "blocks": options.blocks,
     }
     steps = getattr(estimator, "steps", None)
-    return options if steps is None else {**options, "steps": steps}
+    return settings if steps is None else {**settings, "steps": steps}
 
 
 def _finite(values: Tensor, estimator: Estimator) -> Tensor:

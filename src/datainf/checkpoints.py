@@ -29,7 +29,7 @@ FOLDER = re.compile(r"checkpoint-(\d+)")
 @dataclass(frozen=True)
 class Checkpoint:
     """A folder that a Trainer saved after so many steps; `weight` is the sum of the learning rates
-    of the steps that it stands for, as a share of the sum of all."""
+    of the steps that it stands for."""
 
     folder: Path
     step: int
@@ -114,10 +114,11 @@ def weighed(folders: Sequence[Path]) -> list[Checkpoint]:
     rates = np.interp(every, *np.array(logged, dtype=float).T)
     nearest = np.abs(every[:, None] - steps[None, :]).argmin(axis=1)
     sums = np.bincount(nearest, weights=rates, minlength=len(steps))
-    shares = sums / sums.sum() if sums.sum() > 0 else np.full(len(steps), 1 / len(steps))
+    if not sums.sum() > 0:
+        raise ModelError(f"the learning rates in {folders[-1] / STATE} are all 0")
     return [
-        Checkpoint(folder, int(step), float(state.get("epoch") or 0.0), float(share))
-        for folder, step, state, share in zip(folders, steps, states, shares, strict=True)
+        Checkpoint(folder, int(step), float(state.get("epoch") or 0.0), float(weight))
+        for folder, step, state, weight in zip(folders, steps, states, sums, strict=True)
     ]
 
 

@@ -9,12 +9,13 @@ from typing import Any, Self, get_args
 import torch
 import yaml
 
-from datainf.attribute import Blocks, Metric, Normalize
+from datainf.attribute import DEFAULT_METHOD, Blocks, Metric, Normalize
 from datainf.data import Columns
 from datainf.data.columns import PARTS, TaskName, known_task
 from datainf.errors import InputError, OptionError
 from datainf.estimators import from_name
 from datainf.files import write_atomically
+from datainf.gradient_flow import FLOW
 from datainf.linalg import Damping
 from datainf.models import TASK_OPTIONS, device_of, dtype_of
 
@@ -36,12 +37,12 @@ class RunConfig:
     adapter: str | None = None
     checkpoints: str | None = None
     task: TaskName | None = None
-    method: str = "datainf"
+    method: str = DEFAULT_METHOD
     steps: int | None = None
-    damping: str = "0.1"
-    normalize: Normalize = "none"
-    metric: Metric = "none"
-    blocks: Blocks = "tensor"
+    damping: str | None = None
+    normalize: Normalize | None = None
+    metric: Metric | None = None
+    blocks: Blocks | None = None
     top: int = 5
     trainable: str | None = None
     device: str | None = None
@@ -92,7 +93,8 @@ class RunConfig:
             raise OptionError(f"batch_tokens must be at least 1, got {self.batch_tokens}")
         # Before hours of gradients, not after.
         from_name(self.method, steps=self.steps)
-        Damping.parse(self.damping)
+        if self.damping not in (None, FLOW):
+            Damping.parse(self.damping)
         _timesteps(self.timesteps)
         device_of(self.device)
         dtype_of(self.dtype, torch.device("cpu"))
@@ -101,7 +103,7 @@ class RunConfig:
             (self.metric, Metric),
             (self.blocks, Blocks),
         ):
-            if value not in get_args(allowed):
+            if value is not None and value not in get_args(allowed):
                 raise OptionError(f"unknown {value!r}", remedy=" or ".join(get_args(allowed)))
 
     @property

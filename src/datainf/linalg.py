@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -336,7 +336,11 @@ def _check_inner(product: str, expected: int, right: Tensor) -> None:
         )
 
 
-DampingKind = Literal["dimension", "trace", "absolute"]
+DampingKind = Literal["dimension", "trace", "rows", "absolute"]
+_PREFIXES: dict[DampingKind, str] = {
+    "dimension": "", "trace": "trace", "rows": "rows", "absolute": "abs",
+}  # fmt: skip
+"""How each is spelled before the value, with a colon."""
 
 
 @dataclass(frozen=True)
@@ -345,10 +349,11 @@ class Damping:
 
     - ``dimension``: λ = value · s / d, the paper's (section 3), value 0.1 by default;
     - ``trace``: λ = value · s, relative to the trace of GᵀG/n;
+    - ``rows``: λ = value · s / n: in the dual, (K + value · s · I)⁻¹, so many typical examples;
     - ``absolute``: λ = value.
 
     λ has the units of a squared gradient norm. It must be positive; where every gradient of a
-    block is zero, the two relative kinds give λ = 0 and the block contributes nothing.
+    block is zero, the relative kinds give λ = 0 and the block contributes nothing.
 
     Raises `OptionError` for a value that is not a positive finite number.
     """
@@ -357,14 +362,15 @@ class Damping:
     kind: DampingKind = "dimension"
 
     def __post_init__(self) -> None:
-        if self.kind not in ("dimension", "trace", "absolute"):
+        if self.kind not in get_args(DampingKind):
             raise OptionError(
-                f"unknown damping kind {self.kind!r}", remedy="'dimension', 'trace' or 'absolute'"
+                f"unknown damping kind {self.kind!r}", remedy=" or ".join(get_args(DampingKind))
             )
         if not (0 < self.value < float("inf")):
             raise OptionError(
                 f"damping must be a positive finite number, got {self.value}",
-                remedy="0.1 (times mean squared norm over dimension), trace:0.02 or abs:1e-3",
+                remedy="0.1 (times mean squared norm over dimension), trace:0.02, rows:20 or "
+                "abs:1e-3",
             )
 
     def lambda_of(self, G: GradientMatrix) -> float:
@@ -372,24 +378,25 @@ class Damping:
         if self.kind == "absolute":
             return self.value
         mean_square = float(G.sq_norms.double().mean())
-        return self.value * mean_square / (G.shape[1] if self.kind == "dimension" else 1)
+        n, d = G.shape
+        return self.value * mean_square / {"dimension": d, "trace": 1, "rows": n}[self.kind]
 
     @classmethod
     def parse(cls, text: str | float | Damping) -> Damping:
-        """From "0.1", "trace:0.02" or "abs:1e-3" (the command line's spelling)."""
+        """From "0.1", "trace:0.02", "rows:20" or "abs:1e-3" (the command line's spelling)."""
         if isinstance(text, Damping):
             return text
         kind, _, number = str(text).rpartition(":")
-        kinds: dict[str, DampingKind] = {"": "dimension", "trace": "trace", "abs": "absolute"}
+        kinds: dict[str, DampingKind] = {prefix: kind for kind, prefix in _PREFIXES.items()}
         try:
             return cls(float(number), kinds[kind])
         except (KeyError, ValueError) as error:
             if isinstance(error, OptionError):
                 raise
             raise OptionError(
-                f"cannot read the damping {text!r}", remedy="0.1, trace:0.02 or abs:1e-3"
+                f"cannot read the damping {text!r}", remedy="0.1, trace:0.02, rows:20 or abs:1e-3"
             ) from None
 
     def __str__(self) -> str:
-        prefix = {"dimension": "", "trace": "trace:", "absolute": "abs:"}[self.kind]
-        return f"{prefix}{self.value:g}"
+        prefix = _PREFIXES[self.kind]
+        return f"{prefix}:{self.value:g}" if prefix else f"{self.value:g}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from datainf.checkpoints import OPTIMIZER, choose, find, second_moments, step_of, weighed
+from datainf.checkpoints import OPTIMIZER, STATE, choose, find, second_moments, step_of, weighed
 from datainf.config import RunConfig
 from datainf.errors import ModelError, OptionError
 from datainf.gradients.parameters import select
@@ -21,11 +21,12 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 @dataclass(frozen=True)
 class Place:
-    """One set of weights: settings that name its adapter, where its stores are, what it counts."""
+    """One set of weights: settings that name its adapter, where its stores are, and the sum of
+    the learning rates that it stands for; None if nothing says."""
 
     config: RunConfig
     folder: Path
-    weight: float
+    weight: float | None
 
 
 def places_of(config: RunConfig, say: Say) -> list[Place]:
@@ -44,9 +45,10 @@ def places_of(config: RunConfig, say: Say) -> list[Place]:
     if wanted is None:
         if found:
             say(f"{config.adapter} has {len(found)} checkpoints, not used; see --checkpoints")
-        return [Place(config, out, 1.0)]
+        return [Place(config, out, _rate_sum(config))]
     chosen = weighed(choose(found, wanted))
-    told = ", ".join(f"{point.step} ({point.weight:.0%})" for point in chosen)
+    total = sum(point.weight for point in chosen)
+    told = ", ".join(f"{point.step} ({point.weight / total:.0%})" for point in chosen)
     say(
         f"checkpoints, and what each counts: {told}; a pass over all data for each"
         + ("" if config.checkpoints else "; --checkpoints overrules")
@@ -55,6 +57,23 @@ def places_of(config: RunConfig, say: Say) -> list[Place]:
         Place(replace(config, adapter=str(point.folder)), out / point.folder.name, point.weight)
         for point in chosen
     ]
+
+
+def weights_of(places: Sequence[Place]) -> list[float] | None:
+    """What each counts; None for a single one whose training is not known."""
+    known = [place.weight for place in places if place.weight is not None]
+    return known if len(known) == len(places) else None
+
+
+def _rate_sum(config: RunConfig) -> float | None:
+    """Of an adapter that is a Trainer's checkpoint, all its training's learning rates."""
+    folder = Path(config.adapter or "")
+    if config.adapter is None or not (folder / STATE).is_file():
+        return None
+    try:
+        return weighed([folder])[0].weight
+    except ModelError:  # it has logged none
+        return None
 
 
 def steps_of(places: Sequence[Place]) -> str | None:

@@ -37,7 +37,7 @@ from datainf.models import (
 )
 from datainf.pipelines import load_pipeline, pipeline_of
 from datainf.progress import Progress, Silent
-from datainf.run_checkpoints import last_folder, moments_of, places_of, steps_of
+from datainf.run_checkpoints import last_folder, moments_of, places_of, steps_of, weights_of
 from datainf.scores import Scores
 from datainf.store import GradientStore
 from datainf.tasks import Task
@@ -104,13 +104,15 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         [train_store for train_store, _ in stores],
         [query_store for _, query_store in stores],
         from_name(config.method, steps=config.steps),
-        weights=[place.weight for place in places],
+        weights=weights_of(places),
         damping=config.damping,
         normalize=config.normalize,
         metric=config.metric,
         blocks=config.blocks,
         progress=progress,
     )
+    told = ", ".join(f"{name} {value}" for name, value in scores.settings.items())
+    say(f"scores by {scores.method}: {told}")
     # Losses are those of the model as it is in the end.
     train_losses, query_losses = (store.losses for store in stores[-1])
     finished = Run(scores, train, query, train_losses, query_losses, task.describe)

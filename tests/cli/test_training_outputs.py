@@ -67,9 +67,10 @@ def test_a_folder_of_checkpoints_is_summed_over_some_of_them(run, output, datain
     assert code == 0, err
     every = find(output)
     points = weighed([every[0], every[1], every[3]])
+    total = sum(point.weight for point in points)
     assert " ".join(
         f"checkpoints, and what each counts: "
-        f"{', '.join(f'{p.step} ({p.weight:.0%})' for p in points)}".split()
+        f"{', '.join(f'{p.step} ({p.weight / total:.0%})' for p in points)}".split()
     ) in " ".join((out + err).split())
     trains, queries = (stores(tmp_path / "run", points, part) for part in ("train", "query"))
     expected = attribute(

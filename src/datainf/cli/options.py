@@ -89,20 +89,22 @@ Seed = Annotated[
 Method = Annotated[
     str | None,
     typer.Option(
-        help="datainf, exact, cg, lissa, gradient or weighted-gradient. (default datainf)",
+        help="ridge, which foretells best what retraining does; datainf, the paper's; exact, cg, "
+        "lissa, gradient or weighted-gradient. (default ridge)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(help="Steps of cg (5) or lissa (10).", rich_help_panel=METHOD_PANEL),
+    typer.Option(help="Steps of ridge (3), cg (5) or lissa (10).", rich_help_panel=METHOD_PANEL),
 ]
 DampingOption = Annotated[
     str | None,
     typer.Option(
         "--damping",
         help="λ of a block: 0.1 (times mean ‖g‖² over its dimension, the paper's), trace:0.02 "
-        "(times mean ‖g‖²) or abs:1e-3. (default 0.1)",
+        "(times mean ‖g‖²), rows:20 (times mean ‖g‖² over the number of rows), abs:1e-3, or flow, "
+        "what the learning rates say. (default: flow for ridge, else 0.1)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -111,7 +113,7 @@ NormalizeOption = Annotated[
     typer.Option(
         "--normalize",
         help="none, or unit: every gradient to norm 1 (with gradient: cosine similarity). "
-        " (default none)",
+        " (default: unit for ridge, else none)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -120,7 +122,8 @@ MetricOption = Annotated[
     typer.Option(
         "--metric",
         help="What parameters are multiplied by first: none; adam, by the optimizer's second "
-        "moments to the power -1/4; fisher, by the mean squared gradient's. (default none)",
+        "moments to the power -1/4; fisher, by the mean squared gradient's; auto, adam where they "
+        "are kept, else fisher. (default: auto for ridge, else none)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -129,7 +132,7 @@ BlocksOption = Annotated[
     typer.Option(
         "--blocks",
         help="What has a curvature of its own: tensor (the paper's), module or model. "
-        " (default tensor)",
+        " (default: model for ridge, else tensor)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datainf.attribute import sweep
+from datainf.attribute import DEFAULT_METHOD, sweep
 from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.errors import OptionError
@@ -41,7 +41,7 @@ def score(
         list[str] | None,
         typer.Option(
             help="As for attribute; give it several times to score by each (exact then factors "
-            "once). (default 0.1)",
+            "once). (default: the method's own)",
             rich_help_panel=o.METHOD_PANEL,
         ),
     ] = None,
@@ -51,7 +51,8 @@ def score(
     weight: Annotated[
         list[float] | None,
         typer.Option(
-            help="What a checkpoint counts, once for each. (default: all the same)",
+            help="What a checkpoint counts, once for each: the sum of the learning rates of the "
+            "steps that it stands for. (default: all the same)",
             rich_help_panel=o.METHOD_PANEL,
         ),
     ] = None,
@@ -60,21 +61,21 @@ def score(
 
     The stores in a run's folder, RUN/train and RUN/query, can be used here too.
     """
-    dampings = damping or ["0.1"]
+    dampings: list[str | None] = [*damping] if damping else [None]
     if len(set(dampings)) < len(dampings):
         raise OptionError("the same --damping was given twice")
     with progress() as bars:
         found = sweep(
             [GradientStore.open(path) for path in train],
             [GradientStore.open(path) for path in query],
-            from_name(method or "datainf", steps=steps),
+            from_name(method or DEFAULT_METHOD, steps=steps),
             dampings=dampings,
             weights=weight or None,
             progress=bars,
             **o.given({"normalize": normalize, "metric": metric, "blocks": blocks}),
         )
     for name, scores in zip(dampings, found, strict=True):
-        folder = out if len(dampings) == 1 else out / f"damping-{name.replace(':', '-')}"
+        folder = out if len(dampings) == 1 else out / f"damping-{str(name).replace(':', '-')}"
         write_scores(scores, folder)
         say(f"{folder}: {scores}")
         for warning in _unconverged(scores.diagnostics):

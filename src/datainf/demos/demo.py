@@ -33,13 +33,14 @@ the gradients of a class sum to nearly nothing, so that half of its examples sco
 their own kind."""
 LARGE = Tuning(epochs=3, learning_rate=3e-4)
 """For a base of a person's own; the paper's learning rate."""
-METHODS: dict[str, tuple[str, Normalize]] = {
-    "datainf": ("datainf", "none"),
-    "gradient": ("gradient", "none"),
+METHODS: dict[str, tuple[str, Normalize | None]] = {
+    "ridge": ("ridge", None),
+    "datainf": ("datainf", None),
+    "gradient": ("gradient", None),
     "cosine": ("gradient", "unit"),
-    "exact": ("exact", "none"),
+    "exact": ("exact", None),
 }
-"""Name in the demo → method and normalisation."""
+"""Name in the demo → method and normalisation, None its own."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The run by `datainf`, each method's result, and the class of every query."""
+    """The run by `ridge`, each method's result, and the class of every query."""
 
     run: Run
     methods: dict[str, MethodResult]
@@ -68,7 +69,7 @@ def run_demo(
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> DemoResult:
-    """Generate the data, fine-tune, attribute, and judge four methods.
+    """Generate the data, fine-tune, attribute, and judge some methods.
 
     Args:
         out: Folder for data, adapter and run. The same demo run again reuses what is there.
@@ -90,7 +91,7 @@ def run_demo(
     )  # fmt: skip
     started = time.perf_counter()
     finished = run(config, progress=progress, say=say)
-    say(f"gradients and datainf scores: {time.perf_counter() - started:.1f} s")
+    say(f"gradients and scores: {time.perf_counter() - started:.1f} s")
     tuned = float(finished.query_losses.mean())
     say(f"mean loss on the test examples: {mean_loss(base, test_file):.2f} → {tuned:.2f}")
     classes = [_classes(finished.query), _classes(finished.train)]
@@ -145,7 +146,7 @@ def _classes(examples: Examples) -> list[str]:
 
 
 def _judge(
-    folder: Path, method: str, normalize: Normalize, classes: list[list[str]]
+    folder: Path, method: str, normalize: Normalize | None, classes: list[list[str]]
 ) -> MethodResult:
     train, query = GradientStore.open(folder / "train"), GradientStore.open(folder / "query")
     started = time.perf_counter()

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 from datainf.errors import OptionError
-from datainf.estimators.base import BlockScores, Estimator, Fitted, Solution
+from datainf.estimators.base import BlockScores, Defaults, Estimator, Fitted, Solution
 from datainf.estimators.cg import ConjugateGradient
 from datainf.estimators.datainf import DataInf
 from datainf.estimators.exact import Exact
 from datainf.estimators.gradient import Gradient, WeightedGradient
 from datainf.estimators.lissa import LiSSA
+from datainf.estimators.ridge import Ridge
 
 BY_NAME: dict[str, type[Estimator]] = {
     kind.name: kind
-    for kind in (DataInf, Exact, ConjugateGradient, LiSSA, Gradient, WeightedGradient)
+    for kind in (Ridge, DataInf, Exact, ConjugateGradient, LiSSA, Gradient, WeightedGradient)
 }
 
 
 def from_name(method: str | Estimator, *, steps: int | None = None) -> Estimator:
-    """An estimator from its name; `steps` is for `cg` and `lissa`.
+    """An estimator from its name; `steps` is for `ridge`, `cg` and `lissa`.
 
     Raises `OptionError` for an unknown name, or for steps given to a method that has none.
     """
@@ -27,11 +31,13 @@ def from_name(method: str | Estimator, *, steps: int | None = None) -> Estimator
         raise OptionError(f"unknown method {method!r}", remedy=f"one of {', '.join(BY_NAME)}")
     if steps is None:
         return BY_NAME[method]()
-    if method == ConjugateGradient.name:
-        return ConjugateGradient(steps=steps)
-    if method == LiSSA.name:
-        return LiSSA(steps=steps)
-    raise OptionError(f"method {method!r} takes no steps", remedy="steps with cg or lissa only")
+    kind: Any = BY_NAME[method]
+    if "steps" not in {field.name for field in fields(kind)}:
+        raise OptionError(
+            f"method {method!r} takes no steps", remedy="steps with ridge, cg or lissa only"
+        )
+    made: Estimator = kind(steps=steps)
+    return made
 
 
 __all__ = [
@@ -39,11 +45,13 @@ __all__ = [
     "BlockScores",
     "ConjugateGradient",
     "DataInf",
+    "Defaults",
     "Estimator",
     "Exact",
     "Fitted",
     "Gradient",
     "LiSSA",
+    "Ridge",
     "Solution",
     "WeightedGradient",
     "from_name",

@@ -76,10 +76,22 @@ class Fitted(ABC):
         return BlockScores(values, max(known) if known else None)
 
 
+@dataclass(frozen=True)
+class Defaults:
+    """The options that a method has unless told otherwise, by the names that `attribute` takes; by
+    default the paper's."""
+
+    damping: str = "0.1"
+    normalize: str = "none"
+    metric: str = "none"
+    blocks: str = "tensor"
+
+
 class Estimator(ABC):
     """A method with its hyperparameters (dataclass fields of each subclass)."""
 
     name: ClassVar[str]
+    defaults: ClassVar[Defaults] = Defaults()
 
     @abstractmethod
     def fit(self, G: GradientMatrix) -> Fitted:
