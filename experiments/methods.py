@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 import datainf
-from datainf.attribute import Blocks, Normalize
+from datainf.views import Blocks, Normalize
 from experiments.dampings import DAMPINGS
 
 PAPER_DAMPING = "0.1"

@@ -14,8 +14,8 @@ ROOT = Path(datainf.__file__).parent
 ORDER = [
     "errors", "files", "fingerprint", "progress", "distributed", "linalg", "second_moments",
     "store", "store_writer", "gradient_flow", "scores", "estimators", "tasks", "gradients",
-    "data", "checkpoints", "models", "pipelines", "attribute", "config", "run_checkpoints", "runs",
-    "applications", "evaluation", "report", "demos", "cli", "__main__",
+    "data", "checkpoints", "models", "pipelines", "views", "attribute", "config", "run_checkpoints",
+    "runs", "applications", "evaluation", "report", "demos", "cli", "__main__",
 ]  # fmt: skip
 """A module imports only what stands before it."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 import datainf
-from datainf.attribute import Blocks, Normalize
+from datainf.views import Blocks, Normalize
 from datainf.evaluation import (
     agreement,
     detection_auc,

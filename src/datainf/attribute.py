@@ -1,15 +1,14 @@
 """attribute: (training store, query store, estimator) → Scores.
 
-Blocks are taken one after another: score = Σ_l v_qᵀ F_l⁻¹ g_k, with one λ_l each. What counts as
-a block (`blocks`) and whether examples count by their direction alone (`normalize`) are settled
-here, so that estimators see nothing but matrices.
+Blocks are taken one after another: score = Σ_l v_qᵀ F_l⁻¹ g_k, with one λ_l each. What the options
+make of gradients is settled in `datainf.views`, so that estimators see nothing but matrices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,15 +16,11 @@ from torch import Tensor
 from datainf.errors import NonFiniteError, OptionError
 from datainf.estimators import Estimator, from_name
 from datainf.gradient_flow import FLOW, flow_damping
-from datainf.linalg import ColumnScaled, Damping, GradientMatrix, RowScaled, hstack, unit_scale
+from datainf.linalg import Damping, GradientMatrix
 from datainf.progress import Progress, Silent
 from datainf.scores import Scores, weighted_sum
-from datainf.second_moments import metric_scale
 from datainf.store import GradientStore
-
-Normalize = Literal["none", "unit"]
-Blocks = Literal["tensor", "module", "model"]
-Metric = Literal["none", "adam", "fisher", "auto"]
+from datainf.views import Blocks, Metric, Normalize, Options, Views
 
 DEFAULT_METHOD = "ridge"
 QUERY_BYTES = 256 * 2**20
@@ -110,40 +105,25 @@ def sweep(
     estimator = from_name(method, steps=steps)
     options = Options.of(estimator, normalize, metric, blocks)
     checkpoints, shares = _paired(train, query, weights)
-    trains = [store for store, _ in checkpoints]
-    parsed = [_settled(damping, estimator, trains, weights) for damping in dampings]
-    found = [_of_one(*pair, estimator, parsed, options, progress) for pair in checkpoints]
+    views = [Views(store, options) for store, _ in checkpoints]
+    parsed = [damping_of(damping, estimator, views, weights) for damping in dampings]
+    found = [
+        _of_one(view, queries, estimator, parsed, progress)
+        for view, (_, queries) in zip(views, checkpoints, strict=True)
+    ]
     return [weighted_sum(of_damping, shares) for of_damping in zip(*found, strict=True)]
 
 
-@dataclass(frozen=True)
-class Options:
-    """What is done with gradients before they are solved for: a caller's choices, and the
-    method's own where there are none."""
-
-    normalize: Normalize
-    metric: Metric
-    blocks: Blocks
-
-    @classmethod
-    def of(
-        cls, estimator: Estimator, normalize: Normalize | None, metric: Metric | None,
-        blocks: Blocks | None,
-    ) -> Self:  # fmt: skip
-        own: Any = estimator.defaults
-        return cls(normalize or own.normalize, metric or own.metric, blocks or own.blocks)
-
-    def views(self, store: GradientStore, train: GradientStore) -> dict[str, GradientMatrix]:
-        """A store's gradients, in the metric that the training store gives."""
-        return views(store, self.blocks, self.normalize, metric_scales(train, self.metric))
-
-
-def _settled(
-    damping: AnyDamping | None, estimator: Estimator, trains: Sequence[GradientStore],
+def damping_of(
+    damping: AnyDamping | None, estimator: Estimator, views: Sequence[Views],
     rate_sums: Sequence[float] | None,
 ) -> Damping:  # fmt: skip
+    """A damping as given, or the method's own; that of `flow` settled."""
     damping = estimator.defaults.damping if damping is None else damping
-    return flow_damping(trains, rate_sums) if damping == FLOW else Damping.parse(damping)
+    if damping != FLOW:
+        return Damping.parse(damping)
+    known = [] if rate_sums is None else [view.adam_mean_square for view in views]
+    return flow_damping(len(views[0].store), known, rate_sums or [])
 
 
 def _paired(
@@ -171,15 +151,14 @@ def _paired(
 
 
 def _of_one(
-    train: GradientStore,
+    views: Views,
     query: GradientStore,
     estimator: Estimator,
     parsed: Sequence[Damping],
-    options: Options,
     progress: Progress | None,
 ) -> list[Scores]:
     """The scores at one checkpoint, for every damping."""
-    G_all, V_all = (options.views(store, train) for store in (train, query))
+    train, G_all, V_all = views.store, views.train, views.of(query)
     advance = (progress or Silent()).stage(f"scores by {estimator.name}", len(G_all))
     values = [torch.zeros((len(query), len(train))) for _ in parsed]
     traces: list[dict[str, Any]] = [{} for _ in parsed]
@@ -202,7 +181,7 @@ def _of_one(
             query.ids,
             train.ids,
             estimator.name,
-            _settings(estimator, damping, options, train),
+            _settings(estimator, damping, views),
             {"blocks": {name: asdict(trace) for name, trace in traced.items()}},
         )
         for value, traced, damping in zip(values, traces, parsed, strict=True)
@@ -222,8 +201,9 @@ def self_influence(
 ) -> Tensor:
     """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores."""
     estimator = from_name(method, steps=steps)
-    parsed = _settled(damping, estimator, [train], None)
-    G_all = Options.of(estimator, normalize, metric, blocks).views(train, train)
+    views = Views(train, Options.of(estimator, normalize, metric, blocks))
+    parsed = damping_of(damping, estimator, [views], None)
+    G_all = views.train
     advance = (progress or Silent()).stage(f"self-influence by {estimator.name}", len(G_all))
     total = torch.zeros(len(train))
     for G in G_all.values():
@@ -231,58 +211,6 @@ def self_influence(
             total += estimator.fit(G).self_influence(lam).values.float()
         advance(1)
     return _finite(total, estimator)
-
-
-def metric_of(train: GradientStore, metric: Metric) -> Metric:
-    """`auto` settled: adam or fisher, by what the training store has."""
-    if metric not in get_args(Metric):
-        raise OptionError(f"unknown metric {metric!r}", remedy="none, adam, fisher or auto")
-    if metric != "auto":
-        return metric
-    return "adam" if set(train.second_moments or ()) == set(train.blocks) else "fisher"
-
-
-def metric_scales(train: GradientStore, metric: Metric) -> dict[str, Tensor] | None:
-    """What the metric multiplies parameters by, block → [d_l]; None for `none`."""
-    metric = metric_of(train, metric)
-    if metric == "none":
-        return None
-    if metric == "fisher":
-        moments = {name: G.mean_square() for name, G in train.blocks.items()}
-    else:
-        moments = train.second_moments or {}
-        if set(moments) != set(train.blocks):
-            raise OptionError(
-                f"{train.path} has no second moments of Adam for {len(train.blocks)} tensors",
-                remedy="collect from a checkpoint that holds optimizer.pt; or --metric fisher, the "
-                "mean squared gradient in their place",
-            )
-    return {name: metric_scale(v) for name, v in moments.items()}
-
-
-def views(
-    store: GradientStore, blocks: Blocks, normalize: Normalize,
-    scales: Mapping[str, Tensor] | None = None,
-) -> dict[str, GradientMatrix]:  # fmt: skip
-    """A store's gradients as the blocks that were asked for: name → [n, d]; each parameter
-    multiplied by its `scales` [d_l] first, if there are any."""
-    if blocks not in get_args(Blocks):
-        raise OptionError(f"unknown blocks {blocks!r}", remedy="tensor, module or model")
-    if normalize not in get_args(Normalize):
-        raise OptionError(f"unknown normalize {normalize!r}", remedy="none or unit")
-    groups: dict[str, list[GradientMatrix]] = {}
-    for block in store.index.blocks:
-        group = {"tensor": block.name, "module": block.module, "model": "model"}[blocks]
-        part = store.blocks[block.name]
-        groups.setdefault(group, []).append(
-            part if scales is None else ColumnScaled(part, scales[block.name])
-        )
-    matrices = {group: hstack(parts) for group, parts in groups.items()}
-    if normalize == "none":
-        return matrices
-    norms = [matrix.sq_norms.double() for matrix in matrices.values()]
-    scale = unit_scale(torch.stack(norms).sum(dim=0))
-    return {group: RowScaled(matrix, scale) for group, matrix in matrices.items()}
 
 
 @dataclass
@@ -305,14 +233,12 @@ def _query_batches(V: GradientMatrix) -> Iterator[tuple[slice, Tensor]]:
         yield slice(start, stop), V.rows(start, stop)
 
 
-def _settings(
-    estimator: Estimator, damping: Damping, options: Options, train: GradientStore
-) -> dict[str, Any]:
+def _settings(estimator: Estimator, damping: Damping, views: Views) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "damping": str(damping),
-        "normalize": options.normalize,
-        "metric": metric_of(train, options.metric),
-        "blocks": options.blocks,
+        "normalize": views.options.normalize,
+        "metric": views.metric,
+        "blocks": views.options.blocks,
     }
     steps = getattr(estimator, "steps", None)
     return settings if steps is None else {**settings, "steps": steps}

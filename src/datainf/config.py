@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import torch
 import yaml
 
-from datainf.attribute import DEFAULT_METHOD, Blocks, Metric, Normalize
+from datainf.attribute import DEFAULT_METHOD
 from datainf.data import Columns
 from datainf.data.columns import PARTS, TaskName, known_task
 from datainf.errors import InputError, OptionError
@@ -18,6 +18,7 @@ from datainf.files import write_atomically
 from datainf.gradient_flow import FLOW
 from datainf.linalg import Damping
 from datainf.models import TASK_OPTIONS, device_of, dtype_of
+from datainf.views import Blocks, Metric, Normalize, Options
 
 KINDS_OF_VALUE: dict[str, tuple[str, tuple[type, ...]]] = {
     "int": ("a whole number", (int,)),
@@ -92,19 +93,13 @@ class RunConfig:
         if self.batch_tokens < 1:
             raise OptionError(f"batch_tokens must be at least 1, got {self.batch_tokens}")
         # Before hours of gradients, not after.
-        from_name(self.method, steps=self.steps)
+        estimator = from_name(self.method, steps=self.steps)
+        Options.of(estimator, self.normalize, self.metric, self.blocks)
         if self.damping not in (None, FLOW):
             Damping.parse(self.damping)
         _timesteps(self.timesteps)
         device_of(self.device)
         dtype_of(self.dtype, torch.device("cpu"))
-        for value, allowed in (
-            (self.normalize, Normalize),
-            (self.metric, Metric),
-            (self.blocks, Blocks),
-        ):
-            if value is not None and value not in get_args(allowed):
-                raise OptionError(f"unknown {value!r}", remedy=" or ".join(get_args(allowed)))
 
     @property
     def columns(self) -> Columns:

@@ -20,9 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from datainf.linalg import ColumnScaled, Damping, hstack
-from datainf.second_moments import metric_scale
-from datainf.store import GradientStore
+from datainf.linalg import Damping
 
 FLOW = "flow"
 """The damping's name, in place of a number."""
@@ -31,30 +29,20 @@ UNKNOWN = 20.0
 """Rows where the learning rates or Adam's second moments are not known."""
 
 
-def flow_damping(trains: Sequence[GradientStore], rate_sums: Sequence[float] | None) -> Damping:
-    """The damping of a training, a number of rows.
+def flow_damping(
+    n: int, mean_squares: Sequence[float | None], rate_sums: Sequence[float]
+) -> Damping:
+    """The damping of a training on n examples, a number of rows.
 
     Args:
-        trains: Its training stores, one a checkpoint.
-        rate_sums: The sum of the learning rates that each checkpoint stands for; None if unknown.
+        n: Training examples.
+        mean_squares: mean ‖g‖² in Adam's metric at each checkpoint; None where it is not known.
+        rate_sums: The sum of the learning rates that each checkpoint stands for; none at all if
+            they are not known.
     """
-    if rate_sums is None:
-        return Damping(UNKNOWN, "rows")
     moved = 0.0
-    for store, rate_sum in zip(trains, rate_sums, strict=True):
-        mean_square = _mean_square_norm(store)
+    for mean_square, rate_sum in zip(mean_squares, rate_sums, strict=True):
         if mean_square is None:
             return Damping(UNKNOWN, "rows")
         moved += rate_sum * mean_square
-    return Damping(max(FLOOR, FACTOR * len(trains[0]) / moved) if moved else UNKNOWN, "rows")
-
-
-def _mean_square_norm(store: GradientStore) -> float | None:
-    """mean ‖g‖² in Adam's metric; None without its second moments."""
-    moments = store.second_moments
-    if moments is None or set(moments) != set(store.blocks):
-        return None
-    scaled = hstack([
-        ColumnScaled(store.blocks[name], metric_scale(v)) for name, v in moments.items()
-    ])  # fmt: skip
-    return float(scaled.sq_norms.double().mean())
+    return Damping(max(FLOOR, FACTOR * n / moved) if moved > 0 else UNKNOWN, "rows")

@@ -96,7 +96,7 @@ Method = Annotated[
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(help="Steps of ridge (3), cg (5) or lissa (10).", rich_help_panel=METHOD_PANEL),
+    typer.Option(help="Steps of ridge (2), cg (5) or lissa (10).", rich_help_panel=METHOD_PANEL),
 ]
 DampingOption = Annotated[
     str | None,

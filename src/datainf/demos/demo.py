@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datainf.attribute import Normalize, attribute
+from datainf.attribute import attribute
 from datainf.config import RunConfig
 from datainf.data import Examples
 from datainf.demos.finetune import Tuning, finetune, mean_loss
@@ -24,6 +24,7 @@ from datainf.files import make_folder, write_atomically
 from datainf.progress import Progress, Silent
 from datainf.runs import Run, run
 from datainf.store import GradientStore
+from datainf.views import Normalize
 
 BASE = Path(__file__).parent / "base"
 MARKER = "demo.json"

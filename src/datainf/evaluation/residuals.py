@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from datainf.attribute import Blocks, Normalize, views
+from datainf.attribute import AnyDamping, damping_of
 from datainf.estimators import Estimator, from_name
 from datainf.estimators.base import curvature_product
-from datainf.linalg import Damping
 from datainf.store import GradientStore
+from datainf.views import Blocks, Metric, Normalize, Options, Views
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ def inverse_residuals(
     query: GradientStore,
     method: str | Estimator = "datainf",
     *,
-    damping: float | str | Damping = Damping(),  # noqa: B008 - frozen
-    normalize: Normalize = "none",
-    blocks: Blocks = "tensor",
+    damping: AnyDamping | None = None,
+    normalize: Normalize | None = None,
+    metric: Metric | None = None,
+    blocks: Blocks | None = None,
     steps: int | None = None,
 ) -> InverseResiduals:
     """Residuals of the method's solves for the queries, in float64; arguments as in `attribute`.
@@ -47,9 +48,11 @@ def inverse_residuals(
         OptionError: an unknown method or option.
         StoreMismatchError: the stores come from different weights or blocks.
     """
-    estimator, parsed = from_name(method, steps=steps), Damping.parse(damping)
+    estimator = from_name(method, steps=steps)
     train.require_same_model(query)
-    G_all, V_all = views(train, blocks, normalize), views(query, blocks, normalize)
+    views = Views(train, Options.of(estimator, normalize, metric, blocks))
+    parsed = damping_of(damping, estimator, [views], None)
+    G_all, V_all = views.train, views.of(query)
     # Sums over blocks of ‖v‖², v·Fr and ‖Fr‖², from which both residuals follow.
     vv, vf, ff = torch.zeros((3, len(query)), dtype=torch.float64)
     for name, G in G_all.items():

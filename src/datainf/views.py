@@ -1,0 +1,137 @@
+"""Gradients as a method is given them: in a metric, scaled to norm 1 or not, in blocks.
+
+A metric multiplies every parameter first; then each example's whole gradient may be scaled; then
+tensors are set side by side as blocks. None of it copies the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Self, get_args
+
+import torch
+from torch import Tensor
+
+from datainf.errors import OptionError
+from datainf.estimators import Estimator
+from datainf.linalg import ColumnScaled, GradientMatrix, RowScaled, hstack, unit_scale
+from datainf.second_moments import metric_scale
+from datainf.store import GradientStore
+
+Normalize = Literal["none", "unit"]
+Blocks = Literal["tensor", "module", "model"]
+Metric = Literal["none", "adam", "fisher", "auto"]
+
+Parts = Mapping[str, GradientMatrix]
+"""A store's tensors by name, [n, d_l] each."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """A caller's choices, and the method's own where there are none.
+
+    Raises `OptionError` for one that there is not.
+    """
+
+    normalize: Normalize
+    metric: Metric
+    blocks: Blocks
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("normalize", Normalize), ("metric", Metric), ("blocks", Blocks)):
+            value = getattr(self, name)
+            if value not in get_args(allowed):
+                raise OptionError(
+                    f"unknown {name} {value!r}", remedy=" or ".join(get_args(allowed))
+                )
+
+    @classmethod
+    def of(
+        cls, estimator: Estimator, normalize: Normalize | None, metric: Metric | None,
+        blocks: Blocks | None,
+    ) -> Self:  # fmt: skip
+        own: Any = estimator.defaults
+        return cls(normalize or own.normalize, metric or own.metric, blocks or own.blocks)
+
+
+class Views:
+    """The gradients of a training store, and of any other of the same weights, as the options have
+    them; what the training store alone decides is computed once."""
+
+    def __init__(self, train: GradientStore, options: Options) -> None:
+        self.store, self.options = train, options
+        self.metric = _settled(train, options.metric)
+
+    @cached_property
+    def train(self) -> dict[str, GradientMatrix]:
+        """The training gradients by block, [n, d]."""
+        return self._matrices(self._train_parts)
+
+    def of(self, store: GradientStore) -> dict[str, GradientMatrix]:
+        """Another store's gradients by block, [m, d]."""
+        return self._matrices(self._parts(store, self._scales))
+
+    @cached_property
+    def adam_mean_square(self) -> float | None:
+        """mean_i ‖g_i‖² in Adam's metric; None where the store has no second moments."""
+        if _settled(self.store, "auto") != "adam":
+            return None
+        own = self.metric == "adam"
+        parts = self._train_parts if own else self._parts(self.store, _scales(self.store, "adam"))
+        return float(_sq_norms(parts).mean())
+
+    @cached_property
+    def _scales(self) -> Mapping[str, Tensor] | None:
+        return _scales(self.store, self.metric)
+
+    @cached_property
+    def _train_parts(self) -> Parts:
+        return self._parts(self.store, self._scales)
+
+    @staticmethod
+    def _parts(store: GradientStore, scales: Mapping[str, Tensor] | None) -> Parts:
+        if scales is None:
+            return store.blocks
+        return {name: ColumnScaled(G, scales[name]) for name, G in store.blocks.items()}
+
+    def _matrices(self, parts: Parts) -> dict[str, GradientMatrix]:
+        groups: dict[str, list[GradientMatrix]] = {}
+        for block in self.store.index.blocks:
+            names = {"tensor": block.name, "module": block.module, "model": "model"}
+            groups.setdefault(names[self.options.blocks], []).append(parts[block.name])
+        matrices = {group: hstack(found) for group, found in groups.items()}
+        if self.options.normalize == "none":
+            return matrices
+        scale = unit_scale(_sq_norms(parts))
+        return {group: RowScaled(matrix, scale) for group, matrix in matrices.items()}
+
+
+def _sq_norms(parts: Parts) -> Tensor:
+    """‖g_i‖² over all parameters, [n], float64."""
+    return torch.stack([part.sq_norms.double() for part in parts.values()]).sum(dim=0)
+
+
+def _settled(train: GradientStore, metric: Metric) -> Metric:
+    """`auto`: adam or fisher, by what the training store has."""
+    if metric != "auto":
+        return metric
+    return "adam" if set(train.second_moments or ()) == set(train.blocks) else "fisher"
+
+
+def _scales(train: GradientStore, metric: Metric) -> dict[str, Tensor] | None:
+    """What a metric multiplies parameters by, tensor's name → [d_l]; None for `none`."""
+    if metric == "none":
+        return None
+    if metric == "fisher":
+        moments = {name: G.mean_square() for name, G in train.blocks.items()}
+    else:
+        moments = train.second_moments or {}
+        if set(moments) != set(train.blocks):
+            raise OptionError(
+                f"{train.path} has no second moments of Adam for {len(train.blocks)} tensors",
+                remedy="collect from a checkpoint that holds optimizer.pt; or --metric fisher, the "
+                "mean squared gradient in their place",
+            )
+    return {name: metric_scale(v) for name, v in moments.items()}
