@@ -14,7 +14,6 @@ from typing import Any
 from torch import Tensor, nn
 
 import datainf
-from datainf.views import Blocks, Normalize
 from datainf.evaluation import (
     agreement,
     detection_auc,
@@ -22,6 +21,7 @@ from datainf.evaluation import (
     inverse_residuals,
 )
 from datainf.tasks import SequenceClassification
+from datainf.views import Blocks, Normalize
 from experiments.cells import Key
 from experiments.cost.released import trainable
 from experiments.dampings import ABSOLUTE, DAMPINGS

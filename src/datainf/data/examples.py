@@ -13,6 +13,7 @@ from datainf.data.formats import Table
 from datainf.data.pictures import check_picture, located, pictures_digest
 from datainf.data.read import read
 from datainf.data.rows import check_row
+from datainf.data.write import write_part
 from datainf.errors import DataError, OptionError
 from datainf.fingerprint import digest, file_digest
 
@@ -68,6 +69,11 @@ class Examples(Sequence[dict[str, Any]]):
         if not isinstance(path, str):
             return None
         return os.path.relpath(path, self.source) if Path(path).is_absolute() else path
+
+    def write(self, rows: Sequence[int], folder: Path) -> Path:
+        """Write some rows into a folder, all their columns, in the form that they came in; returns
+        the path. See `datainf.data.write`."""
+        return write_part(self.source, self._table, rows, folder, self.columns.get("image"))
 
     @cached_property
     def digest(self) -> str:

@@ -8,25 +8,38 @@ from datainf.evaluation.metrics import (
     detection_auc,
     detection_precision,
 )
+from datainf.evaluation.plain import plain
+from datainf.evaluation.removal import Change, Removal, removal
 from datainf.evaluation.representations import representations, similarity
 from datainf.evaluation.residuals import InverseResiduals, inverse_residuals
 from datainf.evaluation.retraining import GroundTruth, Training, random_parts
+from datainf.evaluation.ways import WAYS, Judged, Way, held_out, judge, judge_ways
 
 __all__ = [
+    "WAYS",
     "Ceiling",
+    "Change",
     "ClassDetection",
     "GroundTruth",
     "Interval",
     "InverseResiduals",
+    "Judged",
+    "Removal",
     "Training",
+    "Way",
     "agreement",
     "ceiling",
     "class_detection",
     "detection_auc",
     "detection_precision",
+    "held_out",
     "inverse_residuals",
+    "judge",
+    "judge_ways",
     "lds",
+    "plain",
     "random_parts",
+    "removal",
     "representations",
     "similarity",
 ]

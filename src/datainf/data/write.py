@@ -1,0 +1,127 @@
+"""Some rows of a data set, written in the form that it came in: what trained on the whole trains
+on the part."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datainf.data.formats import Table
+from datainf.data.image_folder import FILE_NAME, METADATA
+from datainf.errors import DataError
+from datainf.files import make_folder, writing
+
+Row = Mapping[str, Any]
+
+
+def write_part(
+    source: str, table: Table, rows: Sequence[int], folder: Path, image: str | None
+) -> Path:
+    """Write rows of a source's table into a folder, under the source's own name.
+
+    Args:
+        source: Path or hub id. A hub data set is written as one that `datasets` saved.
+        table: Its rows.
+        rows: Which, in this order.
+        folder: Made if it is not there; what stands in the place is replaced.
+        image: The column of images, if there is one: paths in it are made absolute, as the part
+            lies elsewhere than the whole.
+
+    Raises `WriteError` if the disk refuses.
+    """
+    make_folder(folder)
+    path, target = Path(source), folder / (Path(source.partition(":")[0]).name or "data")
+    with writing(target):
+        if target.is_dir():
+            shutil.rmtree(target)
+        if hasattr(table.rows, "select"):
+            _write_dataset(table.rows, rows, target, path.suffix.lower())
+        elif path.is_dir():
+            _write_images(table, rows, target)
+        else:
+            chosen = [_placed(table.rows[row], table.folder, image) for row in rows]
+            WRITERS[path.suffix.lower()](target, chosen, path)
+    return target
+
+
+def _placed(row: Row, folder: Path | None, image: str | None) -> Row:
+    name = row.get(image) if image is not None else None
+    if folder is None or not isinstance(name, str) or Path(name).is_absolute():
+        return row
+    return {**row, str(image): str((folder / name).absolute())}
+
+
+def _write_dataset(dataset: Any, rows: Sequence[int], target: Path, ending: str) -> None:
+    part = dataset.select(list(rows))
+    if ending == ".parquet":
+        part.to_parquet(str(target))
+    else:
+        part.save_to_disk(str(target))
+
+
+def _json_lines(target: Path, rows: Sequence[Row], _source: Path) -> None:
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _json(target: Path, rows: Sequence[Row], source: Path) -> None:
+    """A list; or where the file was an object with one list in it, that object with this one."""
+    whole = json.loads(source.read_text(encoding="utf-8-sig"))
+    if isinstance(whole, dict):
+        (name,) = [name for name, value in whole.items() if isinstance(value, list)]
+        value: Any = {**whole, name: list(rows)}
+    else:
+        value = list(rows)
+    target.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+
+def _csv(target: Path, rows: Sequence[Row], _source: Path) -> None:
+    _delimited(target, rows, ",", csv.QUOTE_MINIMAL)
+
+
+def _tsv(target: Path, rows: Sequence[Row], _source: Path) -> None:
+    _delimited(target, rows, "\t", csv.QUOTE_NONE)
+
+
+def _delimited(target: Path, rows: Sequence[Row], delimiter: str, quoting: Any) -> None:
+    with target.open("w", encoding="utf-8", newline="") as file:
+        # In a file without quotes a quotation mark is a character like any other.
+        quote = None if quoting == csv.QUOTE_NONE else '"'
+        writer = csv.writer(
+            file, delimiter=delimiter, quoting=quoting, quotechar=quote, lineterminator="\n"
+        )
+        writer.writerow(list(rows[0]))
+        writer.writerows(list(row.values()) for row in rows)
+
+
+WRITERS: dict[str, Callable[[Path, Sequence[Row], Path], None]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _tsv,
+}
+
+
+def _write_images(table: Table, rows: Sequence[int], target: Path) -> None:
+    """A folder of images: links to them under their own names, and their metadata if they had
+    any."""
+    metadata = []
+    for row in rows:
+        example = table.rows[row]
+        path = Path(example["image"])
+        name = os.path.relpath(path, table.folder) if table.folder else path.name
+        if name.startswith(".."):
+            raise DataError(f"the image {path} lies outside {table.folder}")
+        link = target / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.absolute())
+        rest = {key: value for key, value in example.items() if key != "image"}
+        metadata.append({FILE_NAME: name, **rest})
+    if table.folder is not None and any((table.folder / name).is_file() for name in METADATA):
+        _json_lines(target / "metadata.jsonl", metadata, target)
