@@ -4,6 +4,7 @@
     ├── InputError            what was given cannot be used
     │   ├── DataError         a data file, a row or a column
     │   ├── ModelError        a base model, an adapter, or the two together
+    │   ├── TrainingError     a person's own training failed, or left no adapter
     │   └── OptionError       an option's value
     ├── CoverageError         a trainable parameter has no per-example gradient rule
     ├── VerificationError     batched gradients differ from one-at-a-time autograd
@@ -44,6 +45,10 @@ class DataError(InputError):
 
 class ModelError(InputError):
     """A base model or an adapter cannot be used, or the two do not fit together."""
+
+
+class TrainingError(InputError):
+    """A person's own training failed, or left no adapter."""
 
 
 class OptionError(InputError, ValueError):

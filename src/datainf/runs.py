@@ -138,7 +138,7 @@ def collect_stores(
     say(f"task: {task_name} ({first.why}){overrules}")
     for examples in sources.values():
         say(_found_columns(examples, config))
-    model, task = _load(config, first, say)
+    model, task = load_model_and_task(config, first, say)
     moments = moments_of(config, model, say)
     stores = []
     for folder, examples in sources.items():
@@ -158,7 +158,7 @@ def collect_stores(
     return task, stores
 
 
-def _load(config: RunConfig, data: Examples, say: Say) -> tuple[nn.Module, Task]:
+def load_model_and_task(config: RunConfig, data: Examples, say: Say) -> tuple[nn.Module, Task]:
     """The model, and the task that reads through its tokenizer, image processor or pipeline."""
     name, options = data.task, config.task_options
     if name == "text-to-image":

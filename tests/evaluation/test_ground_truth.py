@@ -162,3 +162,21 @@ def test_parts_are_random_of_one_size_and_the_first_stay(parts):
     for share, count in ((0, 1), (1, 1), (0.01, 1), (0.5, 0)):
         with pytest.raises(OptionError):
             random_parts(N, count, share=share)
+
+
+def test_what_runs_beside_a_failure_is_kept_and_nothing_new_is_begun(tmp_path, parts):
+    begun = []
+
+    def train(rows, seed):
+        begun.append(seed)
+        if seed == 1:
+            raise RuntimeError("out of memory")
+        time.sleep(0.3)
+        return losses_of(rows, seed)
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        truth(tmp_path).losses(parts[:1], [0, 1, 2, 3, 4], train, jobs=2)
+    assert set(begun) <= {0, 1, 2}
+    kept = truth(tmp_path)
+    rows = tuple(parts[0].nonzero()[:, 0].tolist())
+    assert [seed for seed in range(5) if Training(rows, seed) in kept] == sorted(set(begun) - {1})

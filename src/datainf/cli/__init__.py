@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from datainf import __version__
-from datainf.cli import attribute, collect, demo, inspect, score, top
+from datainf.cli import attribute, collect, demo, evaluate, inspect, score, top
 from datainf.cli.console import error_console, say
 from datainf.errors import DatainfError
 from datainf.gradients.engine import FallbackWarning, UnusedWarning
@@ -50,6 +50,7 @@ app.command("collect")(collect.collect)
 app.command("score")(score.score)
 app.command("top")(top.top)
 app.command("inspect")(inspect.inspect)
+app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 
 

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from datainf.applications.inspect import BlockReport
 from datainf.applications.inspect import inspect as inspect_store
-from datainf.cli import options as o
 from datainf.cli.console import console, plain
 from datainf.linalg import Damping
 from datainf.store import GradientStore
@@ -20,14 +19,16 @@ from datainf.store import GradientStore
 
 def inspect(
     store: Annotated[Path, typer.Argument(help="A gradient store.", show_default=False)],
-    damping: o.DampingOption = None,
+    damping: Annotated[
+        str, typer.Option(help="λ to show: 0.1, trace:0.02, rows:20 or abs:1e-3.")
+    ] = "0.1",
 ) -> None:
     """Show a store's blocks: norms with quantiles and outliers, λ, effective rank.
 
     Warns where a method is outside what it assumes.
     """
     opened = GradientStore.open(store)
-    report = inspect_store(opened, Damping.parse(damping or "0.1"))
+    report = inspect_store(opened, Damping.parse(damping))
     shown = console()
     shown.print(f"{opened}", markup=False)
     _print_blocks(shown, report.blocks)

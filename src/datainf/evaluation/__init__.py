@@ -13,13 +13,19 @@ from datainf.evaluation.removal import Change, Removal, removal
 from datainf.evaluation.representations import representations, similarity
 from datainf.evaluation.residuals import InverseResiduals, inverse_residuals
 from datainf.evaluation.retraining import GroundTruth, Training, random_parts
+from datainf.evaluation.run_evaluation import Budget, Evaluation, evaluate
+from datainf.evaluation.training_again import Command, Function
 from datainf.evaluation.ways import WAYS, Judged, Way, held_out, judge, judge_ways
 
 __all__ = [
     "WAYS",
+    "Budget",
     "Ceiling",
     "Change",
     "ClassDetection",
+    "Command",
+    "Evaluation",
+    "Function",
     "GroundTruth",
     "Interval",
     "InverseResiduals",
@@ -32,6 +38,7 @@ __all__ = [
     "class_detection",
     "detection_auc",
     "detection_precision",
+    "evaluate",
     "held_out",
     "inverse_residuals",
     "judge",

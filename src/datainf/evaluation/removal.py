@@ -19,6 +19,8 @@ from datainf.errors import OptionError
 from datainf.evaluation.lds import LEVEL, RESAMPLES
 
 RANDOM = "random"
+DRAWS = 3
+"""How often as many are left out at random."""
 Losses = Callable[[Tensor], Tensor]
 """parts bool [S, n] → the queries' losses under models trained on them, [S, seeds, m]."""
 
@@ -46,7 +48,7 @@ class Removal:
 
 
 def removal(
-    scores: Mapping[str, Tensor], k: int, losses: Losses, *, draws: int = 3, seed: int = 0
+    scores: Mapping[str, Tensor], k: int, losses: Losses, *, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, Removal]:
     """What leaving out k examples does, name → `Removal`, with `random` among them.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -85,6 +86,10 @@ class GroundTruth:
             write_atomically(path, json.dumps(about, indent=1, sort_keys=True).encode())
         self._known = dict(_read(self.folder / LINES, self.m))
 
+    def __len__(self) -> int:
+        """How many trainings are known."""
+        return len(self._known)
+
     def __contains__(self, training: Training) -> bool:
         return training.key in self._known
 
@@ -121,24 +126,42 @@ class GroundTruth:
         jobs: int = 1,
         progress: Progress | None = None,
     ) -> None:
-        """Do what is not known yet of these trainings, `jobs` at a time in threads."""
+        """Do what is not known yet of these trainings, `jobs` at a time in threads. Where one
+        fails no other is begun, those beside it are finished and kept, and its error is raised."""
         left = [training for training in dict.fromkeys(wanted) if training not in self]
         advance = (progress or Silent()).stage("training again", len(left))
 
-        def timed(training: Training) -> tuple[list[float], float]:
+        stopped = threading.Event()
+
+        def timed(training: Training) -> tuple[list[float], float] | None:
+            """A training's losses and seconds; None once another has failed."""
+            if stopped.is_set():
+                return None
             started = time.perf_counter()
-            found = [float(loss) for loss in train(list(training.rows), training.seed)]
+            try:
+                found = [float(loss) for loss in train(list(training.rows), training.seed)]
+            except BaseException:
+                stopped.set()
+                raise
             return found, time.perf_counter() - started
 
+        failure: Exception | None = None
         with locked(self.folder), ThreadPoolExecutor(jobs) as pool:
             running = {pool.submit(timed, training): training for training in left}
             try:
                 for done in as_completed(running):
-                    self._add(running[done], *done.result())
-                    advance(1)
+                    try:
+                        if (found := done.result()) is not None:
+                            self._add(running[done], *found)
+                            advance(1)
+                    except Exception as error:  # those that run beside it are kept first
+                        stopped.set()
+                        failure = failure or error
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                stopped.set()
                 raise
+        if failure is not None:
+            raise failure
 
     def _add(self, training: Training, losses: list[float], seconds: float) -> None:
         where = f"the training on {len(training.rows)} rows with seed {training.seed}"

@@ -1,0 +1,203 @@
+"""A person's own training, as a command or a function: some rows in, an adapter out.
+
+    command     python train.py --data {data} --seed {seed} --output {out}
+    function    train.py:train, called as train(data, seed, out)
+
+`data` is a file or folder with some of the training rows, in the form that all of them have;
+`seed` a number; `out` a folder for the adapter, or for a Trainer's output, of which the last
+checkpoint counts. What lies there afterwards is read as the run's own adapter was, and the queries'
+losses are taken; then it is deleted.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from datainf.checkpoints import find
+from datainf.config import RunConfig
+from datainf.data import Examples
+from datainf.errors import ModelError, OptionError, TrainingError
+from datainf.files import make_folder
+from datainf.fingerprint import digest, file_digest
+from datainf.gradients.losses import losses
+from datainf.models import PIPELINE_LORA
+from datainf.runs import load_model_and_task
+
+LOG, TAIL = "training.log", 12
+"""What a command says goes there; so many of its last lines are shown if it fails."""
+ADAPTER_FILES = ("adapter_config.json", "config.json", "model_index.json", PIPELINE_LORA)
+"""Any of these makes a folder an adapter or a model."""
+
+
+class Training(Protocol):
+    """A training on the rows in `data`, which leaves an adapter in `out`."""
+
+    def __call__(self, data: Path, seed: int, out: Path) -> None: ...
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """What it is, as plain values: a truth made by another is refused."""
+        ...
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command with {data}, {seed} and {out} in it, run without a shell.
+
+    Raises `OptionError` if {data} or {out} is missing, or anything else stands in braces.
+    """
+
+    template: str
+
+    def __post_init__(self) -> None:
+        try:
+            words = self._words(Path("data"), 0, Path("out"))
+        except (KeyError, ValueError, IndexError) as error:
+            raise OptionError(
+                f"the command {self.template!r} cannot be filled in: {error}",
+                remedy="{data}, {seed} and {out}; other braces doubled, {{ }}",
+            ) from None
+        for name in ("data", "out"):
+            if f"{{{name}}}" not in self.template or not words:
+                raise OptionError(
+                    f"the command {self.template!r} does not say {{{name}}}",
+                    remedy="python train.py --data {data} --seed {seed} --output {out}",
+                )
+
+    def _words(self, data: Path, seed: int, out: Path) -> list[str]:
+        words = shlex.split(self.template)
+        return [word.format(data=data, seed=seed, out=out) for word in words]
+
+    def __call__(self, data: Path, seed: int, out: Path) -> None:
+        words = self._words(data, seed, out)
+        log = out.parent / LOG
+        with log.open("w", encoding="utf-8") as said:
+            try:
+                done = subprocess.run(words, stdout=said, stderr=subprocess.STDOUT, check=False)
+            except OSError as error:
+                raise TrainingError(
+                    f"cannot run {words[0]}: {error.strerror}", remedy="a program that is there"
+                ) from None
+        if done.returncode:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
+            raise TrainingError(
+                f"{shlex.join(words)} ended with {done.returncode}:\n" + "\n".join(lines),
+                remedy="run it by hand; trainings that were finished are kept",
+            )
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The command, and the bytes of the files that it names."""
+        files = [Path(word) for word in shlex.split(self.template)]
+        return {
+            "command": self.template,
+            "files": {str(file): file_digest(file) for file in files if file.is_file()},
+        }
+
+
+@dataclass(frozen=True)
+class Function:
+    """FILE.py:NAME, a function of data, seed and out.
+
+    Raises `OptionError` if there is no such file or function.
+    """
+
+    place: str
+
+    def __post_init__(self) -> None:
+        file, _, name = self.place.rpartition(":")
+        if not file.endswith(".py") or not Path(file).is_file():
+            raise OptionError(
+                f"{self.place!r} names no file with a function", remedy="train.py:train"
+            )
+        if not callable(getattr(self._module, name, None)):
+            raise OptionError(f"{file} has no function {name!r}")
+
+    @cached_property
+    def _module(self) -> Any:
+        file = Path(self.place.rpartition(":")[0])
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        if spec is None or spec.loader is None:
+            raise OptionError(f"{file} is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def __call__(self, data: Path, seed: int, out: Path) -> None:
+        train: Callable[..., Any] = getattr(self._module, self.place.rpartition(":")[2])
+        train(data, seed, out)
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The function's name and its file's bytes."""
+        file = Path(self.place.rpartition(":")[0])
+        return {"function": self.place, "files": {str(file): file_digest(file)}}
+
+
+@dataclass(frozen=True)
+class TrainAgain:
+    """(rows, seed) → the queries' losses, by a person's training and the run's model and task."""
+
+    training: Training
+    config: RunConfig
+    train: Examples
+    query: Examples
+    work: Path
+
+    def __call__(self, rows: list[int], seed: int) -> Sequence[float]:
+        """Raises `TrainingError`, or whatever the person's function raises."""
+        folder = self.work.absolute() / digest([rows, seed])[:16]
+        shutil.rmtree(folder, ignore_errors=True)
+        make_folder(folder / "out")
+        try:
+            self.training(self.train.write(rows, folder), seed, folder / "out")
+            return self.losses(folder / "out")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def losses(self, out: Path) -> Sequence[float]:
+        """The queries', by the adapter or the model in a folder."""
+        place = _adapter_in(out)
+        if self.config.adapter is not None:
+            config = replace(self.config, adapter=str(place), checkpoints=None)
+        else:
+            config = replace(self.config, model=str(place))
+        try:
+            model, task = load_model_and_task(config, self.train, lambda _: None)
+        except ModelError as error:
+            raise TrainingError(f"what the training left: {error.message}") from None
+        found: list[float] = losses(
+            model, self.query, task, batch_tokens=config.batch_tokens
+        ).tolist()
+        return found
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What decides the losses, as plain values."""
+        return {
+            **self.training.recipe,
+            "train": self.train.digest,
+            "query": self.query.digest,
+            "rows": [len(self.train), len(self.query)],
+        }
+
+
+def _adapter_in(out: Path) -> Path:
+    """The folder itself, or the last checkpoint in it."""
+    if any((out / name).is_file() for name in ADAPTER_FILES):
+        return out
+    if checkpoints := find(out):
+        return checkpoints[-1]
+    there = ", ".join(sorted(path.name for path in out.iterdir())) or "nothing"
+    raise TrainingError(
+        f"the training left no adapter in {{out}}: there is {there}",
+        remedy="model.save_pretrained(out) at its end",
+    )
