@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -121,10 +122,38 @@ def test_weights_are_the_learning_rates_of_the_steps_nearest(trained):
     sums = dict.fromkeys(steps, 0.0)
     for step in range(1, last + 1):
         sums[min(steps, key=lambda s: abs(s - step))] += RATE * (1 - (step - 1) / last)
+    total = sum(sums.values())
     assert [point.weight for point in found] == pytest.approx(
-        [sums[step] for step in steps], rel=1e-6
+        [sums[step] / total for step in steps], rel=1e-6
     )
+    assert found[-1].rate_sum == pytest.approx(total, rel=1e-6)
     assert [point.epoch for point in found] == [1, 2, 3]
+
+
+def test_sparse_logs_are_filled_from_the_optimizers(trained, tmp_path):
+    """Of a log that has the last step alone, the rates between come from optimizer.pt; without
+    these, too, their sum is not known, and all steps count alike."""
+    _, folder = trained
+    exact = weighed(find(folder))
+    shutil.copytree(folder, tmp_path / "o")
+    folders = find(tmp_path / "o")
+    for place in folders:
+        state = json.loads((place / "trainer_state.json").read_text())
+        state["log_history"] = state["log_history"][-1:]
+        state["log_history"][-1].setdefault("learning_rate", 1e-4)
+        (place / "trainer_state.json").write_text(json.dumps(state))
+    sparse = weighed(folders)
+    assert sparse[-1].rate_sum == pytest.approx(exact[-1].rate_sum, rel=1e-6)  # it is a line
+    assert [p.weight for p in sparse] == pytest.approx([p.weight for p in exact], rel=1e-6)
+    for place in folders:
+        (place / "optimizer.pt").unlink()
+    bare = weighed(folders)
+    assert bare[-1].rate_sum is None
+    steps = [point.step for point in bare]
+    nearest = [min(steps, key=lambda s: abs(s - step)) for step in range(1, steps[-1] + 1)]
+    assert [point.weight for point in bare] == pytest.approx(
+        [nearest.count(step) / len(nearest) for step in steps]
+    )
 
 
 def test_a_state_without_learning_rates_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -19,7 +20,6 @@ from datainf import (
 )
 from datainf.gradient_flow import FACTOR, FLOOR, UNKNOWN, flow_damping
 from datainf.linalg import from_dense
-from datainf.views import Options, Views
 
 N, M = 12, 3
 
@@ -81,38 +81,73 @@ def by_hand(train, query, c, metric="adam"):
     return len(G) * V @ G.T @ inverse
 
 
-def test_the_damping_is_the_inverse_of_the_rates_times_the_norms(stores):
-    trains = [train for train, _ in stores]
-    norms = [float(dense(train, train).square().sum(1).mean()) for train in trains]
-    rates = [1e-3, 2e-3]
-    moved = sum(rate * norm for rate, norm in zip(rates, norms, strict=True))
-    known = [Views(train, Options("none", "none", "model")).adam_mean_square for train in trains]
-    assert known == pytest.approx(norms, rel=1e-5)
-    found = flow_damping(N, norms, rates)
-    assert found.kind == "rows"
-    assert found.value == pytest.approx(FACTOR * N / moved, rel=1e-5)
-    assert found.value > FLOOR
-    # Ten times as long a training has a tenth of the damping, down to the floor.
-    assert flow_damping(N, norms, [10 * r for r in rates]).value == pytest.approx(
-        max(FLOOR, found.value / 10), rel=1e-5
+def mean_square(stores, shares):
+    """mean ‖g‖² in Adam's metric, by hand."""
+    return sum(
+        share * float(dense(train, train).square().sum(1).mean())
+        for (train, _), share in zip(stores, shares, strict=True)
     )
-    assert flow_damping(N, norms, [1e3, 1e3]).value == FLOOR
+
+
+def test_the_damping_is_the_inverse_of_the_rates_times_the_norms(stores):
+    square = mean_square(stores, [0.25, 0.75])
+    found = flow_damping(N, square, 3e-3)
+    assert found.kind == "rows"
+    assert found.value == pytest.approx(3 * N / (3e-3 * square), rel=1e-5)
+    assert found.value > 10
+    # Ten times as long a training has a tenth of the damping, down to the floor.
+    assert flow_damping(N, square, 3e-2).value == pytest.approx(max(10, found.value / 10), rel=1e-5)
+    assert flow_damping(N, square, 1e3).value == 10
+    # As many epochs over twice the examples are twice the time, and the same number of rows.
+    assert flow_damping(2 * N, square, 6e-3) == found
 
 
 def test_where_nothing_is_known_of_the_training(stores, plain):
-    unknown = Damping(UNKNOWN, "rows")
-    assert flow_damping(N, [], []) == unknown
-    assert flow_damping(N, [None], [1e-3]) == unknown
-    assert flow_damping(N, [0.0], [1e-3]) == unknown
+    unknown = Damping(20, "rows")
+    assert (FACTOR, FLOOR, UNKNOWN) == (3, 10, 20)
+    assert flow_damping(N, None, 1e-3) == unknown
+    assert flow_damping(N, 1.0, None) == unknown
+    assert flow_damping(N, 0.0, 1e-3) == unknown
     train, query = stores[0]
     assert attribute(train, query).settings["damping"] == str(unknown)
-    assert attribute(plain, query, weights=[1e-3]).settings["damping"] == str(unknown)
+    assert attribute(plain, query, rate_sum=1e-3).settings["damping"] == str(unknown)
 
 
-def flow_of(trains, rates):
-    return flow_damping(
-        N, [float(dense(train, train).square().sum(1).mean()) for train in trains], rates
+def rows_of(stores, shares, rate_sum):
+    return str(Damping(max(10, 3 * N / (rate_sum * mean_square(stores, shares))), "rows"))
+
+
+def test_weights_count_and_rates_damp(stores):
+    trains, queries = zip(*stores, strict=True)
+    one, other = (
+        attribute(trains, queries, weights=weights, rate_sum=3e-3)
+        for weights in ([0.25, 0.75], [1, 3])
     )
+    assert one.settings["damping"] == rows_of(stores, [0.25, 0.75], 3e-3)
+    torch.testing.assert_close(one.values, other.values)
+
+
+def test_a_store_that_notes_its_training_needs_no_telling(stores, tmp_path):
+    train, query = stores[0]
+    folder = tmp_path / "noted"
+    shutil.copytree(train.path, folder)
+    index = json.loads((folder / "index.json").read_text())
+    index["notes"]["rate_sum"] = 3e-3
+    (folder / "index.json").write_text(json.dumps(index))
+    noted = GradientStore.open(folder)
+    expected = attribute(train, query, rate_sum=3e-3)
+    assert torch.equal(attribute(noted, query).values, expected.values)
+    own = self_influence(noted)
+    torch.testing.assert_close(own, attribute(noted, noted).values.diagonal(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_metric_is_one_for_all_checkpoints(stores, plain):
+    """One without second moments: none is in Adam's metric."""
+    trains = [plain, stores[1][0]]
+    found = attribute(trains, [query for _, query in stores])
+    expected = attribute(trains, [query for _, query in stores], metric="fisher")
+    assert found.settings["metric"] == "fisher"
+    assert torch.equal(found.values, expected.values)
 
 
 def test_ridge_is_kernel_ridge_regression(stores):
@@ -128,14 +163,13 @@ def test_ridge_is_kernel_ridge_regression(stores):
 
 def test_ridge_is_the_default(stores):
     trains, queries = zip(*stores, strict=True)
-    rates = [1e-3, 2e-3]
-    found = attribute(trains, queries, weights=rates, steps=40)
+    found = attribute(trains, queries, weights=[1, 2], rate_sum=3e-3, steps=40)
     assert found.method == "ridge"
-    c = flow_of(trains, rates)
-    assert found.settings["damping"] == str(c)
+    assert found.settings["damping"] == rows_of(stores, [1 / 3, 2 / 3], 3e-3)
+    c = float(found.settings["damping"].partition(":")[2])
     expected = sum(
-        rate / sum(rates) * by_hand(train, query, c.value)
-        for (train, query), rate in zip(stores, rates, strict=True)
+        share * by_hand(train, query, c)
+        for (train, query), share in zip(stores, [1 / 3, 2 / 3], strict=True)
     )
     torch.testing.assert_close(found.values.double(), expected, rtol=2e-4, atol=2e-4)
 
@@ -153,8 +187,11 @@ def test_the_steps_are_those_of_conjugate_gradients(stores, steps, m):
         space = torch.stack([torch.linalg.matrix_power(K, k) @ b[:, q] for k in range(steps)], 1)
         best = space @ torch.linalg.solve(space.T @ K @ space, space.T @ b[:, q])
         torch.testing.assert_close(found[q], N * best, rtol=1e-6, atol=1e-8)
-    R = fitted.solve(V[:m], 2 / N).R
-    torch.testing.assert_close(R @ G.T, found, rtol=1e-6, atol=1e-8)
+    solved = fitted.solve(V[:m], 2 / N)
+    torch.testing.assert_close(solved.R @ G.T, found, rtol=1e-6, atol=1e-8)
+    F = G.T @ G / N + 2 / N * torch.eye(G.shape[1], dtype=torch.float64)
+    left = (V[:m] - solved.R @ F).norm(dim=1) / V[:m].norm(dim=1)
+    assert solved.residual == pytest.approx(float(left.max()), rel=1e-6, abs=1e-12)
 
 
 def test_without_second_moments_the_mean_square_stands_in(stores, plain):
@@ -174,8 +211,8 @@ def test_options_overrule_the_methods_own(stores):
     assert own.settings == {
         "damping": "0.1", "normalize": "none", "metric": "none", "blocks": "tensor", "steps": 2,
     }  # fmt: skip
-    other = attribute(train, query, "datainf", damping="flow", weights=[1e-3])
-    assert other.settings["damping"] == str(flow_of([train], [1e-3]))
+    other = attribute(train, query, "datainf", damping="flow", rate_sum=1e-3)
+    assert other.settings["damping"] == rows_of(stores[:1], [1.0], 1e-3)
     assert other.settings["normalize"] == "none"
 
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from datainf.errors import NonFiniteError, OptionError
 from datainf.estimators import Estimator, from_name
-from datainf.gradient_flow import FLOW, flow_damping
+from datainf.gradient_flow import FLOW, RATE_SUM, flow_damping
 from datainf.linalg import Damping, GradientMatrix
 from datainf.progress import Progress, Silent
 from datainf.scores import Scores, weighted_sum
 from datainf.store import GradientStore
-from datainf.views import Blocks, Metric, Normalize, Options, Views
+from datainf.views import Blocks, Metric, Normalize, Options, Views, views_of
 
 DEFAULT_METHOD = "ridge"
 QUERY_BYTES = 256 * 2**20
@@ -37,6 +37,7 @@ def attribute(
     method: str | Estimator = DEFAULT_METHOD,
     *,
     weights: Sequence[float] | None = None,
+    rate_sum: float | None = None,
     damping: AnyDamping | None = None,
     normalize: Normalize | None = None,
     metric: Metric | None = None,
@@ -54,8 +55,10 @@ def attribute(
             training, a list of each, whose scores are summed.
         method: `ridge`, `datainf`, `exact`, `cg`, `lissa`, `gradient`, `weighted-gradient`, or an
             estimator with its own settings.
-        weights: What each checkpoint counts: the sum of the learning rates of the steps that it
-            stands for, see `datainf.checkpoints`. By default all count the same.
+        weights: What each checkpoint counts beside the others, see `datainf.checkpoints`; by
+            default all count the same.
+        rate_sum: The sum of the learning rates of the training's steps, for the damping `flow`; by
+            default what the training stores note.
         damping: λ of a block; a number α means α · mean ‖g‖² / d (the paper's, 0.1). See `Damping`.
             Or `flow`, what the learning rates say, see `datainf.gradient_flow`.
         normalize: `unit` scales each example's and query's whole gradient to norm 1, so that
@@ -79,6 +82,7 @@ def attribute(
         query,
         method,
         weights=weights,
+        rate_sum=rate_sum,
         dampings=[damping],
         normalize=normalize,
         metric=metric,
@@ -94,6 +98,7 @@ def sweep(
     method: str | Estimator = DEFAULT_METHOD,
     *,
     weights: Sequence[float] | None = None,
+    rate_sum: float | None = None,
     dampings: Sequence[AnyDamping | None],
     normalize: Normalize | None = None,
     metric: Metric | None = None,
@@ -103,10 +108,10 @@ def sweep(
 ) -> list[Scores]:
     """`attribute` for several dampings; `exact` then factors each block's matrix once for all."""
     estimator = from_name(method, steps=steps)
-    options = Options.of(estimator, normalize, metric, blocks)
     checkpoints, shares = _paired(train, query, weights)
-    views = [Views(store, options) for store, _ in checkpoints]
-    parsed = [damping_of(damping, estimator, views, weights) for damping in dampings]
+    options = Options.of(estimator, normalize, metric, blocks)
+    views = views_of([store for store, _ in checkpoints], options)
+    parsed = [damping_of(damping, estimator, views, shares, rate_sum) for damping in dampings]
     found = [
         _of_one(view, queries, estimator, parsed, progress)
         for view, (_, queries) in zip(views, checkpoints, strict=True)
@@ -116,14 +121,20 @@ def sweep(
 
 def damping_of(
     damping: AnyDamping | None, estimator: Estimator, views: Sequence[Views],
-    rate_sums: Sequence[float] | None,
+    shares: Sequence[float] = (1.0,), rate_sum: float | None = None,
 ) -> Damping:  # fmt: skip
-    """A damping as given, or the method's own; that of `flow` settled."""
+    """A damping as given, or the method's own; `flow` becomes the number of rows that it is."""
     damping = estimator.defaults.damping if damping is None else damping
     if damping != FLOW:
         return Damping.parse(damping)
-    known = [] if rate_sums is None else [view.adam_mean_square for view in views]
-    return flow_damping(len(views[0].store), known, rate_sums or [])
+    if rate_sum is None:
+        rate_sum = views[-1].store.index.notes.get(RATE_SUM)
+    squares = [view.adam_mean_square for view in views]
+    known = [square for square in squares if square is not None]
+    mean = None
+    if len(known) == len(squares):
+        mean = sum(share * square for share, square in zip(shares, known, strict=True))
+    return flow_damping(len(views[0].store), mean, rate_sum)
 
 
 def _paired(
@@ -192,6 +203,7 @@ def self_influence(
     train: GradientStore,
     method: str | Estimator = DEFAULT_METHOD,
     *,
+    rate_sum: float | None = None,
     damping: AnyDamping | None = None,
     normalize: Normalize | None = None,
     metric: Metric | None = None,
@@ -201,8 +213,8 @@ def self_influence(
 ) -> Tensor:
     """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores."""
     estimator = from_name(method, steps=steps)
-    views = Views(train, Options.of(estimator, normalize, metric, blocks))
-    parsed = damping_of(damping, estimator, [views], None)
+    (views,) = views_of([train], Options.of(estimator, normalize, metric, blocks))
+    parsed = damping_of(damping, estimator, [views], rate_sum=rate_sum)
     G_all = views.train
     advance = (progress or Silent()).stage(f"self-influence by {estimator.name}", len(G_all))
     total = torch.zeros(len(train))

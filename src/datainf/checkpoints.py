@@ -28,13 +28,15 @@ FOLDER = re.compile(r"checkpoint-(\d+)")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that a Trainer saved after so many steps; `weight` is the sum of the learning rates
-    of the steps that it stands for."""
+    """A folder that a Trainer saved after so many steps. `weight` is the share of all learning
+    rates that are of the steps that it stands for; `rate_sum` the sum of all up to the last of the
+    checkpoints, None where too little of them is known."""
 
     folder: Path
     step: int
     epoch: float
     weight: float
+    rate_sum: float | None
 
 
 def find(output: str | Path) -> list[Path]:
@@ -93,33 +95,63 @@ def _spread(steps: Sequence[int], count: int) -> list[int]:
 
 
 def weighed(folders: Sequence[Path]) -> list[Checkpoint]:
-    """The checkpoints with their weights, from the learning rates in the last one's
-    trainer_state.json.
+    """The checkpoints with their weights: the learning rates of the steps nearest to each.
 
-    Raises `ModelError` if a state is not there or has no learning rates.
+    Rates are those that the last one's trainer_state.json has logged and those in each checkpoint's
+    optimizer.pt, with a straight line between two. They are `known` in sum only where one of them
+    is of the training's first tenth: a single late entry says nothing of what came before.
+
+    Raises `ModelError` if a state is not there or there is no learning rate at all.
     """
     states = [_state(folder) for folder in folders]
     steps = np.array([state["global_step"] for state in states], dtype=float)
-    logged = [
-        (entry["step"], entry["learning_rate"])
-        for entry in states[-1].get("log_history", [])
-        if "learning_rate" in entry
-    ]
-    if not logged:
+    rates = {
+        step: rate
+        for at, folder in zip(steps, folders, strict=True)
+        for step, rate in _rates_in(folder, int(at)).items()
+    } | _logged(states[-1])
+    if not any(rates.values()):
         raise ModelError(
             f"{folders[-1] / STATE} has logged no learning rate, by which checkpoints are weighed",
             remedy="give the weights yourself, or train with a logging_strategy other than no",
         )
     every = np.arange(1, int(steps[-1]) + 1)
-    rates = np.interp(every, *np.array(logged, dtype=float).T)
+    known = min(rates) <= max(1, len(every) // 10)
+    rated = np.interp(every, *np.array(sorted(rates.items()), dtype=float).T)
+    if len(rates) == 1:  # all steps alike
+        rated = np.ones(len(every))
     nearest = np.abs(every[:, None] - steps[None, :]).argmin(axis=1)
-    sums = np.bincount(nearest, weights=rates, minlength=len(steps))
-    if not sums.sum() > 0:
-        raise ModelError(f"the learning rates in {folders[-1] / STATE} are all 0")
+    sums = np.bincount(nearest, weights=rated, minlength=len(steps))
     return [
-        Checkpoint(folder, int(step), float(state.get("epoch") or 0.0), float(weight))
-        for folder, step, state, weight in zip(folders, steps, states, sums, strict=True)
-    ]
+        Checkpoint(
+            folder, int(step), float(state.get("epoch") or 0.0), float(share), float(sums.sum())
+            if known else None,
+        )
+        for folder, step, state, share in zip(
+            folders, steps, states, sums / sums.sum(), strict=True
+        )
+    ]  # fmt: skip
+
+
+def _logged(state: dict[str, Any]) -> dict[int, float]:
+    """Step → learning rate."""
+    return {
+        int(entry["step"]): float(entry["learning_rate"])
+        for entry in state.get("log_history", [])
+        if "learning_rate" in entry
+    }
+
+
+def _rates_in(folder: Path, step: int) -> dict[int, float]:
+    """Step → learning rate, by a checkpoint's optimizer: of the step after, and of the first, which
+    is what the schedule started from (a warm-up is left out)."""
+    try:
+        saved = torch.load(folder / OPTIMIZER, map_location="meta", weights_only=True)
+        group = saved["param_groups"][0]
+        rates = {step + 1: float(group["lr"])}
+        return rates | ({1: float(group["initial_lr"])} if "initial_lr" in group else {})
+    except Exception:  # it is `second_moments` that says what is wrong with the file
+        return {}
 
 
 def step_of(folder: Path) -> int:

@@ -21,12 +21,13 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 @dataclass(frozen=True)
 class Place:
-    """One set of weights: settings that name its adapter, where its stores are, and the sum of
-    the learning rates that it stands for; None if nothing says."""
+    """One set of weights: settings that name its adapter, where its stores are, what it counts
+    beside the others, and the sum of the training's learning rates, None if nothing says."""
 
     config: RunConfig
     folder: Path
-    weight: float | None
+    weight: float
+    rate_sum: float | None
 
 
 def places_of(config: RunConfig, say: Say) -> list[Place]:
@@ -45,24 +46,22 @@ def places_of(config: RunConfig, say: Say) -> list[Place]:
     if wanted is None:
         if found:
             say(f"{config.adapter} has {len(found)} checkpoints, not used; see --checkpoints")
-        return [Place(config, out, _rate_sum(config))]
+        return [Place(config, out, 1.0, _rate_sum(config))]
     chosen = weighed(choose(found, wanted))
-    total = sum(point.weight for point in chosen)
-    told = ", ".join(f"{point.step} ({point.weight / total:.0%})" for point in chosen)
+    told = ", ".join(f"{point.step} ({point.weight:.0%})" for point in chosen)
     say(
         f"checkpoints, and what each counts: {told}; a pass over all data for each"
         + ("" if config.checkpoints else "; --checkpoints overrules")
     )
+    if chosen[-1].rate_sum is None:
+        say("too few learning rates are logged to sum them: the damping `flow` is a fixed one")
     return [
-        Place(replace(config, adapter=str(point.folder)), out / point.folder.name, point.weight)
+        Place(
+            replace(config, adapter=str(point.folder)), out / point.folder.name, point.weight,
+            point.rate_sum,
+        )
         for point in chosen
-    ]
-
-
-def weights_of(places: Sequence[Place]) -> list[float] | None:
-    """What each counts; None for a single one whose training is not known."""
-    known = [place.weight for place in places if place.weight is not None]
-    return known if len(known) == len(places) else None
+    ]  # fmt: skip
 
 
 def _rate_sum(config: RunConfig) -> float | None:
@@ -71,7 +70,7 @@ def _rate_sum(config: RunConfig) -> float | None:
     if config.adapter is None or not (folder / STATE).is_file():
         return None
     try:
-        return weighed([folder])[0].weight
+        return weighed([folder])[0].rate_sum
     except ModelError:  # it has logged none
         return None
 

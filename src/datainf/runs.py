@@ -26,6 +26,7 @@ from datainf.data.columns import PARTS, TaskName
 from datainf.errors import DataError, DatainfError, InputError, OptionError
 from datainf.estimators import from_name
 from datainf.files import make_folder, write_atomically
+from datainf.gradient_flow import RATE_SUM
 from datainf.gradients import collect
 from datainf.models import (
     base_of,
@@ -37,7 +38,7 @@ from datainf.models import (
 )
 from datainf.pipelines import load_pipeline, pipeline_of
 from datainf.progress import Progress, Silent
-from datainf.run_checkpoints import last_folder, moments_of, places_of, steps_of, weights_of
+from datainf.run_checkpoints import last_folder, moments_of, places_of, steps_of
 from datainf.scores import Scores
 from datainf.store import GradientStore
 from datainf.tasks import Task
@@ -96,6 +97,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         task, pair = collect_stores(
             place.config,
             {place.folder / "train": train, place.folder / "query": query},
+            rate_sum=place.rate_sum,
             progress=progress,
             say=say,
         )
@@ -104,7 +106,8 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         [train_store for train_store, _ in stores],
         [query_store for _, query_store in stores],
         from_name(config.method, steps=config.steps),
-        weights=weights_of(places),
+        weights=[place.weight for place in places],
+        rate_sum=places[-1].rate_sum,
         damping=config.damping,
         normalize=config.normalize,
         metric=config.metric,
@@ -127,10 +130,12 @@ def collect_stores(
     config: RunConfig,
     sources: dict[Path, Examples],
     *,
+    rate_sum: float | None = None,
     progress: Progress,
     say: Say,
 ) -> tuple[Task, list[GradientStore]]:
-    """Load the model and collect a store for each of the data sets, folder → examples."""
+    """Load the model and collect a store for each of the data sets, folder → examples; they note
+    the sum of the training's learning rates, if it is known."""
     torch.manual_seed(config.seed)
     first = next(iter(sources.values()))
     task_name = first.task
@@ -140,6 +145,7 @@ def collect_stores(
         say(_found_columns(examples, config))
     model, task = load_model_and_task(config, first, say)
     moments = moments_of(config, model, say)
+    known = {} if rate_sum is None else {RATE_SUM: rate_sum}
     stores = []
     for folder, examples in sources.items():
         store = collect(
@@ -150,7 +156,7 @@ def collect_stores(
             trainable=config.trainable,
             batch_tokens=config.batch_tokens,
             second_moments=moments,
-            notes={"source": examples.source, "source_digest": examples.digest},
+            notes={"source": examples.source, "source_digest": examples.digest, **known},
             progress=progress,
         )
         say(_collected(store, task.for_model(model)))

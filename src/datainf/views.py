@@ -6,8 +6,8 @@ tensors are set side by side as blocks. None of it copies the rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
@@ -58,11 +58,11 @@ class Options:
 
 class Views:
     """The gradients of a training store, and of any other of the same weights, as the options have
-    them; what the training store alone decides is computed once."""
+    them; what the training store alone decides is computed once. `views_of` makes them."""
 
     def __init__(self, train: GradientStore, options: Options) -> None:
         self.store, self.options = train, options
-        self.metric = _settled(train, options.metric)
+        self.metric = options.metric
 
     @cached_property
     def train(self) -> dict[str, GradientMatrix]:
@@ -76,7 +76,7 @@ class Views:
     @cached_property
     def adam_mean_square(self) -> float | None:
         """mean_i ‖g_i‖² in Adam's metric; None where the store has no second moments."""
-        if _settled(self.store, "auto") != "adam":
+        if not _has_moments(self.store):
             return None
         own = self.metric == "adam"
         parts = self._train_parts if own else self._parts(self.store, _scales(self.store, "adam"))
@@ -113,11 +113,17 @@ def _sq_norms(parts: Parts) -> Tensor:
     return torch.stack([part.sq_norms.double() for part in parts.values()]).sum(dim=0)
 
 
-def _settled(train: GradientStore, metric: Metric) -> Metric:
-    """`auto`: adam or fisher, by what the training store has."""
-    if metric != "auto":
-        return metric
-    return "adam" if set(train.second_moments or ()) == set(train.blocks) else "fisher"
+def views_of(trains: Sequence[GradientStore], options: Options) -> list[Views]:
+    """The views of a training's checkpoints. The metric `auto` is one for all of them: Adam's
+    where every store has its second moments, else Fisher's."""
+    if options.metric == "auto":
+        metric: Metric = "adam" if all(map(_has_moments, trains)) else "fisher"
+        options = replace(options, metric=metric)
+    return [Views(train, options) for train in trains]
+
+
+def _has_moments(train: GradientStore) -> bool:
+    return set(train.second_moments or ()) == set(train.blocks)
 
 
 def _scales(train: GradientStore, metric: Metric) -> dict[str, Tensor] | None:
@@ -128,7 +134,7 @@ def _scales(train: GradientStore, metric: Metric) -> dict[str, Tensor] | None:
         moments = {name: G.mean_square() for name, G in train.blocks.items()}
     else:
         moments = train.second_moments or {}
-        if set(moments) != set(train.blocks):
+        if not _has_moments(train):
             raise OptionError(
                 f"{train.path} has no second moments of Adam for {len(train.blocks)} tensors",
                 remedy="collect from a checkpoint that holds optimizer.pt; or --metric fisher, the "

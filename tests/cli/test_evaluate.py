@@ -12,7 +12,16 @@ from conftest import make_rows, write_rows
 from datainf import GradientStore, attribute
 from datainf.config import RunConfig
 from datainf.errors import OptionError, TrainingError
-from datainf.evaluation import Budget, Command, Function, ceiling, evaluate, lds, random_parts
+from datainf.evaluation import (
+    Budget,
+    Command,
+    Function,
+    ceiling,
+    evaluate,
+    held_out,
+    lds,
+    random_parts,
+)  # fmt: skip
 from datainf.evaluation.retraining import GroundTruth
 from datainf.runs import run
 
@@ -99,7 +108,7 @@ def test_it_is_lds_against_the_trainings_it_made(place, finished):
     parts = random_parts(N, PARTS)
     losses = known.losses(parts, [1, 2], never)
     train, query = (GradientStore.open(folder / "run" / part) for part in ("train", "query"))
-    reported = [0, 2]
+    reported = (~held_out(M)).nonzero()[:, 0].tolist()
     for method in ("ridge", "datainf"):
         scores = attribute(train, query, method).values
         expected = lds(scores[reported], parts, losses[..., reported])
@@ -222,7 +231,8 @@ def test_a_training_that_fails_is_named(place, datainf, script, told):
     (folder / "bad.py").write_text(script)
     code, _, err = datainf(
         "evaluate", folder / "run", "--out", folder / f"bad-{len(script)}", "--parts", 3,
-        "--method", "gradient", "--train-command", f"python {folder}/bad.py {{data}} {{out}}",
+        "--method", "gradient",
+        "--train-command", f"python {folder}/bad.py {{data}} {{seed}} {{out}}",
     )  # fmt: skip
     assert code == 1
     assert told in " ".join(err.split())
@@ -232,14 +242,17 @@ def test_what_cannot_be_asked_for(place, datainf, tmp_path):
     run = place[0] / "run"
     for options, told in (
         ((), "not at all"),
-        (("--train-command", "x {data} {out}", "--train-function", "y.py:z"), "twice"),
-        (("--train-command", "train.sh {data}"), "does not say {out}"),
-        (("--train-command", "train.sh {data} {out} {lr}"), "cannot be filled in"),
+        (("--train-command", "x {data} {seed} {out}", "--train-function", "y.py:z"), "twice"),
+        (("--train-command", "train.sh {data} {seed}"), "does not say {out}"),
+        (("--train-command", "train.sh {data} {out}"), "does not say {seed}"),
+        (("--train-command", "x {data.foo} {seed} {out}"), "cannot be filled in"),
+        (("--train-function", f"{place[0]}/whole.py:train", "--jobs", "2"), "side by side"),
+        (("--train-command", "train.sh {data} {seed} {out} {lr}"), "cannot be filled in"),
         (("--train-function", "nowhere.py:train"), "names no file"),
-        (("--train-command", "x {data} {out}", "--method", "magic"), "no method 'magic'"),
-        (("--train-command", "x {data} {out}", "--parts", "2"), "2 parts"),
-        (("--train-command", "x {data} {out}", "--drop", "1.5"), "1.5 cannot be left out"),
-        (("--train-command", "no-such {data} {out}", "--out", tmp_path / "o"), "cannot run"),
+        (("--train-command", "x {data} {seed} {out}", "--method", "magic"), "no method 'magic'"),
+        (("--train-command", "x {data} {seed} {out}", "--parts", "2"), "2 parts"),
+        (("--train-command", "x {data} {seed} {out}", "--drop", "1.5"), "1.5 cannot be left out"),
+        (("--train-command", "no-such {data} {seed} {out}", "--out", tmp_path / "o"), "cannot run"),
     ):  # fmt: skip
         code, _, err = datainf("evaluate", run, *options)
         assert code == 1, options
@@ -251,8 +264,8 @@ def test_errors_of_the_library(place, tmp_path):
     with pytest.raises(OptionError, match="no function 'fit'"):
         Function(f"{tmp_path}/t.py:fit")
     with pytest.raises(TrainingError, match="cannot run"):
-        Command("no-such-program {data} {out}")(tmp_path, 0, tmp_path / "out")
+        Command("no-such-program {data} {seed} {out}")(tmp_path, 0, tmp_path / "out")
     with pytest.raises(OptionError, match="no method"):
-        evaluate(place[0] / "run", Command("x {data} {out}"), methods=["x"])
+        evaluate(place[0] / "run", Command("x {data} {seed} {out}"), methods=["x"])
     assert Budget(50, 2, drop=0.1).trainings(3) == (50 + 10) * 2
     assert Budget(50, 2, drop=0).trainings(3) == 100

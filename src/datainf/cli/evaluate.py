@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from datainf.evaluation import Evaluation
 
 METHODS_ARE = (
-    "ridge, datainf, 'datainf, unit', exact, 'exact, model', gradient, cosine, 'representation "
-    "similarity', 'own loss', 'gradient norm', chance"
+    "'this run' if its options are others, ridge, datainf, 'datainf, unit', exact, 'exact, model', "
+    "gradient, cosine, 'representation similarity', 'own loss', 'gradient norm', chance"
 )
 
 
@@ -66,26 +66,25 @@ def evaluate(
     """
     from datainf.evaluation import Budget, Command, Function
     from datainf.evaluation import evaluate as evaluate_run
-    from datainf.evaluation.run_evaluation import BASELINES
+    from datainf.evaluation.run_evaluation import BASELINES, THIS_RUN
     from datainf.evaluation.training_again import Training
     from datainf.evaluation.ways import WAYS
 
     if (train_command is None) == (train_function is None):
         raise OptionError(
             "how to train was given " + ("twice" if train_command else "not at all"),
-            remedy='--train-command "python train.py --data {data} --seed {seed} --output {out}", '
+            remedy='--train-command "python train.py --train {data} --seed {seed} --out {out}", '
             "or --train-function train.py:train",
         )
     training: Training = (
         Command(train_command) if train_command is not None else Function(str(train_function))
     )
     budget = Budget(parts, seeds, share, drop, jobs)
-    names = method or [*WAYS, *BASELINES]
-    most = budget.trainings(len(names))
+    most = budget.trainings(len(method or (THIS_RUN, *WAYS, *BASELINES)))
     say(f"{most} trainings at most; what is trained already is not trained again")
     with progress() as bars:
         found = evaluate_run(
-            run, training, methods=names, budget=budget, out=out, progress=bars, say=say
+            run, training, methods=method or (), budget=budget, out=out, progress=bars, say=say
         )
     shown = console()
     _print_lds(shown, found)

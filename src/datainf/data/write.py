@@ -8,8 +8,11 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import datasets
 
 from datainf.data.formats import Table
 from datainf.data.image_folder import FILE_NAME, METADATA
@@ -22,7 +25,8 @@ Row = Mapping[str, Any]
 def write_part(
     source: str, table: Table, rows: Sequence[int], folder: Path, image: str | None
 ) -> Path:
-    """Write rows of a source's table into a folder, under the source's own name.
+    """Write rows of a source's table into a folder, under the source's own name. Of a source with
+    splits, the part is of one, and has none.
 
     Args:
         source: Path or hub id. A hub data set is written as one that `datasets` saved.
@@ -35,12 +39,14 @@ def write_part(
     Raises `WriteError` if the disk refuses.
     """
     make_folder(folder)
-    path, target = Path(source), folder / (Path(source.partition(":")[0]).name or "data")
+    path = Path(source)
+    name = path.name if path.exists() else path.name.partition(":")[0]
+    target = folder / (name or "data")
     with writing(target):
         if target.is_dir():
             shutil.rmtree(target)
         if hasattr(table.rows, "select"):
-            _write_dataset(table.rows, rows, target, path.suffix.lower())
+            _write_dataset(table, rows, target, path.suffix.lower(), image)
         elif path.is_dir():
             _write_images(table, rows, target)
         else:
@@ -56,8 +62,16 @@ def _placed(row: Row, folder: Path | None, image: str | None) -> Row:
     return {**row, str(image): str((folder / name).absolute())}
 
 
-def _write_dataset(dataset: Any, rows: Sequence[int], target: Path, ending: str) -> None:
-    part = dataset.select(list(rows))
+def _write_dataset(
+    table: Table, rows: Sequence[int], target: Path, ending: str, image: str | None
+) -> None:
+    part: Any = table.rows
+    part = part.select(list(rows))
+    for name, feature in part.features.items():
+        if isinstance(feature, datasets.Image):  # as they are in the source; see `from_dataset`
+            part = part.cast_column(name, datasets.Image())
+        elif name == image:
+            part = part.map(partial(_placed, folder=table.folder, image=image))
     if ending == ".parquet":
         part.to_parquet(str(target))
     else:
@@ -81,7 +95,7 @@ def _json(target: Path, rows: Sequence[Row], source: Path) -> None:
 
 
 def _csv(target: Path, rows: Sequence[Row], _source: Path) -> None:
-    _delimited(target, rows, ",", csv.QUOTE_MINIMAL)
+    _delimited(target, rows, ",", csv.QUOTE_ALL)
 
 
 def _tsv(target: Path, rows: Sequence[Row], _source: Path) -> None:
@@ -120,7 +134,8 @@ def _write_images(table: Table, rows: Sequence[int], target: Path) -> None:
             raise DataError(f"the image {path} lies outside {table.folder}")
         link = target / name
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(path.absolute())
+        if not link.exists():  # two rows may be of one image
+            link.symlink_to(path.absolute())
         rest = {key: value for key, value in example.items() if key != "image"}
         metadata.append({FILE_NAME: name, **rest})
     if table.folder is not None and any((table.folder / name).is_file() for name in METADATA):

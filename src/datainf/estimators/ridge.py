@@ -26,6 +26,9 @@ from datainf.errors import OptionError
 from datainf.estimators.base import BlockScores, Defaults, Estimator, Fitted, Solution
 from datainf.linalg import GradientMatrix
 
+GRAM_BYTES = 2**30
+"""Upper bound on a K that is formed."""
+
 
 @dataclass(frozen=True)
 class Ridge(Estimator):
@@ -65,7 +68,9 @@ class _Fitted(Fitted):
             X += step * P
             residual -= step * (image + n * lam * P)
             P = residual + turn * P
-        return Solution((n * X).T.to(V.dtype), dual.residual)
+        size = torch.where((norm := V.double().norm(dim=1)) > 0, norm, 1)
+        left = residual.norm(dim=0) / size
+        return Solution((n * X).T.to(V.dtype), float(left.max()) if len(left) else 0.0)
 
     def scores(self, V: Tensor, lam: float) -> BlockScores:
         n, m = self.G.shape[0], len(V)
@@ -77,7 +82,9 @@ class _Fitted(Fitted):
 
     def _product(self, m: int) -> Callable[[Tensor], Tensor]:
         """x ↦ K x, [n, m] float64, by the cheaper way: K once is n/2m of a step's two products."""
-        if self._K is None and self.G.shape[0] <= 2 * m * self.steps:
+        n, d = self.G.shape
+        worth = n <= min(d, 2 * m * self.steps) and 8 * n * n <= GRAM_BYTES
+        if self._K is None and worth:
             self._K = self.G.gram().double()
         K = self._K
         if K is not None:

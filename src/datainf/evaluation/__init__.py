@@ -15,7 +15,7 @@ from datainf.evaluation.residuals import InverseResiduals, inverse_residuals
 from datainf.evaluation.retraining import GroundTruth, Training, random_parts
 from datainf.evaluation.run_evaluation import Budget, Evaluation, evaluate
 from datainf.evaluation.training_again import Command, Function
-from datainf.evaluation.ways import WAYS, Judged, Way, held_out, judge, judge_ways
+from datainf.evaluation.ways import WAYS, Judged, Scored, Way, held_out, judge, judge_ways
 
 __all__ = [
     "WAYS",
@@ -31,6 +31,7 @@ __all__ = [
     "InverseResiduals",
     "Judged",
     "Removal",
+    "Scored",
     "Training",
     "Way",
     "agreement",

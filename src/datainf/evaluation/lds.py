@@ -87,7 +87,7 @@ def ceiling(losses: Tensor) -> Ceiling:
         _spearman(values[:, a].T, values[:, b].T).mean() for a, b in combinations(range(seeds), 2)
     ]
     r = float(np.mean(pairs))
-    reliability = max(0.0, seeds * r / (1 + (seeds - 1) * r))
+    reliability = seeds * r / (1 + (seeds - 1) * r) if r > 0 else 0.0
     return Ceiling(r, float(np.sqrt(reliability)), seeds)
 
 

@@ -19,7 +19,7 @@ from datainf.attribute import AnyDamping, damping_of
 from datainf.estimators import Estimator, from_name
 from datainf.estimators.base import curvature_product
 from datainf.store import GradientStore
-from datainf.views import Blocks, Metric, Normalize, Options, Views
+from datainf.views import Blocks, Metric, Normalize, Options, views_of
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def inverse_residuals(
     """
     estimator = from_name(method, steps=steps)
     train.require_same_model(query)
-    views = Views(train, Options.of(estimator, normalize, metric, blocks))
-    parsed = damping_of(damping, estimator, [views], None)
+    (views,) = views_of([train], Options.of(estimator, normalize, metric, blocks))
+    parsed = damping_of(damping, estimator, [views])
     G_all, V_all = views.train, views.of(query)
     # Sums over blocks of ‖v‖², v·Fr and ‖Fr‖², from which both residuals follow.
     vv, vf, ff = torch.zeros((3, len(query)), dtype=torch.float64)

@@ -4,8 +4,9 @@
     ├── truth.json        schema; how many examples and queries; what trains (`recipe`)
     └── retrained.jsonl   a line a training: digest of its rows, seed, the queries' losses, seconds
 
-Training runs the caller's own function. A line is on disk before the next training begins, and a
-training whose line is there is never repeated: a killed run goes on with the one that it was at.
+Training runs the caller's own function. A line is on disk before the next training begins (of
+several side by side, before another takes its place), and a training whose line is there is never
+repeated: a killed run goes on with the one that it was at.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,9 @@ class GroundTruth:
             Training(tuple(part.nonzero()[:, 0].tolist()), seed) for part in parts for seed in seeds
         ]
         self.train(wanted, train, jobs=jobs, progress=progress)
-        values = torch.tensor([self._known[training.key] for training in wanted])
+        values = torch.tensor(
+            [self._known[training.key] for training in wanted], dtype=torch.float64
+        )
         return values.reshape(len(parts), len(seeds), self.m)
 
     def train(
@@ -131,35 +134,38 @@ class GroundTruth:
         left = [training for training in dict.fromkeys(wanted) if training not in self]
         advance = (progress or Silent()).stage("training again", len(left))
 
-        stopped = threading.Event()
-
-        def timed(training: Training) -> tuple[list[float], float] | None:
-            """A training's losses and seconds; None once another has failed."""
-            if stopped.is_set():
-                return None
+        def timed(training: Training) -> tuple[list[float], float]:
             started = time.perf_counter()
-            try:
-                found = [float(loss) for loss in train(list(training.rows), training.seed)]
-            except BaseException:
-                stopped.set()
-                raise
+            found = [float(loss) for loss in train(list(training.rows), training.seed)]
             return found, time.perf_counter() - started
 
-        failure: Exception | None = None
-        with locked(self.folder), ThreadPoolExecutor(jobs) as pool:
-            running = {pool.submit(timed, training): training for training in left}
-            try:
-                for done in as_completed(running):
+        with locked(self.folder):
+            if jobs == 1:
+                for training in left:
+                    self._add(training, *timed(training))
+                    advance(1)
+            else:
+                self._side_by_side(left, timed, jobs, advance)
+
+    def _side_by_side(
+        self, left: Sequence[Training], timed: Callable[[Training], tuple[list[float], float]],
+        jobs: int, advance: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        waiting, failure = iter(left), None
+        with ThreadPoolExecutor(jobs) as pool:
+            running = {pool.submit(timed, each): each for each in islice(waiting, jobs)}
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    training = running.pop(future)
                     try:
-                        if (found := done.result()) is not None:
-                            self._add(running[done], *found)
-                            advance(1)
+                        self._add(training, *future.result())
+                        advance(1)
                     except Exception as error:  # those that run beside it are kept first
-                        stopped.set()
                         failure = failure or error
-            except BaseException:
-                stopped.set()
-                raise
+                if failure is None:
+                    for each in islice(waiting, jobs - len(running)):
+                        running[pool.submit(timed, each)] = each
         if failure is not None:
             raise failure
 

@@ -11,28 +11,33 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from datainf.config import RunConfig, read_config
-from datainf.data import Examples
-from datainf.errors import ModelError, OptionError
+from datainf.errors import OptionError
 from datainf.evaluation.lds import Ceiling, ceiling
 from datainf.evaluation.plain import plain
 from datainf.evaluation.removal import DRAWS, Removal, removal
 from datainf.evaluation.representations import representations, similarity
 from datainf.evaluation.retraining import GroundTruth, random_parts
-from datainf.evaluation.training_again import TrainAgain, Training
-from datainf.evaluation.ways import WAYS, Judged, Way, held_out, judge, judge_ways
+from datainf.evaluation.training_again import Function, TrainAgain, Training
+from datainf.evaluation.ways import WAYS, Judged, Scored, Way, held_out, judge_ways
 from datainf.files import make_folder, write_atomically
 from datainf.progress import Progress
-from datainf.run_checkpoints import places_of, weights_of
+from datainf.run_checkpoints import places_of
 from datainf.runs import load_model_and_task, open_run
 from datainf.store import GradientStore
 
 RESULT, TRUTH, WORK = "evaluation.json", "truth", "work"
-BASELINES = ("representation similarity", "own loss", "gradient norm", "chance")
+THIS_RUN = "this run"
+SIMILARITY = "representation similarity"
+BASELINES = (SIMILARITY, "own loss", "gradient norm", "chance")
 """What needs no influence, and is compared too."""
+WITH_STATES = ("causal-lm", "classification", "token-classification")
+"""Tasks whose model gives hidden states that are compared."""
+OPTIONS = ("damping", "normalize", "metric", "blocks", "steps")
 
 Say = Callable[[str], None]
 
@@ -92,7 +97,7 @@ def evaluate(
     run: Path,
     training: Training,
     *,
-    methods: Sequence[str] = (*WAYS, *BASELINES),
+    methods: Sequence[str] = (),
     budget: Budget = Budget(),
     out: Path | None = None,
     progress: Progress | None = None,
@@ -100,92 +105,127 @@ def evaluate(
 ) -> Evaluation:
     """Train again on parts of a run's data, and hold methods against what came of it.
 
-    Every line of the truth is kept as soon as it is there: killed, the same call goes on with the
-    training that it was at, to the same figures.
+    All methods score before the first training. Every line of the truth is kept as soon as it is
+    there: killed, the same call goes on with the training that it was at, to the same figures.
 
     Args:
         run: A finished run's folder.
         training: The person's own, see `datainf.evaluation.training_again`.
-        methods: Names in `WAYS` or `BASELINES`.
+        methods: Names in `WAYS` or `BASELINES`, or `this run`, the run's own method and options; by
+            default all that the run's task has.
         budget: How often to train.
         out: Where it is kept; by default evaluate/ in the run's folder.
 
     Raises:
-        OptionError: a method that there is not, or a budget that does not fit the data.
+        OptionError: a method that there is not, a budget that does not fit the data, or functions
+            side by side.
         TrainingError: the training failed or left no adapter; those before it are kept.
         StoreMismatchError: the folder holds trainings by another command or on other data.
     """
-    if unknown := [name for name in methods if name not in (*WAYS, *BASELINES)]:
-        known = "; ".join((*WAYS, *BASELINES))
-        raise OptionError(f"there is no method {unknown[0]!r} to evaluate", remedy=known)
-    finished = open_run(run)
     config = RunConfig.from_values(read_config(run / "run.yaml"), str(run / "run.yaml"))
-    config = replace(config, out=str(run))
-    train, query = finished.train, finished.query
+    evaluated = _Run(run, replace(config, out=str(run)))
+    n, m = len(evaluated.train), len(evaluated.query)
+    dropped = _dropped(budget, n)
+    if isinstance(training, Function) and budget.jobs > 1:
+        raise OptionError("functions cannot train side by side", remedy="--jobs 1, or a command")
+    scored = evaluated.scored(methods, say)
+    parts, chosen_on = random_parts(n, budget.parts, share=budget.share), held_out(m)
     out = out or run / "evaluate"
     make_folder(out)
-    again = TrainAgain(training, config, train, query, out / WORK)
-    truth = GroundTruth(out / TRUTH, len(train), len(query), again.recipe)
-    seeds = list(range(1, budget.seeds + 1))
-    parts = random_parts(len(train), budget.parts, share=budget.share)
+    again = TrainAgain(
+        training, evaluated.config, evaluated.train, evaluated.query, out / WORK,
+        evaluated.losses_of,
+    )  # fmt: skip
+    truth = GroundTruth(out / TRUTH, n, m, again.recipe)
+    seeds, asked = list(range(1, budget.seeds + 1)), set[str]()
 
     def losses_of(wanted: Tensor) -> Tensor:
+        asked.update(str(part.nonzero()[:, 0].tolist()) for part in wanted)
         return truth.losses(wanted, seeds, again, jobs=budget.jobs, progress=progress)
 
-    losses, chosen_on = losses_of(parts), held_out(len(query))
-    judged, scores = _judge(config, train, query, methods, parts, losses, chosen_on, say)
-    dropped = round(budget.drop * len(train))
-    removed = {}
+    losses = losses_of(parts)
+    judged, scores = judge_ways(scored, parts, losses, chosen_on)
+    noise = ceiling(losses[..., ~chosen_on]) if budget.seeds > 1 else None
+    result = Evaluation(
+        judged, noise, {}, dropped, len(asked) * len(seeds), m, int((~chosen_on).sum())
+    )
+    result.save(out / RESULT)
     if dropped:
         reported = {name: values[~chosen_on] for name, values in scores.items()}
         removed = removal(reported, dropped, lambda wanted: losses_of(wanted)[..., ~chosen_on])
-    result = Evaluation(
-        judged,
-        ceiling(losses[..., ~chosen_on]) if budget.seeds > 1 else None,
-        removed,
-        dropped,
-        len(truth),
-        len(query),
-        int((~chosen_on).sum()),
-    )
-    result.save(out / RESULT)
+        result = replace(result, removal=removed, trainings=len(asked) * len(seeds))
+        result.save(out / RESULT)
     return result
 
 
-def _judge(
-    config: RunConfig, train: Examples, query: Examples, methods: Sequence[str],
-    parts: Tensor, losses: Tensor, chosen_on: Tensor, say: Say,
-) -> tuple[dict[str, Judged], dict[str, Tensor]]:  # fmt: skip
-    """Every method's LDS and its scores [m, n]."""
-    places = places_of(config, lambda _: None)
-    stores = [
-        [GradientStore.open(place.folder / part) for place in places] for part in ("train", "query")
-    ]
-    ways: dict[str, Way] = {name: WAYS[name] for name in methods if name in WAYS}
-    judged, scores = judge_ways(
-        ways, stores[0], stores[1], weights_of(places), parts, losses, chosen_on
-    )
-    wanted = [name for name in methods if name in BASELINES]
-    for name, values in _baselines(places[-1].config, stores, train, query, wanted, say):
-        judged[name], scores[name] = judge({None: values}, parts, losses, chosen_on), values
-    return judged, scores
+def _dropped(budget: Budget, n: int) -> int:
+    """How many rows the removal tests leave out; 0 for none of them."""
+    count = max(1, round(budget.drop * n)) if budget.drop else 0
+    if count >= n:
+        raise OptionError(
+            f"a share of {budget.drop} of {n} rows leaves none to train on", remedy="0.1"
+        )
+    return count
 
 
-def _baselines(
-    last: RunConfig, stores: Sequence[Sequence[GradientStore]],
-    train: Examples, query: Examples, wanted: Sequence[str], say: Say,
-) -> list[tuple[str, Tensor]]:  # fmt: skip
-    known = plain(stores[0][-1], len(query))
-    found = []
-    for name in wanted:
-        if name in known:
-            found.append((name, known[name]))
-            continue
-        try:
-            model, task = load_model_and_task(last, train, lambda _: None)
-            found.append((name, similarity(*(
-                representations(model, part, task) for part in (query, train)
-            ))))  # fmt: skip
-        except (ModelError, KeyError) as error:
-            say(f"{name} is left out: {error}")
-    return found
+class _Run:
+    """A finished run, ready to be scored in other ways."""
+
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        finished = open_run(folder)
+        self.config, self.train, self.query = config, finished.train, finished.query
+        self.places = places_of(config, lambda _: None)
+        self.stores = [
+            [GradientStore.open(place.folder / part) for place in self.places]
+            for part in ("train", "query")
+        ]
+
+    @property
+    def losses_of(self) -> dict[str, Any]:
+        """What a query's loss is the loss of."""
+        index = self.stores[1][-1].index
+        known = {name: index.fingerprints.get(name) for name in ("base", "task")}
+        return {**known, "model": self.config.model, "dtype": self.config.dtype}
+
+    def scored(self, methods: Sequence[str], say: Say) -> dict[str, Scored]:
+        """Every method's scores, by all its dampings."""
+        ways = {THIS_RUN: self._own} | dict(WAYS)
+        known = (*ways, *BASELINES)
+        if unknown := [name for name in methods if name not in known]:
+            raise OptionError(
+                f"there is no method {unknown[0]!r} to evaluate", remedy="; ".join(known)
+            )
+        found: dict[str, Scored] = {}
+        weights = [place.weight for place in self.places]
+        for name in methods or known:
+            if name in BASELINES:
+                found |= self._baseline(name, asked=bool(methods), say=say)
+            elif methods or name != THIS_RUN or self._own_is_new:
+                found[name] = ways[name].scores(
+                    self.stores[0], self.stores[1], weights, self.places[-1].rate_sum
+                )
+        return found
+
+    @property
+    def _own(self) -> Way:
+        options = {name: getattr(self.config, name) for name in OPTIONS}
+        return Way(self.config.method, {k: v for k, v in options.items() if v is not None})
+
+    @property
+    def _own_is_new(self) -> bool:
+        own = self._own
+        return all((way.method, way.options) != (own.method, own.options) for way in WAYS.values())
+
+    def _baseline(self, name: str, *, asked: bool, say: Say) -> dict[str, Scored]:
+        if name != SIMILARITY:
+            return {name: Scored(plain(self.stores[0][-1], len(self.query))[name])}
+        if self.train.task not in WITH_STATES:
+            if asked:
+                raise OptionError(
+                    f"{name} is for {', '.join(WITH_STATES)}; the run's task is {self.train.task}"
+                )
+            return {}
+        say(f"{name}: the states of all rows")
+        model, task = load_model_and_task(self.places[-1].config, self.train, lambda _: None)
+        query, train = (representations(model, part, task) for part in (self.query, self.train))
+        return {name: Scored(similarity(query, train))}

@@ -1,12 +1,12 @@
 """A person's own training, as a command or a function: some rows in, an adapter out.
 
-    command     python train.py --data {data} --seed {seed} --output {out}
+    command     python train.py --train {data} --seed {seed} --out {out}
     function    train.py:train, called as train(data, seed, out)
 
 `data` is a file or folder with some of the training rows, in the form that all of them have;
 `seed` a number; `out` a folder for the adapter, or for a Trainer's output, of which the last
 checkpoint counts. What lies there afterwards is read as the run's own adapter was, and the queries'
-losses are taken; then it is deleted.
+losses are taken; then it is deleted. After a failure all stays, with what was said in training.log.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import importlib.util
 import shlex
 import shutil
 import subprocess
+import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,13 +30,16 @@ from datainf.errors import ModelError, OptionError, TrainingError
 from datainf.files import make_folder
 from datainf.fingerprint import digest, file_digest
 from datainf.gradients.losses import losses
-from datainf.models import PIPELINE_LORA
+from datainf.models import PIPELINE_INDEX, PIPELINE_LORA
 from datainf.runs import load_model_and_task
 
 LOG, TAIL = "training.log", 12
 """What a command says goes there; so many of its last lines are shown if it fails."""
-ADAPTER_FILES = ("adapter_config.json", "config.json", "model_index.json", PIPELINE_LORA)
-"""Any of these makes a folder an adapter or a model."""
+ADAPTERS = ("adapter_config.json", PIPELINE_LORA)
+MODELS = ("config.json", PIPELINE_INDEX)
+"""Any of these makes a folder an adapter, or a model."""
+_LOADING = threading.Lock()
+"""transformers sets torch's default dtype while it loads a model, for all threads."""
 
 
 class Training(Protocol):
@@ -52,7 +57,7 @@ class Training(Protocol):
 class Command:
     """A command with {data}, {seed} and {out} in it, run without a shell.
 
-    Raises `OptionError` if {data} or {out} is missing, or anything else stands in braces.
+    Raises `OptionError` if one of these is missing, or anything else stands in braces.
     """
 
     template: str
@@ -60,16 +65,16 @@ class Command:
     def __post_init__(self) -> None:
         try:
             words = self._words(Path("data"), 0, Path("out"))
-        except (KeyError, ValueError, IndexError) as error:
+        except (KeyError, ValueError, IndexError, AttributeError) as error:
             raise OptionError(
                 f"the command {self.template!r} cannot be filled in: {error}",
                 remedy="{data}, {seed} and {out}; other braces doubled, {{ }}",
             ) from None
-        for name in ("data", "out"):
+        for name in ("data", "seed", "out"):
             if f"{{{name}}}" not in self.template or not words:
                 raise OptionError(
                     f"the command {self.template!r} does not say {{{name}}}",
-                    remedy="python train.py --data {data} --seed {seed} --output {out}",
+                    remedy="python train.py --train {data} --seed {seed} --out {out}",
                 )
 
     def _words(self, data: Path, seed: int, out: Path) -> list[str]:
@@ -90,7 +95,8 @@ class Command:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
             raise TrainingError(
                 f"{shlex.join(words)} ended with {done.returncode}:\n" + "\n".join(lines),
-                remedy="run it by hand; trainings that were finished are kept",
+                remedy=f"all of it is in {log}; the command can be run by hand, for its data are "
+                "kept too. Trainings that were finished are not done again",
             )
 
     @property
@@ -124,10 +130,12 @@ class Function:
     @cached_property
     def _module(self) -> Any:
         file = Path(self.place.rpartition(":")[0])
-        spec = importlib.util.spec_from_file_location(file.stem, file)
+        spec = importlib.util.spec_from_file_location(f"_train_again_{file.stem}", file)
         if spec is None or spec.loader is None:
             raise OptionError(f"{file} is no Python file")
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        sys.path.insert(0, str(file.parent.absolute()))  # as if the file were run
         spec.loader.exec_module(module)
         return module
 
@@ -151,22 +159,25 @@ class TrainAgain:
     train: Examples
     query: Examples
     work: Path
+    losses_of: Mapping[str, Any] = field(default_factory=dict)
+    """What the losses are of: the fingerprints of base and task, the dtype."""
 
     def __call__(self, rows: list[int], seed: int) -> Sequence[float]:
         """Raises `TrainingError`, or whatever the person's function raises."""
         folder = self.work.absolute() / digest([rows, seed])[:16]
         shutil.rmtree(folder, ignore_errors=True)
         make_folder(folder / "out")
-        try:
-            self.training(self.train.write(rows, folder), seed, folder / "out")
-            return self.losses(folder / "out")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        self.training(self.train.write(rows, folder / "data"), seed, folder / "out")
+        with _LOADING:
+            found = self.losses(folder / "out")
+        shutil.rmtree(folder, ignore_errors=True)
+        return found
 
     def losses(self, out: Path) -> Sequence[float]:
         """The queries', by the adapter or the model in a folder."""
-        place = _adapter_in(out)
-        if self.config.adapter is not None:
+        adapted = self.config.adapter is not None
+        place = _trained_in(out, ADAPTERS if adapted else MODELS)
+        if adapted:
             config = replace(self.config, adapter=str(place), checkpoints=None)
         else:
             config = replace(self.config, model=str(place))
@@ -187,17 +198,18 @@ class TrainAgain:
             "train": self.train.digest,
             "query": self.query.digest,
             "rows": [len(self.train), len(self.query)],
+            "losses of": self.losses_of,
         }
 
 
-def _adapter_in(out: Path) -> Path:
+def _trained_in(out: Path, names: Sequence[str]) -> Path:
     """The folder itself, or the last checkpoint in it."""
-    if any((out / name).is_file() for name in ADAPTER_FILES):
+    if any((out / name).is_file() for name in names):
         return out
     if checkpoints := find(out):
         return checkpoints[-1]
     there = ", ".join(sorted(path.name for path in out.iterdir())) or "nothing"
     raise TrainingError(
-        f"the training left no adapter in {{out}}: there is {there}",
-        remedy="model.save_pretrained(out) at its end",
+        f"the training left none of {', '.join(names)} in {out}: there is {there}",
+        remedy="model.save_pretrained(out) at its end, of a whole model its tokenizer too",
     )

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,15 +33,30 @@ class Way:
     dampings: tuple[str, ...] = ()
 
     def scores(
-        self, train: Checkpoints, query: Checkpoints, weights: Sequence[float] | None
-    ) -> dict[str | None, Tensor]:
-        """Damping → scores [m, n]; None is the way's own."""
+        self, train: Checkpoints, query: Checkpoints, weights: Sequence[float] | None,
+        rate_sum: float | None,
+    ) -> Scored:  # fmt: skip
+        """The scores by its own damping and the others; `weights` and `rate_sum` as for
+        `attribute`."""
         options = dict(self.options)
         own = options.pop("damping", None)
+        started = time.perf_counter()
         found = sweep(
-            train, query, self.method, weights=weights, dampings=[own, *self.dampings], **options
-        )
-        return dict(zip((None, *self.dampings), (scores.values for scores in found), strict=True))
+            train, query, self.method, weights=weights, rate_sum=rate_sum,
+            dampings=[own, *self.dampings], **options,
+        )  # fmt: skip
+        values = [scores.values for scores in found]
+        others = dict(zip(self.dampings, values[1:], strict=True))
+        return Scored(values[0], others, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores [m, n] by a way's own damping, and by others; the seconds that all of them took."""
+
+    own: Tensor
+    others: Mapping[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 BY_DIMENSION = ("0.001", "0.01", "1", "10", "100", "1000")
@@ -58,12 +74,16 @@ WAYS: dict[str, Way] = {
 """Those that `datainf evaluate` compares."""
 
 
+OWN = "own"
+
+
 @dataclass(frozen=True)
 class Judged:
     """A way's LDS on the reported queries.
 
-    `own` is by its own damping; `best` by the one of its dampings that held-out queries chose,
-    None where there was nothing to choose. `seconds` is what scoring by all of them took.
+    `own` is by its own damping; `best` by the one that held-out queries chose of all of them,
+    `damping`, "own" among them; None where there was nothing to choose. `seconds` is what scoring
+    by all of them took.
     """
 
     own: Interval
@@ -72,20 +92,18 @@ class Judged:
     seconds: float = 0.0
 
 
-def held_out(m: int) -> Tensor:
-    """bool [m]: every second query, on which choices are made; none of a single one."""
+def held_out(m: int, *, seed: int = 0) -> Tensor:
+    """bool [m]: a random half of the queries, on which choices are made; none of a single one."""
     mask = torch.zeros(m, dtype=torch.bool)
-    mask[1::2] = True
+    mask[torch.from_numpy(np.random.default_rng(seed).permutation(m)[: m // 2].copy())] = True
     return mask
 
 
-def judge(
-    found: Mapping[str | None, Tensor], parts: Tensor, losses: Tensor, chosen_on: Tensor
-) -> Judged:
-    """Scores by damping, None the way's own, against retraining.
+def judge(found: Scored, parts: Tensor, losses: Tensor, chosen_on: Tensor) -> Judged:
+    """Scores against retraining.
 
     Args:
-        found: damping → scores [m, n].
+        found: Scores [m, n] by one or several dampings.
         parts, losses: bool [S, n] and [S, seeds, m], as `lds` takes them.
         chosen_on: bool [m], the held-out queries; judged are the others.
 
@@ -95,33 +113,21 @@ def judge(
     if bool(chosen_on.all()):
         raise OptionError("every query is held out, and none is left to report")
 
-    def on(queries: Tensor, scores: Tensor, resamples: int) -> Interval:
+    def on(queries: Tensor, scores: Tensor, resamples: int = RESAMPLES) -> Interval:
         return lds(scores[queries], parts, losses[..., queries], resamples=resamples)
 
-    own = on(~chosen_on, found[None], RESAMPLES)
-    others = {damping: scores for damping, scores in found.items() if damping is not None}
-    if not others or not bool(chosen_on.any()):
-        return Judged(own)
-    best = max(others, key=lambda damping: on(chosen_on, others[damping], 1).mean)
-    return Judged(own, best, on(~chosen_on, others[best], RESAMPLES))
+    own = on(~chosen_on, found.own)
+    if not found.others or not bool(chosen_on.any()):
+        return Judged(own, seconds=found.seconds)
+    dampings = {OWN: found.own, **found.others}
+    best = max(dampings, key=lambda name: on(chosen_on, dampings[name], 1).mean)
+    interval = own if best == OWN else on(~chosen_on, dampings[best])
+    return Judged(own, best, interval, found.seconds)
 
 
 def judge_ways(
-    ways: Mapping[str, Way],
-    train: Checkpoints,
-    query: Checkpoints,
-    weights: Sequence[float] | None,
-    parts: Tensor,
-    losses: Tensor,
-    chosen_on: Tensor,
+    scored: Mapping[str, Scored], parts: Tensor, losses: Tensor, chosen_on: Tensor
 ) -> tuple[dict[str, Judged], dict[str, Tensor]]:
     """What each way foretells, and its scores [m, n] by its own damping."""
-    judged, scores = {}, {}
-    for name, way in ways.items():
-        started = time.perf_counter()
-        found = way.scores(train, query, weights)
-        seconds = time.perf_counter() - started
-        made = judge(found, parts, losses, chosen_on)
-        judged[name] = Judged(made.own, made.damping, made.best, seconds)
-        scores[name] = found[None]
-    return judged, scores
+    judged = {name: judge(found, parts, losses, chosen_on) for name, found in scored.items()}
+    return judged, {name: found.own for name, found in scored.items()}

@@ -33,7 +33,7 @@ def losses(
     task = task.for_model(model)
     found = survey(dataset, task, progress or Silent())
     device = next(model.parameters()).device
-    out = torch.empty(len(dataset))
+    out = torch.empty(len(dataset), dtype=torch.float32)
     with evaluating(model), torch.no_grad():
         for rows in batches(found.lengths, batch_tokens, MAX_ROWS):
             examples = [encode(task, dataset[row], dataset, row) for row in rows]
