@@ -45,7 +45,10 @@ def places_of(config: RunConfig, say: Say) -> list[Place]:
         wanted = str(min(CHECKPOINTS, len(found)))
     if wanted is None:
         if found:
-            say(f"{config.adapter} has {len(found)} checkpoints, not used; see --checkpoints")
+            say(
+                f"{config.adapter} has {len(found)} checkpoints, not used: scores summed over "
+                f"them foretell better; --checkpoints {min(CHECKPOINTS, len(found))}"
+            )
         return [Place(config, out, 1.0, _rate_sum(config))]
     chosen = weighed(choose(found, wanted))
     told = ", ".join(f"{point.step} ({point.weight:.0%})" for point in chosen)

@@ -29,7 +29,7 @@ def evaluate(
         typer.Option(
             help="Your training as a command with {data}, {seed} and {out} in it: it trains on the "
             "rows in {data}, written as the run's training data were, and leaves the adapter in "
-            "{out}.",
+            "{out}. No shell is used.",
         ),
     ] = None,
     train_function: Annotated[
@@ -119,7 +119,8 @@ def _print_lds(shown: Console, found: Evaluation) -> None:
 
 def _print_removal(shown: Console, found: Evaluation) -> None:
     table = Table(
-        title=f"change of the queries' mean loss without {found.dropped} rows (95 % interval)",
+        title=f"change of the queries' mean loss without {found.dropped} rows (95 % interval): a "
+        "good method's most helpful rows raise it, its most harmful lower it",
         title_justify="left",
     )
     table.add_column("named by", no_wrap=True)

@@ -80,10 +80,10 @@ class GroundTruth:
     def __post_init__(self) -> None:
         make_folder(self.folder)
         about = {"schema": SCHEMA, "n": self.n, "m": self.m, "recipe": dict(self.recipe)}
-        path = self.folder / ABOUT
-        if path.exists():
+        path, lines = self.folder / ABOUT, self.folder / LINES
+        if path.exists() and lines.exists() and lines.stat().st_size:
             _require_same(path, about)
-        else:
+        else:  # nothing was trained yet
             write_atomically(path, json.dumps(about, indent=1, sort_keys=True).encode())
         self._known = dict(_read(self.folder / LINES, self.m))
 

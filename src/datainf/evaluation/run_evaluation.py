@@ -144,6 +144,8 @@ def evaluate(
         return truth.losses(wanted, seeds, again, jobs=budget.jobs, progress=progress)
 
     losses = losses_of(parts)
+    if budget.seeds > 1 and bool((losses == losses[:, :1]).all()):
+        say("warning: all seeds gave the same losses: does the training use its seed?")
     judged, scores = judge_ways(scored, parts, losses, chosen_on)
     noise = ceiling(losses[..., ~chosen_on]) if budget.seeds > 1 else None
     result = Evaluation(

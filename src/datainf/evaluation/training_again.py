@@ -141,13 +141,20 @@ class Function:
 
     def __call__(self, data: Path, seed: int, out: Path) -> None:
         train: Callable[..., Any] = getattr(self._module, self.place.rpartition(":")[2])
-        train(data, seed, out)
+        try:
+            train(data, seed, out)
+        except Exception as error:
+            raise TrainingError(
+                f"{self.place} failed: {type(error).__name__}: {error}",
+                remedy=f"its data are kept in {data}. Trainings that were finished are not done "
+                "again",
+            ) from error
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """The function's name and its file's bytes."""
-        file = Path(self.place.rpartition(":")[0])
-        return {"function": self.place, "files": {str(file): file_digest(file)}}
+        """The function's name and its file's bytes; what the file imports is not looked at."""
+        file, _, name = self.place.rpartition(":")
+        return {"function": name, "file": file_digest(Path(file))}
 
 
 @dataclass(frozen=True)
