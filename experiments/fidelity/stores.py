@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import datainf
 from datainf import GradientStore
-from experiments.fidelity.problem import Problem
+from experiments.fidelity.problem import Problem, losses_of
 from experiments.fidelity.training import Snapshot, train
 
 SEED = 0
@@ -51,7 +51,8 @@ def tuned(problem: Problem, folder: Path) -> Tuned:
         for snapshot, share in zip(done.snapshots, shares, strict=True)
     ]
     fresh = problem.fresh(SEED).eval()
-    before = tuple(_losses(problem, fresh, rows) for rows in (problem.train, problem.query))
+    with torch.no_grad():
+        before = [losses_of(problem.task, rows)(fresh) for rows in (problem.train, problem.query)]
     return Tuned(done.model, points, (before[0], before[1]), seconds)
 
 
@@ -74,11 +75,3 @@ def _collected(
         ),
         datainf.collect(model, problem.query, problem.task, out=where / "query"),
     )
-
-
-def _losses(problem: Problem, model: nn.Module, rows: list[object]) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([
-            problem.task.losses(model, problem.task.collate(rows[start : start + 50]))
-            for start in range(0, len(rows), 50)
-        ])  # fmt: skip

@@ -88,7 +88,7 @@ def _judged(
 ) -> dict[str, Any]:
     chosen_on = held_out(len(problem.query))
     places = {"last": [made.points[-1]], "checkpoints": kept(made, problem)}
-    found: dict[str, Any] = {"lds": {}, "auc": {}, "flow": {}}
+    found: dict[str, Any] = {"lds": {}, "auc": {}}
     scores: dict[str, Tensor] = {}
     for place, points in places.items():
         train, query = [p.train for p in points], [p.query for p in points]
