@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datainf.evaluation import plain, representations, similarity
+from datainf.evaluation import representations, similarity, store_baselines
 from experiments.baselines import bm25
 from experiments.fidelity.problem import Problem
 from experiments.fidelity.stores import Tuned
@@ -29,7 +29,7 @@ def likeness(problem: Problem, tuned: Tuned) -> dict[str, Tensor]:
         found["representation similarity × label"] = centred * sign
     if problem.texts is not None:
         found["BM25"] = bm25(*problem.texts)
-    return found | plain(tuned.points[-1].train, len(problem.query))
+    return found | store_baselines(tuned.points[-1].train, len(problem.query))
 
 
 def states(problem: Problem, tuned: Tuned) -> tuple[Tensor, Tensor]:

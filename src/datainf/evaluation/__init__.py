@@ -8,12 +8,12 @@ from datainf.evaluation.metrics import (
     detection_auc,
     detection_precision,
 )
-from datainf.evaluation.plain import plain
 from datainf.evaluation.removal import Change, Removal, removal
 from datainf.evaluation.representations import representations, similarity
 from datainf.evaluation.residuals import InverseResiduals, inverse_residuals
 from datainf.evaluation.retraining import GroundTruth, Training, random_parts
 from datainf.evaluation.run_evaluation import Budget, Evaluation, evaluate
+from datainf.evaluation.store_baselines import store_baselines
 from datainf.evaluation.training_again import Command, Function
 from datainf.evaluation.ways import WAYS, Judged, Scored, Way, held_out, judge, judge_ways
 
@@ -45,9 +45,9 @@ __all__ = [
     "judge",
     "judge_ways",
     "lds",
-    "plain",
     "random_parts",
     "removal",
     "representations",
     "similarity",
+    "store_baselines",
 ]

@@ -18,10 +18,10 @@ from torch import Tensor
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError
 from datainf.evaluation.lds import Ceiling, ceiling
-from datainf.evaluation.plain import plain
 from datainf.evaluation.removal import DRAWS, Removal, removal
 from datainf.evaluation.representations import representations, similarity
 from datainf.evaluation.retraining import GroundTruth, random_parts
+from datainf.evaluation.store_baselines import store_baselines
 from datainf.evaluation.training_again import Function, TrainAgain, Training
 from datainf.evaluation.ways import WAYS, Judged, Scored, Way, held_out, judge_ways
 from datainf.files import make_folder, write_atomically
@@ -220,7 +220,7 @@ class _Run:
 
     def _baseline(self, name: str, *, asked: bool, say: Say) -> dict[str, Scored]:
         if name != SIMILARITY:
-            return {name: Scored(plain(self.stores[0][-1], len(self.query))[name])}
+            return {name: Scored(store_baselines(self.stores[0][-1], len(self.query))[name])}
         if self.train.task not in WITH_STATES:
             if asked:
                 raise OptionError(

@@ -11,7 +11,7 @@ from torch import Tensor
 from datainf.store import GradientStore
 
 
-def plain(train: GradientStore, m: int, *, seed: int = 0) -> dict[str, Tensor]:
+def store_baselines(train: GradientStore, m: int, *, seed: int = 0) -> dict[str, Tensor]:
     """name → scores [m, n], positive = helpful."""
     n = len(train)
     norms = torch.stack([G.sq_norms.double() for G in train.blocks.values()]).sum(dim=0).sqrt()
