@@ -376,7 +376,7 @@ ADAPTERS: dict[str, Adapter] = {
 NOISE = {"RandLoRA": 1e-3}
 """What is added to the trained parameters' initial values, if not 0.1: here they are multiplied
 by large numbers, and float32 would round the rest away."""
-TOLERANCE = 1e-5
+TOLERANCE = 2e-5
 FLOOR = 1e-2
 """Errors are relative to a block's norm, or to this much of the example's whole gradient if that
 is larger: the gradient of a key's bias, say, is nothing but rounding."""
