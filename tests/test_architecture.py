@@ -64,7 +64,7 @@ def test_imports_go_one_way(path):
 
 def test_public_names():
     assert datainf.__all__ == [
-        "Damping", "GradientStore", "Scores", "attribute", "collect", "errors", "estimators",
+        "Damping", "GradientStore", "Scores", "attribute", "collect", "collect_curvature", "errors", "estimators",
         "self_influence", "sweep", "tasks",
     ]  # fmt: skip
     assert (ROOT / "py.typed").exists()

@@ -18,7 +18,7 @@ from datainf import (
     sweep,
     tasks,
 )
-from datainf.gradient_flow import FACTOR, FLOOR, UNKNOWN, flow_damping
+from datainf.gradient_flow import OWN, FlowRule, flow_damping
 from datainf.linalg import from_dense
 
 N, M = 12, 3
@@ -104,7 +104,7 @@ def test_the_damping_is_the_inverse_of_the_rates_times_the_norms(stores):
 
 def test_where_nothing_is_known_of_the_training(stores, plain):
     unknown = Damping(20, "rows")
-    assert (FACTOR, FLOOR, UNKNOWN) == (3, 10, 20)
+    assert FlowRule(3, 10, 20) == OWN
     assert flow_damping(N, None, 1e-3) == unknown
     assert flow_damping(N, 1.0, None) == unknown
     assert flow_damping(N, 0.0, 1e-3) == unknown
@@ -198,9 +198,9 @@ def test_without_second_moments_the_mean_square_stands_in(stores, plain):
     query = stores[0][1]
     found = attribute(plain, query, "ridge", steps=40)
     assert found.settings["metric"] == "fisher"
-    assert found.settings["damping"] == f"rows:{UNKNOWN:g}"
+    assert found.settings["damping"] == "rows:20"
     torch.testing.assert_close(
-        found.values.double(), by_hand(plain, query, UNKNOWN, "fisher"), rtol=2e-4, atol=2e-4
+        found.values.double(), by_hand(plain, query, 20, "fisher"), rtol=2e-4, atol=2e-4
     )
 
 
@@ -227,7 +227,7 @@ def test_self_influence_of_ridge(stores):
 def test_a_sweep_has_room_for_both_kinds_of_damping(stores):
     train, query = stores[0]
     first, second = sweep(train, query, dampings=[None, "rows:5"])
-    assert first.settings["damping"] == f"rows:{UNKNOWN:g}"
+    assert first.settings["damping"] == "rows:20"
     assert torch.equal(second.values, attribute(train, query, damping="rows:5").values)
 
 

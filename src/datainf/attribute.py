@@ -15,14 +15,16 @@ from torch import Tensor
 
 from datainf.errors import NonFiniteError, OptionError
 from datainf.estimators import Estimator, from_name
-from datainf.gradient_flow import FLOW, RATE_SUM, flow_damping
+from datainf.gradient_flow import DRAWN, FLOW, OWN, RATE_SUM, flow_damping
 from datainf.linalg import Damping, GradientMatrix
 from datainf.progress import Progress, Silent
 from datainf.scores import Scores, weighted_sum
 from datainf.store import GradientStore
 from datainf.views import Blocks, Metric, Normalize, Options, Views, views_of
 
-DEFAULT_METHOD = "ridge"
+DEFAULT_METHOD = "gauss-newton"
+WITHOUT_CURVATURE = "ridge"
+"""The default where the training gradients have to stand for the curvature."""
 QUERY_BYTES = 256 * 2**20
 """Upper bound on the bytes of query gradients of one block that are solved at one time."""
 
@@ -34,8 +36,9 @@ AnyDamping = float | str | Damping
 def attribute(
     train: Stores,
     query: Stores,
-    method: str | Estimator = DEFAULT_METHOD,
+    method: str | Estimator | None = None,
     *,
+    curvature: Stores | None = None,
     weights: Sequence[float] | None = None,
     rate_sum: float | None = None,
     damping: AnyDamping | None = None,
@@ -47,14 +50,18 @@ def attribute(
 ) -> Scores:
     """Scores [m, n] of every (query, training example) pair, positive = helpful.
 
-    Options that are not given are the method's own: for `ridge`, the default, those that foretell
-    best what retraining does; for all others the paper's.
+    Options that are not given are the method's own: for `gauss-newton` and `ridge` those that
+    foretell best what retraining does; for all others the paper's.
 
     Args:
         train, query: Stores collected from the same weights; or of several checkpoints of one
             training, a list of each, whose scores are summed.
-        method: `ridge`, `datainf`, `exact`, `cg`, `lissa`, `gradient`, `weighted-gradient`, or an
-            estimator with its own settings.
+        method: `gauss-newton`, `ridge`, `datainf`, `exact`, `cg`, `lissa`, `gradient`,
+            `weighted-gradient`, or an estimator with its own settings. By default `gauss-newton`,
+            or `ridge` without a curvature.
+        curvature: What `collect_curvature` made at the same weights, for each checkpoint. Its rows
+            then stand for the curvature in any method that has one; by default the training
+            gradients do.
         weights: What each checkpoint counts beside the others, see `datainf.checkpoints`; by
             default all count the same.
         rate_sum: The sum of the learning rates of the training's steps, for the damping `flow`; by
@@ -62,7 +69,7 @@ def attribute(
         damping: λ of a block; a number α means α · mean ‖g‖² / d (the paper's, 0.1). See `Damping`.
             Or `flow`, what the learning rates say, see `datainf.gradient_flow`.
         normalize: `unit` scales each example's and query's whole gradient to norm 1, so that
-            `gradient` is cosine similarity.
+            `gradient` is cosine similarity; `queries` the queries' alone.
         metric: what each parameter's gradients are multiplied by first, training and query alike:
             `none`; `adam`, v̂^-¼ with Adam's second moments v̂, if the training store has them;
             `fisher`, the same with the mean squared training gradient in place of v̂; `auto`,
@@ -72,7 +79,8 @@ def attribute(
         steps: of `ridge`, `cg` or `lissa`.
 
     Raises:
-        OptionError: an unknown method or option; lists of stores or weights that do not fit.
+        OptionError: an unknown method or option; lists of stores or weights that do not fit;
+            `gauss-newton` without a curvature, or a method with one that has none.
         StoreMismatchError: the stores come from different weights or blocks, or those of several
             checkpoints from different examples.
         StoreCorruptError: a store's bytes are not the ones that were written.
@@ -81,6 +89,7 @@ def attribute(
         train,
         query,
         method,
+        curvature=curvature,
         weights=weights,
         rate_sum=rate_sum,
         dampings=[damping],
@@ -95,8 +104,9 @@ def attribute(
 def sweep(
     train: Stores,
     query: Stores,
-    method: str | Estimator = DEFAULT_METHOD,
+    method: str | Estimator | None = None,
     *,
+    curvature: Stores | None = None,
     weights: Sequence[float] | None = None,
     rate_sum: float | None = None,
     dampings: Sequence[AnyDamping | None],
@@ -107,10 +117,11 @@ def sweep(
     progress: Progress | None = None,
 ) -> list[Scores]:
     """`attribute` for several dampings; `exact` then factors each block's matrix once for all."""
-    estimator = from_name(method, steps=steps)
+    estimator = _estimator(method, steps, curvature)
     checkpoints, shares = _paired(train, query, weights)
+    trains = [store for store, _ in checkpoints]
     options = Options.of(estimator, normalize, metric, blocks)
-    views = views_of([store for store, _ in checkpoints], options)
+    views = views_of(trains, options, _curvatures(curvature, trains))
     parsed = [damping_of(damping, estimator, views, shares, rate_sum) for damping in dampings]
     found = [
         _of_one(view, queries, estimator, parsed, progress)
@@ -130,11 +141,14 @@ def damping_of(
     if rate_sum is None:
         rate_sum = views[-1].store.index.notes.get(RATE_SUM)
     squares = [view.adam_mean_square for view in views]
+    rows, rule = views[0].curvature_store, DRAWN
+    if rows is None:
+        rows, rule = views[0].store, OWN
     known = [square for square in squares if square is not None]
     mean = None
     if len(known) == len(squares):
         mean = sum(share * square for share, square in zip(shares, known, strict=True))
-    return flow_damping(len(views[0].store), mean, rate_sum)
+    return flow_damping(len(rows), mean, rate_sum, rule)
 
 
 def _paired(
@@ -155,10 +169,57 @@ def _paired(
     total = sum(shares)
     pairs = list(zip(trains, queries, strict=True))
     for pair in pairs:
+        for store in pair:
+            if "of" in store.index.task:
+                raise OptionError(
+                    f"{store.path} holds gradients of drawn targets, not of the data's",
+                    remedy="it as curvature=…, and what datainf.collect made as the stores",
+                )
         pair[0].require_same_model(pair[1])
         for store, first in zip(pair, pairs[0], strict=True):
             store.require_same_examples(first)
     return pairs, [share / total for share in shares]
+
+
+def _estimator(
+    method: str | Estimator | None, steps: int | None, curvature: Stores | None
+) -> Estimator:
+    if method is None:
+        method = WITHOUT_CURVATURE if curvature is None else DEFAULT_METHOD
+    estimator = from_name(method, steps=steps)
+    if estimator.needs_curvature and curvature is None:
+        raise OptionError(
+            f"{estimator.name} needs gradients of drawn targets for its curvature",
+            remedy="datainf.collect_curvature, and curvature=…; or the method "
+            f"{WITHOUT_CURVATURE}, which takes the training gradients for it",
+        )
+    if curvature is not None and not estimator.has_curvature:
+        raise OptionError(f"{estimator.name} has no curvature", remedy="leave it out")
+    return estimator
+
+
+def _curvatures(
+    given: Stores | None, trains: Sequence[GradientStore]
+) -> list[GradientStore] | None:
+    """One for each checkpoint, of the same weights and task."""
+    if given is None:
+        return None
+    found = [given] if isinstance(given, GradientStore) else list(given)
+    if len(found) != len(trains):
+        raise OptionError(
+            f"{len(trains)} training stores and {len(found)} of curvature",
+            remedy="one for every checkpoint",
+        )
+    for rows, train in zip(found, trains, strict=True):
+        train.require_same_model(rows)
+        rows.require_same_examples(found[0])
+        if rows.index.task.get("of") != train.index.task:
+            raise OptionError(
+                f"{rows.path} does not hold gradients of drawn targets for the task of "
+                f"{train.path}",
+                remedy="datainf.collect_curvature with the same task",
+            )
+    return found
 
 
 def _of_one(
@@ -169,20 +230,21 @@ def _of_one(
     progress: Progress | None,
 ) -> list[Scores]:
     """The scores at one checkpoint, for every damping."""
-    train, G_all, V_all = views.store, views.train, views.of(query)
+    train, G_all, V_all, S_all = views.store, views.train, views.of(query), views.curvature
     advance = (progress or Silent()).stage(f"scores by {estimator.name}", len(G_all))
     values = [torch.zeros((len(query), len(train))) for _ in parsed]
     traces: list[dict[str, Any]] = [{} for _ in parsed]
     for name, G in G_all.items():
-        fitted = None
+        fitted, rows_of_F = None, G if S_all is None else S_all[name]
         for position, damping in enumerate(parsed):
-            lam = damping.lambda_of(G)
+            lam = damping.lambda_of(rows_of_F)
             traces[position][name] = trace = _Trace(lam)
             if lam == 0:  # every gradient of the block is zero
                 continue
-            fitted = fitted or estimator.fit(G)
+            fitted = fitted or estimator.fit(rows_of_F)
             for rows, V in _query_batches(V_all[name]):
-                found = fitted.scores(V, lam)
+                own = S_all is None
+                found = fitted.scores(V, lam) if own else fitted.scores_of(G, V, lam)
                 values[position][rows] += found.values.float()
                 trace.add(found.residual)
         advance(1)
@@ -201,8 +263,9 @@ def _of_one(
 
 def self_influence(
     train: GradientStore,
-    method: str | Estimator = DEFAULT_METHOD,
+    method: str | Estimator | None = None,
     *,
+    curvature: GradientStore | None = None,
     rate_sum: float | None = None,
     damping: AnyDamping | None = None,
     normalize: Normalize | None = None,
@@ -212,16 +275,21 @@ def self_influence(
     progress: Progress | None = None,
 ) -> Tensor:
     """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores."""
-    estimator = from_name(method, steps=steps)
-    (views,) = views_of([train], Options.of(estimator, normalize, metric, blocks))
+    estimator = _estimator(method, steps, curvature)
+    options = Options.of(estimator, normalize, metric, blocks)
+    (views,) = views_of([train], options, _curvatures(curvature, [train]))
     parsed = damping_of(damping, estimator, [views], rate_sum=rate_sum)
-    G_all = views.train
+    G_all, S_all = views.train, views.curvature
     advance = (progress or Silent()).stage(f"self-influence by {estimator.name}", len(G_all))
     total = torch.zeros(len(train))
-    for G in G_all.values():
-        if (lam := parsed.lambda_of(G)) > 0:
-            total += estimator.fit(G).self_influence(lam).values.float()
+    for name, G in G_all.items():
+        rows = G if S_all is None else S_all[name]
+        if (lam := parsed.lambda_of(rows)) > 0:
+            other = None if S_all is None else G
+            total += estimator.fit(rows).self_influence(lam, other).values.float()
         advance(1)
+    if options.normalize == "queries":  # here every example is one
+        total *= views.unit_scale.float()
     return _finite(total, estimator)
 
 

@@ -38,7 +38,8 @@ class RunConfig:
     adapter: str | None = None
     checkpoints: str | None = None
     task: TaskName | None = None
-    method: str = DEFAULT_METHOD
+    method: str | None = None
+    curvature_rows: int | None = None
     steps: int | None = None
     damping: str | None = None
     normalize: Normalize | None = None
@@ -93,7 +94,15 @@ class RunConfig:
         if self.batch_tokens < 1:
             raise OptionError(f"batch_tokens must be at least 1, got {self.batch_tokens}")
         # Before hours of gradients, not after.
-        estimator = from_name(self.method, steps=self.steps)
+        if self.method is None and self.steps is not None:
+            raise OptionError(
+                f"{self.steps} steps of which method?", remedy="--method ridge, cg or lissa"
+            )
+        estimator = from_name(self.method or DEFAULT_METHOD, steps=self.steps)
+        if self.curvature_rows is not None and not estimator.has_curvature:
+            raise OptionError(f"{estimator.name} has no curvature", remedy="no --curvature-rows")
+        if self.curvature_rows is not None and self.curvature_rows < 1:
+            raise OptionError(f"curvature_rows must be at least 1, got {self.curvature_rows}")
         Options.of(estimator, self.normalize, self.metric, self.blocks)
         if self.damping not in (None, FLOW):
             Damping.parse(self.damping)

@@ -9,12 +9,14 @@ there, for the mean loss. In units of the kernel's mean diagonal entry, so many 
 the mean over examples and checkpoints. A training of as many epochs has a T that grows with n, so
 c stays as it is: λ, relative to the trace, falls as 1/n.
 
-FACTOR and FLOOR are fitted: gradients change on the way, and a direction that less than FLOOR
-examples agree on is not to be trusted. experiments/FIDELITY.md says on what, and tests them on
-other trainings.
+The factors are fitted: gradients change on the way. So is the floor, where the training gradients
+themselves stand for the curvature: a direction that fewer of them agree on is not to be trusted.
+experiments/FIDELITY.md says on what, and tests them on other trainings.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from datainf.linalg import Damping
 
@@ -22,19 +24,35 @@ FLOW = "flow"
 """The damping's name, in place of a number."""
 RATE_SUM = "rate_sum"
 """Where a training store notes T."""
-FACTOR, FLOOR = 3.0, 10.0
-UNKNOWN = 20.0
-"""Rows where the learning rates or Adam's second moments are not known."""
 
 
-def flow_damping(n: int, mean_square: float | None, rate_sum: float | None) -> Damping:
-    """The damping of a training on n examples, a number of rows.
+@dataclass(frozen=True)
+class FlowRule:
+    """c = max(floor, factor · n/(T · mean ‖g‖²)) rows; `unknown` rows where the learning rates or
+    Adam's second moments are not known."""
+
+    factor: float
+    floor: float
+    unknown: float
+
+
+OWN = FlowRule(factor=3, floor=10, unknown=20)
+"""The training gradients stand for the curvature."""
+DRAWN = FlowRule(factor=7, floor=0, unknown=5)
+"""Gradients of drawn targets do."""
+
+
+def flow_damping(
+    n: int, mean_square: float | None, rate_sum: float | None, rule: FlowRule = OWN
+) -> Damping:
+    """The damping that a training stands for, in rows of the curvature.
 
     Args:
-        n: Training examples.
-        mean_square: mean ‖g‖² in Adam's metric, over examples and checkpoints; None if unknown.
+        n: Rows that the curvature is the second moment of.
+        mean_square: mean ‖g‖² of them in Adam's metric, over rows and checkpoints; None if unknown.
         rate_sum: T, the sum of the learning rates of the training's steps; None if unknown.
+        rule: For which rows.
     """
     if mean_square is None or rate_sum is None or mean_square * rate_sum <= 0:
-        return Damping(UNKNOWN, "rows")
-    return Damping(max(FLOOR, FACTOR * n / (rate_sum * mean_square)), "rows")
+        return Damping(rule.unknown, "rows")
+    return Damping(max(rule.floor, rule.factor * n / (rate_sum * mean_square)), "rows")

@@ -3,6 +3,7 @@
 RUN/
 ├── run.yaml             every setting; replays the run
 ├── train/, query/       gradient stores; of several checkpoints in a folder each, checkpoint-N/
+├── curvature/           beside each of them, for methods that take it: gradients of drawn targets
 ├── scores.safetensors   Scores
 ├── scores.parquet       the same as a long table
 └── top.jsonl            a line a query: its most helpful and most harmful examples, with text
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from datainf.attribute import attribute
+from datainf.attribute import DEFAULT_METHOD, WITHOUT_CURVATURE, attribute
 from datainf.config import RunConfig, read_config
 from datainf.data import Examples, load
 from datainf.data.columns import PARTS, TaskName
@@ -27,7 +28,7 @@ from datainf.errors import DataError, DatainfError, InputError, OptionError
 from datainf.estimators import from_name
 from datainf.files import make_folder, write_atomically
 from datainf.gradient_flow import RATE_SUM
-from datainf.gradients import collect
+from datainf.gradients import collect, collect_curvature
 from datainf.models import (
     base_of,
     candidates,
@@ -46,6 +47,9 @@ from datainf.tasks.text_to_image import caption
 
 TEXT_LIMIT = 2000
 """Characters of an example's text kept in top.jsonl."""
+
+CURVATURE = "curvature"
+"""Folder of the store of drawn targets, beside train/ and query/."""
 
 Say = Callable[[str], None]
 
@@ -92,20 +96,27 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     settings = out / "run.yaml"
     if not settings.exists():  # so that an interrupted run can be replayed too
         config.save(settings)
-    stores = []
+    found = []
     for place in places:
-        task, pair = collect_stores(
-            place.config,
-            {place.folder / "train": train, place.folder / "query": query},
-            rate_sum=place.rate_sum,
-            progress=progress,
-            say=say,
+        found.append(
+            collect_stores(
+                place.config,
+                {place.folder / "train": train, place.folder / "query": query},
+                curvature=place.folder / CURVATURE,
+                rate_sum=place.rate_sum,
+                progress=progress,
+                say=say,
+            )
         )
-        stores.append(pair)
+        # What the task said; replayed by it.
+        config = replace(config, method=found[-1].method)
+    curvatures = [one.curvature for one in found if one.curvature is not None]
+    stores = [one.stores for one in found]
     scores = attribute(
         [train_store for train_store, _ in stores],
         [query_store for _, query_store in stores],
-        from_name(config.method, steps=config.steps),
+        from_name(str(config.method), steps=config.steps),
+        curvature=curvatures or None,
         weights=[place.weight for place in places],
         rate_sum=places[-1].rate_sum,
         damping=config.damping,
@@ -118,7 +129,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     say(f"scores by {scores.method}: {told}")
     # Losses are those of the model as it is in the end.
     train_losses, query_losses = (store.losses for store in stores[-1])
-    finished = Run(scores, train, query, train_losses, query_losses, task.describe)
+    finished = Run(scores, train, query, train_losses, query_losses, found[-1].task.describe)
     # Only now: settings that were refused must not replace those of a finished run.
     config.save(settings)
     write_scores(scores, out)
@@ -126,16 +137,29 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     return finished
 
 
+@dataclass(frozen=True)
+class Collected:
+    """What was taken at one set of weights. `method` is the one that was asked for, or the default
+    for the task."""
+
+    task: Task
+    stores: list[GradientStore]
+    method: str
+    curvature: GradientStore | None
+
+
 def collect_stores(
     config: RunConfig,
     sources: dict[Path, Examples],
     *,
+    curvature: Path | None = None,
     rate_sum: float | None = None,
     progress: Progress,
     say: Say,
-) -> tuple[Task, list[GradientStore]]:
+) -> Collected:
     """Load the model and collect a store for each of the data sets, folder → examples; they note
-    the sum of the training's learning rates, if it is known."""
+    the sum of the training's learning rates, if it is known. The curvature is of the first of
+    them, if a folder for it is given and the method takes it."""
     torch.manual_seed(config.seed)
     first = next(iter(sources.values()))
     task_name = first.task
@@ -161,7 +185,33 @@ def collect_stores(
         )
         say(_collected(store, task.for_model(model)))
         stores.append(store)
-    return task, stores
+    method = config.method or _default_method(task, say)
+    wanted = config.curvature_rows is not None or from_name(method).needs_curvature
+    drawn = None
+    if curvature is not None and wanted:
+        drawn = collect_drawn(config, model, task, first, curvature, progress, say)
+    return Collected(task, stores, method, drawn)
+
+
+def collect_drawn(
+    config: RunConfig, model: nn.Module, task: Task, examples: Examples, out: Path,
+    progress: Progress, say: Say,
+) -> GradientStore:  # fmt: skip
+    """The store of a curvature, by the settings of a run."""
+    store = collect_curvature(
+        model, examples, task, out=out, rows=config.curvature_rows, seed=config.seed,
+        trainable=config.trainable, batch_tokens=config.batch_tokens,
+        notes={"source": examples.source, "source_digest": examples.digest}, progress=progress,
+    )  # fmt: skip
+    say(f"{store.path}: {len(store)} gradients of drawn targets, for the curvature")
+    return store
+
+
+def _default_method(task: Task, say: Say) -> str:
+    if task.can_sample:
+        return DEFAULT_METHOD
+    say(f"method: {WITHOUT_CURVATURE}, for no targets can be drawn of the task {task.name}")
+    return WITHOUT_CURVATURE
 
 
 def load_model_and_task(config: RunConfig, data: Examples, say: Say) -> tuple[nn.Module, Task]:

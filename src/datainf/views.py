@@ -20,7 +20,7 @@ from datainf.linalg import ColumnScaled, GradientMatrix, RowScaled, hstack, unit
 from datainf.second_moments import metric_scale
 from datainf.store import GradientStore
 
-Normalize = Literal["none", "unit"]
+Normalize = Literal["none", "unit", "queries"]
 Blocks = Literal["tensor", "module", "model"]
 Metric = Literal["none", "adam", "fisher", "auto"]
 
@@ -60,27 +60,44 @@ class Views:
     """The gradients of a training store, and of any other of the same weights, as the options have
     them; what the training store alone decides is computed once. `views_of` makes them."""
 
-    def __init__(self, train: GradientStore, options: Options) -> None:
-        self.store, self.options = train, options
+    def __init__(
+        self, train: GradientStore, options: Options, curvature: GradientStore | None = None
+    ) -> None:
+        self.store, self.options, self.curvature_store = train, options, curvature
         self.metric = options.metric
 
     @cached_property
     def train(self) -> dict[str, GradientMatrix]:
         """The training gradients by block, [n, d]."""
-        return self._matrices(self._train_parts)
+        return self._matrices(self._train_parts, unit=self.options.normalize == "unit")
 
-    def of(self, store: GradientStore) -> dict[str, GradientMatrix]:
-        """Another store's gradients by block, [m, d]."""
-        return self._matrices(self._parts(store, self._scales))
+    @property
+    def unit_scale(self) -> Tensor:
+        """What scales each training gradient to norm 1, [n]."""
+        return unit_scale(_sq_norms(self._train_parts))
+
+    @cached_property
+    def curvature(self) -> dict[str, GradientMatrix] | None:
+        """The rows that stand for the curvature by block, [N, d], in the metric and never scaled;
+        None where the training gradients do."""
+        if self.curvature_store is None:
+            return None
+        return self._matrices(self._parts(self.curvature_store, self._scales), unit=False)
+
+    def of(self, query: GradientStore) -> dict[str, GradientMatrix]:
+        """Queries' gradients by block, [m, d]."""
+        unit = self.options.normalize in ("unit", "queries")
+        return self._matrices(self._parts(query, self._scales), unit=unit)
 
     @cached_property
     def adam_mean_square(self) -> float | None:
-        """mean_i ‖g_i‖² in Adam's metric; None where the store has no second moments."""
+        """mean_i ‖g_i‖² of the curvature's rows in Adam's metric; None where the training store has
+        no second moments."""
         if not _has_moments(self.store):
             return None
-        own = self.metric == "adam"
-        parts = self._train_parts if own else self._parts(self.store, _scales(self.store, "adam"))
-        return float(_sq_norms(parts).mean())
+        scales = self._scales if self.metric == "adam" else _scales(self.store, "adam")
+        rows = self.store if self.curvature_store is None else self.curvature_store
+        return float(_sq_norms(self._parts(rows, scales)).mean())
 
     @cached_property
     def _scales(self) -> Mapping[str, Tensor] | None:
@@ -96,13 +113,13 @@ class Views:
             return store.blocks
         return {name: ColumnScaled(G, scales[name]) for name, G in store.blocks.items()}
 
-    def _matrices(self, parts: Parts) -> dict[str, GradientMatrix]:
+    def _matrices(self, parts: Parts, *, unit: bool) -> dict[str, GradientMatrix]:
         groups: dict[str, list[GradientMatrix]] = {}
         for block in self.store.index.blocks:
             names = {"tensor": block.name, "module": block.module, "model": "model"}
             groups.setdefault(names[self.options.blocks], []).append(parts[block.name])
         matrices = {group: hstack(found) for group, found in groups.items()}
-        if self.options.normalize == "none":
+        if not unit:
             return matrices
         scale = unit_scale(_sq_norms(parts))
         return {group: RowScaled(matrix, scale) for group, matrix in matrices.items()}
@@ -113,13 +130,17 @@ def _sq_norms(parts: Parts) -> Tensor:
     return torch.stack([part.sq_norms.double() for part in parts.values()]).sum(dim=0)
 
 
-def views_of(trains: Sequence[GradientStore], options: Options) -> list[Views]:
+def views_of(
+    trains: Sequence[GradientStore], options: Options,
+    curvatures: Sequence[GradientStore] | None = None,
+) -> list[Views]:  # fmt: skip
     """The views of a training's checkpoints. The metric `auto` is one for all of them: Adam's
     where every store has its second moments, else Fisher's."""
     if options.metric == "auto":
         metric: Metric = "adam" if all(map(_has_moments, trains)) else "fisher"
         options = replace(options, metric=metric)
-    return [Views(train, options) for train in trains]
+    rows = curvatures if curvatures is not None else [None] * len(trains)
+    return [Views(train, options, own) for train, own in zip(trains, rows, strict=True)]
 
 
 def _has_moments(train: GradientStore) -> bool:

@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from conftest import make_rows, write_rows
-from datainf import GradientStore, Scores, attribute, collect, tasks
+from datainf import GradientStore, Scores, attribute, collect, collect_curvature, tasks
 from datainf.cli import app
 from datainf.models import load_model
 
@@ -78,7 +78,9 @@ def test_attribute_gives_what_the_library_gives(finished, data, saved_llama, tmp
                 task, out=tmp_path / path.stem)
         for path in data
     ]  # fmt: skip
-    truth = attribute(*stores)
+    rows = [json.loads(line) for line in data[0].read_text().splitlines()]
+    drawn = collect_curvature(loaded.model, rows, task, out=tmp_path / "curvature")
+    truth = attribute(*stores, curvature=drawn)
     scores = Scores.load(finished / "scores.safetensors")
     assert torch.equal(scores.values, truth.values)
     assert scores.train_ids == [f"r{i}" for i in range(12)]
@@ -96,7 +98,8 @@ def test_attribute_gives_what_the_library_gives(finished, data, saved_llama, tmp
     entry = next(e for e in table if e["query_id"] == "r1" and e["rank"] == 0)
     assert entry["train_id"] == scores.top(1, 1)[0].train_id
     assert sorted(path.name for path in finished.iterdir()) == [
-        "query", "run.yaml", "scores.parquet", "scores.safetensors", "top.jsonl", "train",
+        "curvature", "query", "run.yaml", "scores.parquet", "scores.safetensors", "top.jsonl",
+        "train",
     ]  # fmt: skip
 
 
@@ -137,7 +140,11 @@ def test_collect_and_score_are_the_two_halves(finished, data, saved_llama, datai
         code, *_ = datainf("collect", "--adapter", saved_llama[1], "--data", path,
                            "--out", tmp_path / path.stem)  # fmt: skip
         assert code == 0
+    code, *_ = datainf("collect", "--adapter", saved_llama[1], "--data", data[0],
+                       "--curvature-rows", 48, "--out", tmp_path / "drawn")  # fmt: skip
+    assert code == 0
     code, _, err = datainf("score", "--train", tmp_path / "train", "--query", tmp_path / "query",
+                           "--curvature", tmp_path / "drawn",
                            "--out", tmp_path / "scores")  # fmt: skip
     assert code == 0, err
     assert (tmp_path / "scores/scores.safetensors").read_bytes() == (

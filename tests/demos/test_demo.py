@@ -84,12 +84,12 @@ def test_finetuning_saves_an_adapter_that_lowers_the_loss(few, tmp_path):
 def test_the_demo_judges_every_method_on_its_own_run(tmp_path):
     said = []
     result = run_demo(tmp_path / "d", say=said.append)
-    assert list(result.methods) == ["ridge", "datainf", "gradient", "cosine", "exact"]
+    assert list(result.methods) == ["gauss-newton", "datainf", "gradient", "cosine", "exact"]
     run = tmp_path / "d" / "run"
     scores = Scores.load(run / "scores.safetensors")
     train_classes = [re.sub(r"-\d+$", "", identifier) for identifier in scores.train_ids]
     truth = class_detection(scores.values, result.query_classes, train_classes)
-    found = result.methods["ridge"].detection
+    found = result.methods["gauss-newton"].detection
     assert found.auc.tolist() == truth.auc.tolist()
     assert found.recall.tolist() == truth.recall.tolist()
     train, query = (GradientStore.open(run / part) for part in ("train", "query"))

@@ -40,6 +40,7 @@ def attribute(
     ] = None,
     task: o.TaskOption = None,
     method: o.Method = None,
+    curvature_rows: o.CurvatureRows = None,
     steps: o.Steps = None,
     damping: o.DampingOption = None,
     normalize: o.NormalizeOption = None,
@@ -71,7 +72,8 @@ def attribute(
 ) -> None:
     """Which training examples made the model say this? Data and adapter in, ranked examples out.
 
-    Leaves in --out: the gradient stores train/ and query/, scores.safetensors, scores.parquet
+    Leaves in --out: the gradient stores train/, query/ and curvature/, scores.safetensors,
+    scores.parquet
     (long: query_id, train_id, query_row, train_row, score, rank), top.jsonl and run.yaml.
     Positive scores are helpful, negative ones harmful. Killed, the same command goes on from
     where it was.

@@ -12,7 +12,7 @@ from datainf.cli.console import progress, say
 from datainf.config import RunConfig
 from datainf.data import load
 from datainf.models import candidates
-from datainf.runs import collect_stores
+from datainf.runs import collect_drawn, collect_stores, load_model_and_task
 
 
 @o.with_shared_options
@@ -32,6 +32,13 @@ def collect(
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Take the first rows only.", rich_help_panel=o.DATA_PANEL)
+    ] = None,
+    curvature_rows: Annotated[
+        int | None,
+        typer.Option(
+            help="Collect instead so many gradients of targets that the model draws for the "
+            "data: for --curvature of `datainf score`.",
+        ),
     ] = None,
     *,
     shared: dict[str, Any],
@@ -53,4 +60,8 @@ def collect(
         limit=rows,
     )
     with progress() as bars:
-        collect_stores(settings, {Path(out): examples}, progress=bars, say=say)
+        if settings.curvature_rows is None:
+            collect_stores(settings, {Path(out): examples}, progress=bars, say=say)
+            return
+        found, named = load_model_and_task(settings, examples, say)
+        collect_drawn(settings, found, named, examples, Path(out), bars, say)

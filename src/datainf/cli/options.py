@@ -89,8 +89,18 @@ Seed = Annotated[
 Method = Annotated[
     str | None,
     typer.Option(
-        help="ridge, which foretells best what retraining does; datainf, the paper's; exact, cg, "
-        "lissa, gradient or weighted-gradient. (default ridge)",
+        help="gauss-newton, which foretells best what retraining does; ridge, the same without "
+        "gradients of drawn targets; datainf, the paper's; exact, cg, lissa, gradient or "
+        "weighted-gradient. (default gauss-newton; ridge where no targets can be drawn)",
+        rich_help_panel=METHOD_PANEL,
+    ),
+]
+CurvatureRows = Annotated[
+    int | None,
+    typer.Option(
+        help="Gradients of targets that the model draws, taken from the training data for the "
+        "curvature, of any method that has one. (default: 1000 for gauss-newton, 4 of each "
+        "example at most; else none: the training gradients stand for it)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -104,7 +114,7 @@ DampingOption = Annotated[
         "--damping",
         help="λ of a block: 0.1 (times mean ‖g‖² over its dimension, the paper's), trace:0.02 "
         "(times mean ‖g‖²), rows:20 (times mean ‖g‖² over the number of rows), abs:1e-3, or flow, "
-        "what the learning rates say. (default: flow for ridge, else 0.1)",
+        "what the learning rates say. (default: flow for gauss-newton and ridge, else 0.1)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -112,8 +122,9 @@ NormalizeOption = Annotated[
     str | None,
     typer.Option(
         "--normalize",
-        help="none, or unit: every gradient to norm 1 (with gradient: cosine similarity). "
-        " (default: unit for ridge, else none)",
+        help="none; unit: every gradient to norm 1 (with gradient: cosine similarity); or "
+        "queries: the queries' alone. (default: queries for gauss-newton, unit for ridge, else "
+        "none)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -123,7 +134,7 @@ MetricOption = Annotated[
         "--metric",
         help="What parameters are multiplied by first: none; adam, by the optimizer's second "
         "moments to the power -1/4; fisher, by the mean squared gradient's; auto, adam where they "
-        "are kept, else fisher. (default: auto for ridge, else none)",
+        "are kept, else fisher. (default: auto for gauss-newton and ridge, else none)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -132,7 +143,7 @@ BlocksOption = Annotated[
     typer.Option(
         "--blocks",
         help="What has a curvature of its own: tensor (the paper's), module or model. "
-        " (default: model for ridge, else tensor)",
+        "(default: model for gauss-newton and ridge, else tensor)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from datainf.attribute import DEFAULT_METHOD, sweep
+from datainf.attribute import sweep
 from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.errors import OptionError
-from datainf.estimators import from_name
 from datainf.runs import write_scores
 from datainf.store import GradientStore
 
@@ -35,6 +34,13 @@ def score(
             show_default=False,
         ),
     ],
+    curvature: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Store whose rows stand for the curvature, as often as --train; RUN/curvature "
+            "of a run. (default: the training store; gauss-newton needs one)",
+        ),
+    ] = None,
     method: o.Method = None,
     steps: o.Steps = None,
     damping: Annotated[
@@ -68,7 +74,9 @@ def score(
         found = sweep(
             [GradientStore.open(path) for path in train],
             [GradientStore.open(path) for path in query],
-            from_name(method or DEFAULT_METHOD, steps=steps),
+            method,
+            curvature=[GradientStore.open(path) for path in curvature or ()] or None,
+            steps=steps,
             dampings=dampings,
             weights=weight or None,
             progress=bars,

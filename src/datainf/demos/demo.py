@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datainf.attribute import attribute
+from datainf.attribute import DEFAULT_METHOD, attribute
 from datainf.config import RunConfig
 from datainf.data import Examples
 from datainf.demos.finetune import Tuning, finetune, mean_loss
@@ -22,7 +22,7 @@ from datainf.errors import OptionError
 from datainf.evaluation import ClassDetection, class_detection
 from datainf.files import make_folder, write_atomically
 from datainf.progress import Progress, Silent
-from datainf.runs import Run, run
+from datainf.runs import CURVATURE, Run, run
 from datainf.store import GradientStore
 from datainf.views import Normalize
 
@@ -35,7 +35,7 @@ their own kind."""
 LARGE = Tuning(epochs=3, learning_rate=3e-4)
 """For a base of a person's own; the paper's learning rate."""
 METHODS: dict[str, tuple[str, Normalize | None]] = {
-    "ridge": ("ridge", None),
+    "gauss-newton": ("gauss-newton", None),
     "datainf": ("datainf", None),
     "gradient": ("gradient", None),
     "cosine": ("gradient", "unit"),
@@ -54,7 +54,7 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The run by `ridge`, each method's result, and the class of every query."""
+    """The run by `gauss-newton`, each method's result, and the class of every query."""
 
     run: Run
     methods: dict[str, MethodResult]
@@ -150,7 +150,8 @@ def _judge(
     folder: Path, method: str, normalize: Normalize | None, classes: list[list[str]]
 ) -> MethodResult:
     train, query = GradientStore.open(folder / "train"), GradientStore.open(folder / "query")
+    drawn = GradientStore.open(folder / CURVATURE) if method == DEFAULT_METHOD else None
     started = time.perf_counter()
-    scores = attribute(train, query, method, normalize=normalize)
+    scores = attribute(train, query, method, curvature=drawn, normalize=normalize)
     seconds = time.perf_counter() - started
     return MethodResult(class_detection(scores.values, classes[0], classes[1]), seconds)

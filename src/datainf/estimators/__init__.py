@@ -10,13 +10,23 @@ from datainf.estimators.base import BlockScores, Defaults, Estimator, Fitted, So
 from datainf.estimators.cg import ConjugateGradient
 from datainf.estimators.datainf import DataInf
 from datainf.estimators.exact import Exact
+from datainf.estimators.gauss_newton import GaussNewton
 from datainf.estimators.gradient import Gradient, WeightedGradient
 from datainf.estimators.lissa import LiSSA
 from datainf.estimators.ridge import Ridge
 
 BY_NAME: dict[str, type[Estimator]] = {
     kind.name: kind
-    for kind in (Ridge, DataInf, Exact, ConjugateGradient, LiSSA, Gradient, WeightedGradient)
+    for kind in (
+        GaussNewton,
+        Ridge,
+        DataInf,
+        Exact,
+        ConjugateGradient,
+        LiSSA,
+        Gradient,
+        WeightedGradient,
+    )
 }
 
 
@@ -49,6 +59,7 @@ __all__ = [
     "Estimator",
     "Exact",
     "Fitted",
+    "GaussNewton",
     "Gradient",
     "LiSSA",
     "Ridge",

@@ -8,7 +8,9 @@ A method differs from the others only in what it puts for R = V F⁻¹ (row q is
 of query q); scores are then R Gᵀ. This is where the sign is set: positive = helpful, training
 more on k lowers the loss of q. The paper's I(x_k) is the negative.
 
-`fit` does what depends on G alone, so that one fit serves every damping and every query batch.
+`fit` does what depends on the curvature alone, so that one fit serves every damping and every query
+batch. The rows that it is given are those of F; they are G unless other rows stand for the
+curvature (`datainf.collect_curvature`), and the scores are then `scores_of` G.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class BlockScores:
 
 
 class Fitted(ABC):
-    """An estimator with a block's gradients: ready for any damping and any queries."""
+    """An estimator with the rows of a block's curvature: ready for any damping and any queries."""
 
     def __init__(self, G: GradientMatrix) -> None:
         self.G = G
@@ -61,14 +63,21 @@ class Fitted(ABC):
         solution = self.solve(V.to(self.G.dtype), lam)
         return BlockScores((self.G @ solution.R.T).T, solution.residual)
 
-    def self_influence(self, lam: float) -> BlockScores:
-        """score(k, k) for every training example, [n], in O(n d) memory."""
-        n, d = self.G.shape
-        step = max(1, SELF_INFLUENCE_BYTES // max(1, d * self.G.dtype.itemsize))
-        values = torch.empty(n, dtype=self.G.dtype)
+    def scores_of(self, G: GradientMatrix, V: Tensor, lam: float) -> BlockScores:
+        """R Gᵀ, [m, n], of training gradients G [n, d] that are not the curvature's rows."""
+        solution = self.solve(V.to(self.G.dtype), lam)
+        return BlockScores((G @ solution.R.T.to(G.dtype)).T, solution.residual)
+
+    def self_influence(self, lam: float, G: GradientMatrix | None = None) -> BlockScores:
+        """score(k, k) for every training example, [n], in O(n d) memory; of the training gradients
+        G [n, d] if they are not the curvature's rows."""
+        rows = self.G if G is None else G
+        n, d = rows.shape
+        step = max(1, SELF_INFLUENCE_BYTES // max(1, d * rows.dtype.itemsize))
+        values = torch.empty(n, dtype=rows.dtype)
         residuals = []
         for start in range(0, n, step):
-            V = self.G.rows(start, min(n, start + step))
+            V = rows.rows(start, min(n, start + step)).to(self.G.dtype)
             solution = self.solve(V, lam)
             values[start : start + step] = (solution.R * V).sum(dim=1)
             residuals.append(solution.residual)
@@ -92,10 +101,13 @@ class Estimator(ABC):
 
     name: ClassVar[str]
     defaults: ClassVar[Defaults] = Defaults()
+    has_curvature: ClassVar[bool] = True
+    needs_curvature: ClassVar[bool] = False
+    """Whether it is made for rows that `collect_curvature` takes, and refuses the training's."""
 
     @abstractmethod
     def fit(self, G: GradientMatrix) -> Fitted:
-        """Do what depends on the training gradients G [n, d] alone."""
+        """Do what depends on the curvature's rows alone, G [n, d]."""
 
 
 def curvature_product(G: GradientMatrix, lam: float, X: Tensor) -> Tensor:

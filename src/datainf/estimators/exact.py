@@ -42,7 +42,7 @@ class Exact(Estimator):
         return _Primal(G) if d <= n else _Dual(G)
 
 
-class _ShiftedInverse:
+class ShiftedInverse:
     """(S + cI)⁻¹ for a symmetric positive semidefinite S and any c > 0."""
 
     def __init__(self, S: Tensor) -> None:
@@ -97,7 +97,7 @@ class _Primal(Fitted):
 
     def __init__(self, G: GradientMatrix) -> None:
         super().__init__(G)
-        self.inverse = _ShiftedInverse(G.second_moment() / G.shape[0])
+        self.inverse = ShiftedInverse(G.second_moment() / G.shape[0])
 
     def solve(self, V: Tensor, lam: float) -> Solution:
         return Solution(self.inverse.right_divide(V, lam))
@@ -108,7 +108,7 @@ class _Dual(Fitted):
 
     def __init__(self, G: GradientMatrix) -> None:
         super().__init__(G)
-        self.inverse = _ShiftedInverse(G.gram())
+        self.inverse = ShiftedInverse(G.gram())
 
     def solve(self, V: Tensor, lam: float) -> Solution:
         n = self.G.shape[0]
@@ -121,6 +121,8 @@ class _Dual(Fitted):
         C = (self.G @ V.to(self.G.dtype).T).T
         return BlockScores(n * self.inverse.right_divide(C, n * lam))
 
-    def self_influence(self, lam: float) -> BlockScores:
+    def self_influence(self, lam: float, G: GradientMatrix | None = None) -> BlockScores:
+        if G is not None:
+            return super().self_influence(lam, G)
         n = self.G.shape[0]
         return BlockScores(n * self.inverse.inverse_times_s_diagonal(n * lam))

@@ -22,6 +22,7 @@ class Gradient(Estimator):
     """v_q · g_k."""
 
     name: ClassVar[str] = "gradient"
+    has_curvature: ClassVar[bool] = False
 
     def fit(self, G: GradientMatrix) -> Fitted:
         return _Plain(G)
@@ -32,6 +33,7 @@ class WeightedGradient(Estimator):
     """v_q · g_k / λ_l."""
 
     name: ClassVar[str] = "weighted-gradient"
+    has_curvature: ClassVar[bool] = False
 
     def fit(self, G: GradientMatrix) -> Fitted:
         return _Weighted(G)

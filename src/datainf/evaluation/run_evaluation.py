@@ -17,6 +17,7 @@ from torch import Tensor
 
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError
+from datainf.estimators import from_name
 from datainf.evaluation.lds import Ceiling, ceiling
 from datainf.evaluation.removal import DRAWS, Removal, removal
 from datainf.evaluation.representations import representations, similarity
@@ -27,7 +28,7 @@ from datainf.evaluation.ways import WAYS, Judged, Scored, Way, held_out, judge_w
 from datainf.files import make_folder, write_atomically
 from datainf.progress import Progress
 from datainf.run_checkpoints import places_of
-from datainf.runs import load_model_and_task, open_run
+from datainf.runs import CURVATURE, load_model_and_task, open_run
 from datainf.store import GradientStore
 
 RESULT, TRUTH, WORK = "evaluation.json", "truth", "work"
@@ -181,6 +182,11 @@ class _Run:
             [GradientStore.open(place.folder / part) for place in self.places]
             for part in ("train", "query")
         ]
+        drawn = [place.folder / CURVATURE for place in self.places]
+        self.curvature = (
+            [GradientStore.open(path) for path in drawn]
+            if all(path.is_dir() for path in drawn) else None
+        )  # fmt: skip
 
     @property
     def losses_of(self) -> dict[str, Any]:
@@ -203,15 +209,23 @@ class _Run:
             if name in BASELINES:
                 found |= self._baseline(name, asked=bool(methods), say=say)
             elif methods or name != THIS_RUN or self._own_is_new:
+                if ways[name].needs_curvature and self.curvature is None and not methods:
+                    say(f"{name} is left out: the run took no curvature")
+                    continue
                 found[name] = ways[name].scores(
-                    self.stores[0], self.stores[1], weights, self.places[-1].rate_sum
-                )
+                    self.stores[0], self.stores[1], weights, self.places[-1].rate_sum,
+                    self.curvature,
+                )  # fmt: skip
         return found
 
     @property
     def _own(self) -> Way:
-        options = {name: getattr(self.config, name) for name in OPTIONS}
-        return Way(self.config.method, {k: v for k, v in options.items() if v is not None})
+        given = {name: getattr(self.config, name) for name in OPTIONS}
+        options = {name: value for name, value in given.items() if value is not None}
+        method = str(self.config.method)
+        if self.config.curvature_rows is not None and not from_name(method).needs_curvature:
+            options["drawn"] = True
+        return Way(method, options)
 
     @property
     def _own_is_new(self) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from datainf.attribute import sweep
 from datainf.errors import OptionError
+from datainf.estimators import from_name
 from datainf.evaluation.lds import RESAMPLES, Interval, lds
 from datainf.store import GradientStore
 
@@ -32,17 +33,23 @@ class Way:
     options: Mapping[str, Any] = field(default_factory=dict)
     dampings: tuple[str, ...] = ()
 
+    @property
+    def needs_curvature(self) -> bool:
+        return from_name(self.method).needs_curvature
+
     def scores(
         self, train: Checkpoints, query: Checkpoints, weights: Sequence[float] | None,
-        rate_sum: float | None,
+        rate_sum: float | None, curvature: Checkpoints | None = None,
     ) -> Scored:  # fmt: skip
         """The scores by its own damping and the others; `weights` and `rate_sum` as for
-        `attribute`."""
+        `attribute`. A curvature is for methods that need one, or whose options say so."""
         options = dict(self.options)
         own = options.pop("damping", None)
+        drawn = options.pop("drawn", self.needs_curvature)
         started = time.perf_counter()
         found = sweep(
-            train, query, self.method, weights=weights, rate_sum=rate_sum,
+            train, query, self.method, curvature=curvature if drawn else None, weights=weights,
+            rate_sum=rate_sum,
             dampings=[own, *self.dampings], **options,
         )  # fmt: skip
         values = [scores.values for scores in found]
@@ -62,7 +69,10 @@ class Scored:
 BY_DIMENSION = ("0.001", "0.01", "1", "10", "100", "1000")
 BY_ROWS = tuple(f"rows:{count}" for count in (1, 3, 10, 20, 40, 80, 160, 640))
 
+BY_DRAWN_ROWS = tuple(f"rows:{count}" for count in (0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300))
+
 WAYS: dict[str, Way] = {
+    "gauss-newton": Way("gauss-newton", dampings=BY_DRAWN_ROWS),
     "ridge": Way("ridge", dampings=BY_ROWS),
     "datainf": Way("datainf", dampings=BY_DIMENSION),
     "datainf, unit": Way("datainf", {"normalize": "unit"}, BY_DIMENSION),

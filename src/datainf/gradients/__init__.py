@@ -3,6 +3,7 @@
 import datainf.gradients.added_weights  # noqa: F401 - registers its rule
 from datainf.gradients.capture import BatchGradients, GradientCapture
 from datainf.gradients.collect import collect
+from datainf.gradients.curvature import collect_curvature
 from datainf.gradients.rules import rule
 
-__all__ = ["BatchGradients", "GradientCapture", "collect", "rule"]
+__all__ = ["BatchGradients", "GradientCapture", "collect", "collect_curvature", "rule"]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from datainf.tasks.sampling import Draws
 
 IGNORE = -100
 """The label of a token that is not supervised, as in torch and transformers."""
@@ -28,6 +31,8 @@ class Task(ABC):
     """Rows that a batch holds for each example, part after part: row r is example r mod batch."""
     concatenate: bool = False
     """Keep the gradients of an example's parts apart, side by side, in place of their sum."""
+    repeatable: bool = True
+    """Whether another process gets the same losses for an example, up to rounding."""
     defined_alone: bool = False
     """Whether a batch of one defines the loss and larger batches are only its fast form: where the
     two differ, every example is then taken alone, in place of stopping."""
@@ -53,6 +58,16 @@ class Task(ABC):
     @abstractmethod
     def losses(self, model: nn.Module, batch: Any) -> Tensor:
         """One loss an example, [batch], float32 or better, in nats where it is a likelihood."""
+
+    @property
+    def can_sample(self) -> bool:
+        """Whether the loss is a likelihood whose targets can be drawn: `sampled_losses`."""
+        return False
+
+    def sampled_losses(self, model: nn.Module, batch: Any, draws: Draws) -> Tensor:
+        """[batch] losses whose gradients s have E[s sᵀ] = the Gauss–Newton matrix of the example's
+        loss; see `tasks.sampling`."""
+        raise NotImplementedError
 
     def part_losses(self, model: nn.Module, batch: Any) -> Tensor:
         """[batch, parts]: what `losses` is the mean of, for a task that can `concatenate`."""

@@ -18,7 +18,8 @@ from datainf.errors import DataError
 from datainf.fingerprint import tokenizer_digest
 from datainf.tasks.base import IGNORE, TRUNCATED, Task, pad, token_limit
 from datainf.tasks.packing import refuse_packed
-from datainf.tasks.token_losses import next_token_nll
+from datainf.tasks.sampling import Draws, sampled_token_losses
+from datainf.tasks.token_losses import next_token, next_token_nll
 
 SUPERVISED = ("completion_mask", "assistant_masks")
 """In tokenised rows, as TRL writes them: 1 where a token is supervised."""
@@ -79,9 +80,15 @@ class CausalLM(Task):
         }
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        sums, counts = next_token_nll(logits, batch["labels"])
+        sums, counts = next_token_nll(_logits(model, batch), batch["labels"])
         return sums / counts
+
+    @property
+    def can_sample(self) -> bool:
+        return True
+
+    def sampled_losses(self, model: nn.Module, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
+        return sampled_token_losses(*next_token(_logits(model, batch), batch["labels"]), draws)
 
     def describe(self, example: Mapping[str, Any]) -> str:
         if "messages" in example:
@@ -152,6 +159,12 @@ class CausalLM(Task):
             "labels": labels[:keep],
             TRUNCATED: len(ids) - keep,
         }
+
+
+def _logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    logits: Tensor = model(**inputs).logits
+    return logits
 
 
 def _given(example: Mapping[str, Any]) -> tuple[list[int], list[int]]:

@@ -16,6 +16,7 @@ from datainf.fingerprint import tokenizer_digest
 from datainf.tasks.base import TRUNCATED, Task, shorter, soft_prompt_tokens, token_limit
 from datainf.tasks.inputs import MODEL_INPUTS, base_model, given_inputs, pad_inputs, tokens_within
 from datainf.tasks.labels import Labels
+from datainf.tasks.sampling import Draws
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,14 @@ class SequenceClassification(Task):
         return {**pad_inputs(encoded, self.tokenizer), "labels": targets}
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        _require_unpadded_soft_prompt(model, batch["attention_mask"])
-        inputs = {key: value for key, value in batch.items() if key in MODEL_INPUTS}
-        return self.labels.losses(model(**inputs).logits, batch["labels"])
+        return self.labels.losses(_logits(model, batch), batch["labels"])
+
+    @property
+    def can_sample(self) -> bool:
+        return True
+
+    def sampled_losses(self, model: nn.Module, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
+        return self.labels.sampled_losses(_logits(model, batch), batch["labels"], draws)
 
     def describe(self, example: Mapping[str, Any]) -> str:
         if "text" in example:
@@ -92,6 +98,12 @@ class SequenceClassification(Task):
             **self.labels.settings(),
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
+
+
+def _logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    _require_unpadded_soft_prompt(model, batch["attention_mask"])
+    logits: Tensor = model(**{k: v for k, v in batch.items() if k in MODEL_INPUTS}).logits
+    return logits
 
 
 def _is_decoder(model: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from datainf.fingerprint import digest
 from datainf.tasks.base import TRUNCATED, Task
 from datainf.tasks.images import image_name, open_image
 from datainf.tasks.labels import Labels
+from datainf.tasks.sampling import Draws
 
 PATCH = 16
 """Side of a patch in pixels where the model does not say: it bounds batches, nothing else."""
@@ -69,9 +70,14 @@ class ImageClassification(Task):
         }
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-        logits = model(pixel_values=batch["pixel_values"].to(dtype)).logits
-        return self.labels.losses(logits, batch["labels"])
+        return self.labels.losses(_logits(model, batch), batch["labels"])
+
+    @property
+    def can_sample(self) -> bool:
+        return True
+
+    def sampled_losses(self, model: nn.Module, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
+        return self.labels.sampled_losses(_logits(model, batch), batch["labels"], draws)
 
     def describe(self, example: Mapping[str, Any]) -> str:
         name = image_name(example.get("image"))
@@ -89,6 +95,12 @@ class ImageClassification(Task):
             **self.labels.settings(),
             "processor": digest(self.processor.to_json_string()),
         }
+
+
+def _logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    logits: Tensor = model(pixel_values=batch["pixel_values"].to(dtype)).logits
+    return logits
 
 
 def _given(values: Any) -> Tensor:

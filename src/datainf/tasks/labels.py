@@ -19,6 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datainf.errors import DataError, ModelError
+from datainf.tasks.sampling import (
+    Draws,
+    sampled_class_losses,
+    sampled_label_losses,
+    sampled_square_losses,
+)
 from datainf.tasks.token_losses import at_least_float32
 
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
@@ -125,6 +131,15 @@ class Labels:
         if self.problem == "regression":
             return (logits - targets).square().mean(dim=1)
         return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+
+    def sampled_losses(self, logits: Tensor, targets: Tensor, draws: Draws) -> Tensor:
+        """As `Task.sampled_losses`; of the targets only the kind matters."""
+        if not targets.is_floating_point():
+            return sampled_class_losses(logits, draws)
+        if self.problem == "regression":
+            weights = torch.tensor(1 / logits.shape[1], dtype=torch.float64)
+            return sampled_square_losses(at_least_float32(logits), weights, draws)
+        return sampled_label_losses(logits, draws)
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -106,6 +106,10 @@ class Preference(CausalLM):
         tokens = (labels != IGNORE).sum(dim=1).to(policy.device)
         return loss(policy, reference.to(policy.device), tokens)
 
+    @property
+    def can_sample(self) -> bool:
+        return False  # of hinge and ipo there is no likelihood, of a pair no text to draw
+
     def length(self, example: Mapping[str, Any]) -> int:
         """Tokens of the pair's two rows, both as long as the longer one."""
         prompt, chosen, rejected = (len(example[key]) for key in IDS)

@@ -17,6 +17,7 @@ from datainf.errors import DataError, ModelError, OptionError
 from datainf.fingerprint import tokenizer_digest
 from datainf.tasks.base import IGNORE, TRUNCATED, Task, shorter, token_limit
 from datainf.tasks.inputs import base_model, given_inputs, pad_inputs, pad_labels, tokens_within
+from datainf.tasks.sampling import Draws, sampled_token_losses
 from datainf.tasks.token_losses import token_nll
 
 INPUTS = ("input_ids", "attention_mask")
@@ -82,12 +83,15 @@ class Seq2Seq(Task):
         return {**pad_inputs(encoded, self.tokenizer), "labels": pad_labels(encoded)}
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        labels = batch["labels"]
-        inputs = {key: batch[key] for key in INPUTS}
-        logits = model(**inputs, labels=labels).logits
-        # Some soft prompts stand in front of the decoder's tokens too.
-        sums, counts = token_nll(logits[:, -labels.shape[1] :], labels)
+        sums, counts = token_nll(_logits(model, batch), batch["labels"])
         return sums / counts
+
+    @property
+    def can_sample(self) -> bool:
+        return True
+
+    def sampled_losses(self, model: nn.Module, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
+        return sampled_token_losses(_logits(model, batch), batch["labels"], draws)
 
     def describe(self, example: Mapping[str, Any]) -> str:
         if "source" in example:
@@ -120,3 +124,11 @@ class Seq2Seq(Task):
             raise DataError("no label to learn from", remedy="labels, or columns source and target")
         inputs = {key: row[key] for key in INPUTS}
         return {**inputs, "labels": kept, TRUNCATED: max(0, len(labels) - (limit or len(labels)))}
+
+
+def _logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """[rows, T, vocabulary], aligned to the labels; some soft prompts stand in front of the
+    decoder's tokens too."""
+    inputs = {key: batch[key] for key in INPUTS}
+    logits: Tensor = model(**inputs, labels=batch["labels"]).logits
+    return logits[:, -batch["labels"].shape[1] :]

@@ -34,6 +34,7 @@ from datainf.tasks.pipeline_parts import (
     without_dropout,
 )
 from datainf.tasks.pixels import as_floats, given_pixels, read_image
+from datainf.tasks.sampling import Draws, sampled_square_losses
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,22 @@ class TextToImage(Task):
         return self.part_losses(model, batch).mean(dim=1)
 
     def part_losses(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+        predicted, target = self._predicted(model, batch)
+        errors = (predicted - target).square().flatten(2).mean(dim=2)
+        return (self.schedule.weights.to(errors)[:, None] * errors).T
+
+    @property
+    def can_sample(self) -> bool:
+        return not self.concatenate
+
+    def sampled_losses(self, model: nn.Module, batch: Mapping[str, Any], draws: Draws) -> Tensor:
+        predicted, _ = self._predicted(model, batch)
+        outputs = predicted.transpose(0, 1)  # [B, K, C, h, w]
+        weights = self.schedule.weights.double().view(-1, 1, 1, 1) / outputs[0].numel()
+        return sampled_square_losses(outputs, weights, draws)
+
+    def _predicted(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """What the denoiser says, and should say, [K, B, C, h, w], float32 or better."""
         found = held_by(model, self.pipeline)
         module = found.get(self.denoiser.component, self.denoiser.module)
         frozen = [net for name, net in networks(self.pipeline).items() if name not in found]
@@ -212,28 +229,28 @@ class TextToImage(Task):
             },
         }
 
-    def _denoise(self, module: nn.Module, latents: Tensor, conditions: dict[str, Tensor]) -> Tensor:
-        """[B, K] losses; rows are timestep after timestep, an example each."""
+    def _denoise(
+        self, module: nn.Module, latents: Tensor, conditions: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Predictions and targets [K, B, …]; rows are timestep after timestep, an example each."""
         schedule, (B, K) = self.schedule, (len(latents), self.parts)
         noise = shared_noise(schedule.timesteps, latents.shape[1:], self.seed).to(latents)
-        signal, scale, of_noise, of_latents, weights = (
+        signal, scale, of_noise, of_latents = (
             value.to(latents)
             for value in (
                 schedule.signal, schedule.noise, schedule.of_noise, schedule.of_latents,
-                schedule.weights,
             )
         )  # fmt: skip
         epsilon, x = noise[:, None], latents[None]  # [K, 1, C, h, w], [1, B, C, h, w]
         noisy = (_over(signal, x) * x + _over(scale, x) * epsilon).flatten(0, 1)
-        target = (_over(of_noise, x) * epsilon + _over(of_latents, x) * x).flatten(0, 1)
+        target = _over(of_noise, x) * epsilon + _over(of_latents, x) * x
         predicted = self.denoiser.predict(
             module,
             noisy.to(self.denoiser.dtype),
             schedule.times.to(latents.device).repeat_interleave(B),
             {name: value.repeat(K, *[1] * (value.dim() - 1)) for name, value in conditions.items()},
         )
-        errors = (predicted.to(latents.dtype) - target).square().flatten(1).mean(dim=1)
-        return (weights[:, None] * errors.reshape(K, B)).T
+        return predicted.to(latents.dtype).reshape(K, B, *predicted.shape[1:]), target
 
     @torch.no_grad()
     def _latents(self, pixels: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from datainf.tasks.inputs import (
     tokens_within,
 )
 from datainf.tasks.labels import Labels
+from datainf.tasks.sampling import Draws, sampled_token_losses
 from datainf.tasks.token_losses import token_nll
 
 
@@ -65,11 +66,15 @@ class TokenClassification(Task):
         return {**pad_inputs(encoded, self.tokenizer), "labels": pad_labels(encoded)}
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        inputs = {key: value for key, value in batch.items() if key in MODEL_INPUTS}
-        labels = batch["labels"]
-        # A soft prompt's outputs stand in front.
-        sums, counts = token_nll(model(**inputs).logits[:, -labels.shape[1] :], labels)
+        sums, counts = token_nll(_logits(model, batch), batch["labels"])
         return sums / counts
+
+    @property
+    def can_sample(self) -> bool:
+        return True
+
+    def sampled_losses(self, model: nn.Module, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
+        return sampled_token_losses(_logits(model, batch), batch["labels"], draws)
 
     def describe(self, example: Mapping[str, Any]) -> str:
         if "tokens" in example:
@@ -120,6 +125,13 @@ class TokenClassification(Task):
                                                                 strict=True)]  # fmt: skip
         _require_a_label(kept, 0)
         return {**row, "labels": kept, TRUNCATED: 0}
+
+
+def _logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """[rows, T, classes], aligned to the labels: a soft prompt's outputs stand in front."""
+    inputs = {key: value for key, value in batch.items() if key in MODEL_INPUTS}
+    logits: Tensor = model(**inputs).logits
+    return logits[:, -batch["labels"].shape[1] :]
 
 
 def _at_first_tokens(word_ids: Sequence[int | None], tags: Sequence[int]) -> list[int]:

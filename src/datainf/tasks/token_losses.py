@@ -34,10 +34,15 @@ def next_token_nll(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """`token_nll` where position t predicts label t + 1, so that the first label is predicted by
     nothing. Logits that are longer than the labels [rows, T] start with a soft prompt's, whose last
     position predicts the first label."""
+    return token_nll(*next_token(logits, labels))
+
+
+def next_token(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and the targets that they predict, aligned as for `next_token_nll`."""
     length = labels.shape[1]
     if logits.shape[1] > length:
-        return token_nll(logits[:, -length - 1 : -1], labels)
-    return token_nll(logits[:, :-1], labels[:, 1:])
+        return logits[:, -length - 1 : -1], labels
+    return logits[:, :-1], labels[:, 1:]
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

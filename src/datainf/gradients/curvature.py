@@ -1,0 +1,93 @@
+"""collect_curvature: model + data set → a store of gradients whose second moment is the
+Gauss–Newton matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from datainf.errors import OptionError
+from datainf.gradients.collect import BATCH_TOKENS, collect
+from datainf.progress import Progress
+from datainf.store import GradientStore
+from datainf.tasks import Task
+from datainf.tasks.sampled import DRAW, EXAMPLE, Sampled
+
+ROWS, DRAWS = 1000, 4
+"""Gradients of drawn targets that a curvature is estimated from, unless told otherwise, and how
+many of one example at most."""
+
+
+def collect_curvature(
+    model: nn.Module,
+    dataset: Sequence[Any],
+    task: Task,
+    *,
+    out: str | Path,
+    rows: int | None = None,
+    seed: int = 0,
+    trainable: str | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+    notes: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> GradientStore:
+    """Gradients of the training examples with targets that the model itself draws, on disk.
+
+    Their mean outer product estimates the Gauss–Newton matrix of the training loss, which is the
+    Fisher information too: what `attribute(curvature=…)` inverts. It is continued after an
+    interruption as any store is.
+
+    Args:
+        model, task, out, trainable, batch_tokens, notes, progress: As for `collect`.
+        dataset: The training data.
+        rows: How many gradients. Of a larger data set, a random part with one draw each; a smaller
+            one is gone through several times, with other targets each time. By default 1,000,
+            or 4 of each example if these are fewer.
+        seed: Of which examples, and of their targets.
+
+    Raises:
+        ModelError: a task whose loss is no likelihood that targets can be drawn from.
+        OptionError: no rows. And all that `collect` raises.
+    """
+    if rows is None:
+        rows = max(1, min(ROWS, DRAWS * len(dataset)))
+    if rows < 1:
+        raise OptionError(f"a curvature needs at least one row, got {rows}", remedy=f"{ROWS}")
+    drawn: Any = _Drawn(dataset, rows, seed)
+    return collect(
+        model, drawn, Sampled(task, seed), out=out, trainable=trainable,
+        batch_tokens=batch_tokens, notes=notes, progress=progress,
+    )  # fmt: skip
+
+
+class _Drawn:
+    """`rows` of a data set's examples, each with the number of its draw."""
+
+    def __init__(self, dataset: Sequence[Any], rows: int, seed: int) -> None:
+        self.dataset = dataset
+        n = max(1, len(dataset))  # of none, `collect` tells
+        times, rest = divmod(rows if len(dataset) else 0, n)
+        some = sorted(np.random.default_rng(seed).permutation(n)[:rest].tolist())
+        self.places = [(row, draw) for draw in range(times) for row in range(n)]
+        self.places += [(row, times) for row in some]
+
+    @property
+    def ids(self) -> list[str]:
+        return [f"{row}, draw {draw}" for row, draw in self.places]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        row, draw = self.places[position]
+        return {EXAMPLE: self.dataset[row], DRAW: draw}
+
+    def where(self, position: int) -> str:
+        """An example as the data set names it."""
+        row = self.places[position][0]
+        tell = getattr(self.dataset, "where", None)
+        return str(tell(row)) if callable(tell) else f"example {row}"

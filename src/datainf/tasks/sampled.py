@@ -1,0 +1,72 @@
+"""A task with targets that the model itself draws: its gradients are rows of the curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from datainf.errors import ModelError
+from datainf.fingerprint import digest
+from datainf.tasks.base import TRUNCATED, Task
+from datainf.tasks.sampling import Draws
+
+EXAMPLE, DRAW, KEY = "example", "draw", "key"
+"""Of an example whose targets are drawn: itself, which draw it is, and after encoding a key of its
+content and draw."""
+
+
+class Sampled(Task):
+    """Another task's examples, under losses as `tasks.sampling` has them.
+
+    Examples are mappings of `example` and `draw`. An example's targets hang on its content, its
+    draw and the seed: up to rounding not on its batch, its place or the device.
+
+    Raises `ModelError` for a task that cannot draw targets.
+    """
+
+    repeatable = False
+
+    def __init__(self, task: Task, seed: int = 0) -> None:
+        if not task.can_sample:
+            raise ModelError(
+                f"the task {task.name} does not say which targets a model would draw",
+                remedy="--method ridge, which takes the training gradients for curvature",
+            )
+        self.task, self.seed = task, seed
+        self._known: dict[int, Tensor] = {}
+        self.parts, self.defined_alone = task.parts, task.defined_alone
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"sampled {self.task.name}"
+
+    def for_model(self, model: nn.Module) -> Self:
+        return type(self)(self.task.for_model(model), self.seed)
+
+    def encode(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        if KEY in example:
+            return dict(example)
+        encoded = self.task.encode(example[EXAMPLE])
+        content = digest([encoded, example[DRAW], self.seed])
+        cut = encoded.get(TRUNCATED, 0) if isinstance(encoded, Mapping) else 0
+        return {EXAMPLE: encoded, KEY: int(content[:15], 16), TRUNCATED: cut}
+
+    def collate(self, examples: Sequence[Mapping[str, Any]]) -> tuple[Any, list[int]]:
+        encoded = [self.encode(example) for example in examples]
+        batch = self.task.collate([row[EXAMPLE] for row in encoded])
+        return batch, [row[KEY] for row in encoded]
+
+    def losses(self, model: nn.Module, batch: tuple[Any, list[int]]) -> Tensor:
+        inputs, keys = batch
+        return self.task.sampled_losses(model, inputs, Draws(keys, self._known))
+
+    def describe(self, example: Mapping[str, Any]) -> str:
+        return self.task.describe(example[EXAMPLE])
+
+    def length(self, example: Mapping[str, Any]) -> int:
+        return self.task.length(example[EXAMPLE])
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": self.name, "seed": self.seed, "of": self.task.settings()}
