@@ -64,8 +64,8 @@ def test_imports_go_one_way(path):
 
 def test_public_names():
     assert datainf.__all__ == [
-        "Damping", "GradientStore", "Scores", "attribute", "collect", "collect_curvature", "errors", "estimators",
-        "self_influence", "sweep", "tasks",
+        "Damping", "GradientStore", "Scores", "attribute", "collect", "collect_curvature",
+        "errors", "estimators", "self_influence", "sweep", "tasks",
     ]  # fmt: skip
     assert (ROOT / "py.typed").exists()
 

@@ -190,11 +190,13 @@ def _estimator(
     if estimator.needs_curvature and curvature is None:
         raise OptionError(
             f"{estimator.name} needs gradients of drawn targets for its curvature",
-            remedy="datainf.collect_curvature, and curvature=…; or the method "
-            f"{WITHOUT_CURVATURE}, which takes the training gradients for it",
+            remedy="--curvature RUN/curvature (datainf.collect_curvature, curvature=…); or the "
+            f"method {WITHOUT_CURVATURE}, which takes the training gradients for it",
         )
     if curvature is not None and not estimator.has_curvature:
-        raise OptionError(f"{estimator.name} has no curvature", remedy="leave it out")
+        raise OptionError(
+            f"{estimator.name} has no curvature, and one was given", remedy="leave it out"
+        )
     return estimator
 
 
@@ -320,6 +322,8 @@ def _settings(estimator: Estimator, damping: Damping, views: Views) -> dict[str,
         "metric": views.metric,
         "blocks": views.options.blocks,
     }
+    if views.curvature_store is not None:
+        settings["curvature_rows"] = len(views.curvature_store)
     steps = getattr(estimator, "steps", None)
     return settings if steps is None else {**settings, "steps": steps}
 

@@ -235,6 +235,7 @@ def test_gauss_newton_is_the_dense_solve(collected):
         assert found.method == "gauss-newton"
         assert found.settings == {
             "damping": "rows:0.5", "normalize": "queries", "metric": "adam", "blocks": "model",
+            "curvature_rows": len(drawn),
         }  # fmt: skip
         expected = by_hand(train, query, drawn, 0.5)
         torch.testing.assert_close(

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from datainf.evaluation import Evaluation
 
 METHODS_ARE = (
-    "'this run' if its options are others, ridge, datainf, 'datainf, unit', exact, 'exact, model', "
-    "gradient, cosine, 'representation similarity', 'own loss', 'gradient norm', chance"
+    "'this run' if its options are others, gauss-newton, ridge, datainf, 'datainf, unit', exact, "
+    "'exact, model', gradient, cosine, 'representation similarity', 'own loss', 'gradient norm', "
+    "chance"
 )
 
 
