@@ -29,6 +29,7 @@ bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder; see ben
 	$(BIN)/python benchmarks/sst2.py --data $(SST2)
 	$(BIN)/python benchmarks/gsm8k.py --data $(GSM8K)
 	$(BIN)/python benchmarks/adapters.py --data $(SST2)
+	$(BIN)/python benchmarks/scoring.py --data $(SST2)
 
 experiments: .venv/tested  ## the paper at desk scale, hours; goes on where it was: make experiments DATA=folder
 	$(BIN)/python -m experiments run --data $(DATA)

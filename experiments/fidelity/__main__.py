@@ -38,6 +38,36 @@ def run(
 
 
 @app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="One of the tasks.")],
+    to: Annotated[Path, typer.Option(help="Folder for adapter and rows.")],
+    data: Annotated[Path, typer.Option(help="Folder of data sets.")] = Path(),
+) -> None:
+    """A fine-tuning as files, for another tool; see peers/README.md."""
+    from experiments.fidelity.peers.export import export as write
+    from experiments.fidelity.problems import problem
+
+    torch.set_num_threads(1)
+    write(problem(name, data), to)
+
+
+@app.command()
+def peers(
+    name: Annotated[str, typer.Argument(help="One of the tasks.")],
+    scores: Annotated[Path, typer.Option(help="Folder of another tool's scores.")],
+    data: Annotated[Path, typer.Option(help="Folder of data sets.")] = Path(),
+    out: Out = OUT,
+) -> None:
+    """Judge another tool's scores by the trainings that are known."""
+    from experiments.fidelity.peers.judge import judge_peers
+    from experiments.fidelity.problems import problem
+
+    torch.set_num_threads(1)
+    judge_peers(problem(name, data), scores, out)
+    report(out)
+
+
+@app.command()
 def report(out: Out = OUT) -> None:
     """Write FIDELITY.md from the results."""
     from experiments.fidelity.report import write

@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.fidelity.first import first_measurements
 from experiments.fidelity.likeness import folder_of
+from experiments.fidelity.peers import PEERS
 from experiments.fidelity.settings import SETTINGS, TASKS, VARIATIONS
 from experiments.fidelity.verdicts import verdicts
 from experiments.tables import MISSING, folded, table
@@ -16,6 +17,9 @@ from experiments.tables import MISSING, folded, table
 Result = dict[str, Any]
 PLACES = {"last": "last weights", "checkpoints": "checkpoints"}
 PRODUCTS = {
+    "gauss-newton": "3 and a Gram", "gauss-newton, no metric": "3 and a Gram",
+    "gauss-newton, no unit norms": "3 and a Gram", "gauss-newton, all unit norms": "3 and a Gram",
+    "exact, drawn targets": "Gram and solve",
     "ridge": "5 (or a Gram)", "datainf": "3", "datainf, unit": "3", "exact": "Gram and solve",
     "exact, model": "Gram and solve", "exact, module": "Gram and solve", "gradient": "1",
     "cosine": "1", "recipe of the start": "Gram and solve", "exact, α = 10": "Gram and solve",
@@ -36,16 +40,29 @@ one seed's losses with another's, √(2r/(1 + r)) for the mean of two (Spearman,
 
 Half of the queries are *held out*: the damping in the column "best damping" was chosen on them.
 All figures are of the other half. "Own damping" is what a person gets: the paper's for `datainf`,
-`exact` and their kin; for `ridge` the rule of the learning rates, c = max(10, 3 c₀) rows. Its two
-constants were fitted on other trainings of SST-2 (500 flipped and clean rows for 8 epochs, 500
-flipped ones for 4, 200 for 8) and on "SST-2 flipped", "writing styles" and "sentences" as they
-stand here; "SST-2 clean", "emoji styles" and the variations had no part in it. That two steps of
-conjugate gradients are enough was seen on all five.
+`exact` and their kin; for `gauss-newton` and `ridge` the rule of the learning rates, which takes no
+retraining: c = 7 c₀ rows of drawn targets, and c = max(10, 3 c₀) rows. The factor 7 was fitted on
+"SST-2 flipped", "writing styles" and "sentences" as they stand here, with "emoji styles" looked at;
+`ridge`'s two constants on the same three and on other trainings of SST-2 (500 flipped and clean
+rows for 8 epochs, 500 flipped ones for 4, 200 for 8). "SST-2 clean" and the variations had no part
+in either.
 
 "Last weights" are the adapter as the fine-tuning left it; "checkpoints" are the weights after
-epochs 1, 2 and 4, scores summed with their learning rates. What `ridge` is, and why, is in
-[docs/ridge.md](../docs/ridge.md).
+epochs 1, 2 and 4, scores summed with their learning rates. What `gauss-newton` and `ridge` are,
+and why, is in [docs/gauss-newton.md](../docs/gauss-newton.md) and
+[docs/ridge.md](../docs/ridge.md). Of "all methods", those "with drawn targets" take the same
+curvature as `gauss-newton`.
 """
+
+
+PEERS_ARE = [
+    "Other tools ran on the same adapters in environments of their own "
+    "([fidelity/peers](fidelity/peers/README.md)), at the last weights, which is all that these "
+    "methods of theirs take, each with the best of its dampings. Where a cell holds words, they "
+    "are what the tool ended with. Bergson reads language models alone: it loads a classifier's "
+    "adapter as one, leaves out its head and its labels, and gives scores; they are not shown.",
+    "",
+]  # fmt: skip
 
 
 def write(out: Path) -> Path:
@@ -57,7 +74,7 @@ def write(out: Path) -> Path:
     lines = [*HEAD.format(parts=parts, seeds=seeds).splitlines(), ""]
     tasks = {name: result for name, result in found.items() if name in TASKS}
     lines += [
-        *summary(tasks), *verdicts(tasks), *varied(found), *removals(tasks),
+        *summary(tasks), *verdicts(_with_ours(tasks)), *varied(found), *removals(tasks),
         *first_measurements(tasks),
     ]  # fmt: skip
     for name, result in tasks.items():
@@ -67,12 +84,19 @@ def write(out: Path) -> Path:
     return path
 
 
+def _with_ours(tasks: dict[str, Result]) -> dict[str, Result]:
+    """Those that were judged since `gauss-newton` is there."""
+    return {name: r for name, r in tasks.items() if "gauss-newton" in r["lds"]["checkpoints"]}
+
+
 def read(name: str, out: Path) -> Result | None:
     path = folder_of(name, out) / "result.json"
     if not path.exists():
         return None
     result: Result = json.loads(path.read_text(encoding="utf-8"))
-    return result
+    beside = path.with_name(PEERS)
+    known = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+    return {**result, "peers": known}
 
 
 def short(value: float, digits: int = 2) -> str:
@@ -91,8 +115,10 @@ def interval(values: list[float] | None) -> str:
 def summary(tasks: dict[str, Result]) -> list[str]:
     """The methods that matter, task by task."""
     rows = [
+        ("`gauss-newton`", "checkpoints", "gauss-newton", "own"),
+        ("`gauss-newton`, best damping", "checkpoints", "gauss-newton", "best"),
+        ("`gauss-newton`", "last", "gauss-newton", "own"),
         ("`ridge`", "checkpoints", "ridge", "own"),
-        ("`ridge`, best damping", "checkpoints", "ridge", "best"),
         ("`ridge`", "last", "ridge", "own"),
         ("`datainf`", "last", "datainf", "own"),
         ("`datainf`", "checkpoints", "datainf", "own"),
@@ -115,11 +141,28 @@ def summary(tasks: dict[str, Result]) -> list[str]:
             judged = result["lds"][place].get(way)
             cells.append(MISSING if judged is None else interval(judged[which]))
         body.append((label, PLACES.get(place, ""), *cells))
+    body += peers(tasks)
     body.append(("**ceiling**", "", *(short(r["ceiling"]["bound"]) for r in tasks.values())))
     body.append(
         ("seed to seed", "", *(short(r["ceiling"]["seed_to_seed"]) for r in tasks.values()))
     )
-    return ["## LDS", "", *table(("method", "gradients at", *tasks), body)]
+    return ["## LDS", "", *table(("method", "gradients at", *tasks), body), *PEERS_ARE]
+
+
+def peers(tasks: dict[str, Result]) -> list[tuple[str, ...]]:
+    """Other tools, each at the last weights by the best of its dampings, or why there is none."""
+    names = list(dict.fromkeys(name for r in tasks.values() for name in r["peers"]))
+    rows = []
+    for name in names:
+        cells = []
+        for result in tasks.values():
+            peer = result["peers"].get(name, {})
+            judged = peer.get("lds")
+            cells.append(
+                interval(judged["best"] or judged["own"]) if judged else peer.get("error", MISSING)
+            )
+        rows.append((name, PLACES["last"], *cells))
+    return rows
 
 
 def varied(found: dict[str, Result]) -> list[str]:
@@ -129,17 +172,18 @@ def varied(found: dict[str, Result]) -> list[str]:
         if (result := found.get(name)) is None:
             continue
         ways = result["lds"]["checkpoints"]
-        ridge = ways["ridge"]
+        ours = ways.get("gauss-newton")
         rows.append((
-            name, f"{result['n']:,}", interval(ridge["own"]),
-            f"{interval(ridge['best'])} ({ridge['damping']})",
-            interval(ways["datainf"]["own"]), interval(ways["exact"]["best"]),
+            name, f"{result['n']:,}", MISSING if ours is None else interval(ours["own"]),
+            MISSING if ours is None else f"{interval(ours['best'])} ({ours['damping']})",
+            interval(ways["ridge"]["own"]), interval(ways["datainf"]["own"]),
+            interval(ways["exact"]["best"]),
             interval(ways["gradient"]["own"]), short(result["ceiling"]["bound"]),
         ))  # fmt: skip
     if not rows:
         return []
-    header = ("fine-tuning", "n", "`ridge`, own damping", "`ridge`, best damping", "`datainf`",
-              "`exact`, best damping", "`gradient`", "ceiling")  # fmt: skip
+    header = ("fine-tuning", "n", "`gauss-newton`, own damping", "`gauss-newton`, best damping",
+              "`ridge`", "`datainf`", "`exact`, best damping", "`gradient`", "ceiling")  # fmt: skip
     return ["## Other sizes, ranks, lengths and adapters", "",
             "30 halves with two seeds each; all methods at the checkpoints.", "",
             *table(header, rows)]  # fmt: skip
@@ -157,7 +201,7 @@ def removals(tasks: dict[str, Result]) -> list[str]:
         "seeds: the change of the reported queries' mean loss, with its 95 % interval over seeds "
         "and queries. Leaving out what a method calls most helpful should raise losses, most "
         "harmful lower them, by more than leaving out as many at random. Methods are at the last "
-        "weights but for `ridge, checkpoints`.", "",
+        "weights unless it says `checkpoints`.", "",
     ]  # fmt: skip
     for end in ("helpful", "harmful"):
         lines += [f"Without the most {end}:", ""]

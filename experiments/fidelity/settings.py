@@ -71,8 +71,9 @@ def _varied(task: str, **recipe: object) -> Settings:
 VARIATIONS: dict[str, Settings] = {
     "SST-2 flipped, 3 epochs": _varied("SST-2 flipped", epochs=3, keep=(1, 2)),
     "SST-2 flipped, 12 epochs": _varied("SST-2 flipped", epochs=12),
+    "SST-2 flipped, n = 125": replace(FLIPPED, rows=125, parts=30, varies="SST-2 flipped"),
+    "SST-2 flipped, n = 250": replace(FLIPPED, rows=250, parts=30, varies="SST-2 flipped"),
     "SST-2 flipped, n = 1,000": replace(FLIPPED, rows=1000, parts=30, varies="SST-2 flipped"),
-    "SST-2 flipped, n = 2,000": replace(FLIPPED, rows=2000, parts=30, varies="SST-2 flipped"),
     "SST-2 flipped, r = 1": _varied("SST-2 flipped", rank=1, alpha=2),
     "SST-2 flipped, r = 32": _varied("SST-2 flipped", rank=32, alpha=64),
     "SST-2 flipped, DoRA": _varied("SST-2 flipped", adapter="dora"),

@@ -25,6 +25,7 @@ class Point:
     epoch: int
     train: GradientStore
     query: GradientStore
+    curvature: GradientStore
     rate_sum: float
 
 
@@ -65,7 +66,7 @@ def rate_sums(rates: list[float], steps: list[int]) -> list[float]:
 
 def _collected(
     problem: Problem, model: nn.Module, snapshot: Snapshot, folder: Path
-) -> tuple[GradientStore, GradientStore]:
+) -> tuple[GradientStore, GradientStore, GradientStore]:
     model.load_state_dict(snapshot.weights, strict=False)
     where = folder / f"epoch-{snapshot.epoch}"
     moments = snapshot.moments
@@ -74,4 +75,5 @@ def _collected(
             model, problem.train, problem.task, out=where / "train", second_moments=moments
         ),
         datainf.collect(model, problem.query, problem.task, out=where / "query"),
+        datainf.collect_curvature(model, problem.train, problem.task, out=where / "curvature"),
     )

@@ -43,7 +43,8 @@ DROPPED = 0.1
 REMOVERS = (
     "ridge", "datainf", "exact", "gradient", "representation similarity, centred", "own loss",
 )  # fmt: skip
-"""Who names them; methods as they are at the last weights, `ridge` with the checkpoints too."""
+"""Who names them, methods as they are at the last weights; and `gauss-newton` and `ridge` at the
+checkpoints."""
 MORE_WAYS = {
     "exact, α = 10": Way("exact", {"damping": "10"}),
     "exact, module": Way("exact", {"blocks": "module"}, BY_DIMENSION),
@@ -55,6 +56,10 @@ MORE_WAYS = {
         {"metric": "adam", "normalize": "unit", "blocks": "model", "damping": "rows:10"},
         BY_ROWS,
     ),
+    "exact, drawn targets": Way("exact", {"drawn": True, "damping": "10"}, BY_DIMENSION),
+    "gauss-newton, no metric": Way("gauss-newton", {"metric": "none"}),
+    "gauss-newton, no unit norms": Way("gauss-newton", {"normalize": "none"}),
+    "gauss-newton, all unit norms": Way("gauss-newton", {"normalize": "unit"}),
     "ridge, metric fisher": Way("ridge", {"metric": "fisher"}),
     "ridge, no metric": Way("ridge", {"metric": "none"}),
     "ridge, no unit norms": Way("ridge", {"normalize": "none"}),
@@ -92,10 +97,11 @@ def _judged(
     scores: dict[str, Tensor] = {}
     for place, points in places.items():
         train, query = [p.train for p in points], [p.query for p in points]
+        drawn = [p.curvature for p in points]
         rates = [p.rate_sum for p in points]
         ways = WAYS | MORE_WAYS if settings.varies is None else WAYS
         total = rate_sum(made)
-        scored = {name: way.scores(train, query, rates, total) for name, way in ways.items()}
+        scored = {name: way.scores(train, query, rates, total, drawn) for name, way in ways.items()}
         judged, own = judge_ways(scored, halves, losses, chosen_on)
         found["lds"][place] = {way: plain_values(j) for way, j in judged.items()}
         scores |= {f"{way} @ {place}": values for way, values in own.items()}
@@ -162,7 +168,8 @@ def _removed(
     reported = ~held_out(len(problem.query))
     n, truth = len(problem.train), truth_of(problem, folder)
     arms = {name: scores.get(name, scores.get(f"{name} @ last")) for name in REMOVERS}
-    arms["ridge, checkpoints"] = scores["ridge @ checkpoints"]
+    for name in ("gauss-newton", "ridge"):
+        arms[f"{name}, checkpoints"] = scores[f"{name} @ checkpoints"]
 
     def losses(parts: Tensor) -> Tensor:
         known = truth.losses(
