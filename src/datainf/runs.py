@@ -208,9 +208,11 @@ def collect_drawn(
 
 
 def _default_method(task: Task, say: Say) -> str:
-    if task.can_sample:
+    """What foretold retraining best: drawn targets where an example has many, such as tokens."""
+    if task.can_sample and not task.one_target:
         return DEFAULT_METHOD
-    say(f"method: {WITHOUT_CURVATURE}, for no targets can be drawn of the task {task.name}")
+    why = "an example has one target" if task.one_target else "no targets can be drawn"
+    say(f"method: {WITHOUT_CURVATURE} ({task.name}: {why}); --method overrules")
     return WITHOUT_CURVATURE
 
 

@@ -118,6 +118,22 @@ def test_without_it_evaluate_leaves_the_method_out(place, tmp_path):
     assert any("gauss-newton is left out" in line for line in said)
 
 
+def test_a_classifier_does_without(saved_bert, datainf, tmp_path):
+    rows = [{"text": row["text"], "label": row["label"]} for row in make_rows("bert")]
+    data = write_rows(tmp_path / "rows.jsonl", rows)
+    shared = ("attribute", "--adapter", saved_bert[1], "--train", data, "--query", data)
+    code, _, err = datainf(*shared, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert "method: ridge (classification: an example has one target)" in " ".join(err.split())
+    assert Scores.load(tmp_path / "run" / "scores.safetensors").method == "ridge"
+    assert not (tmp_path / "run" / "curvature").exists()
+    code, _, err = datainf(*shared, "--method", "gauss-newton", "--out", tmp_path / "gn")
+    assert code == 0, err
+    train, query, drawn = stores_of(tmp_path / "gn")
+    found = Scores.load(tmp_path / "gn" / "scores.safetensors").values
+    assert torch.equal(found, attribute(train, query, curvature=drawn).values)
+
+
 def test_a_preference_has_none(saved_llama, datainf, tmp_path):
     rows = [
         {"prompt": f"say {i} ", "chosen": "yes, I will", "rejected": f"no {i}"} for i in range(4)
@@ -127,7 +143,7 @@ def test_a_preference_has_none(saved_llama, datainf, tmp_path):
               "--task", "preference")  # fmt: skip
     code, _, err = datainf(*shared, "--out", tmp_path / "run")
     assert code == 0, err
-    assert "method: ridge, for no targets can be drawn of the task preference" in " ".join(
+    assert "method: ridge (preference: no targets can be drawn); --method overrules" in " ".join(
         err.split()
     )
     assert Scores.load(tmp_path / "run" / "scores.safetensors").method == "ridge"

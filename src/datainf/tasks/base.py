@@ -64,6 +64,11 @@ class Task(ABC):
         """Whether the loss is a likelihood whose targets can be drawn: `sampled_losses`."""
         return False
 
+    @property
+    def one_target(self) -> bool:
+        """Whether an example has a single target, and its gradient one direction."""
+        return False
+
     def sampled_losses(self, model: nn.Module, batch: Any, draws: Draws) -> Tensor:
         """[batch] losses whose gradients s have E[s sᵀ] = the Gauss–Newton matrix of the example's
         loss; see `tasks.sampling`."""

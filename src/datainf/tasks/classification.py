@@ -81,6 +81,10 @@ class SequenceClassification(Task):
     def can_sample(self) -> bool:
         return True
 
+    @property
+    def one_target(self) -> bool:
+        return True
+
     def sampled_losses(self, model: nn.Module, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
         return self.labels.sampled_losses(_logits(model, batch), batch["labels"], draws)
 
