@@ -57,11 +57,11 @@ def test_attention_and_everything(name, tokenizer):
     shares = counts / counts.sum(dim=1, keepdim=True)
     assert float(shares.std(dim=0).max()) > 0.02  # rows are routed differently
     adapted = with_lora(MODELS[name](), [], ["q_proj", "v_proj"])
-    assert worst_error(adapted, *task_and_rows(adapted, tokenizer)) < 1e-5
+    assert worst_error(adapted, *task_and_rows(adapted, tokenizer)) < 2e-5
     whole = MODELS[name]().eval()
     assert any("experts" in name for name in select(whole))
     assert any("gate.weight" in name for name in select(whole))
-    assert worst_error(whole, *task_and_rows(whole, tokenizer)) < 1e-5
+    assert worst_error(whole, *task_and_rows(whole, tokenizer)) < 2e-5
 
 
 TARGETS = {
@@ -79,7 +79,7 @@ def test_lora_on_parameters(parameters, tokenizer):
     task, rows = task_and_rows(model, tokenizer)
     chosen = select(model)
     assert any("q_proj.lora_A" in name for name in chosen)
-    assert worst_error_run_again(model, task, rows, "SparseMoeBlock") < 1e-5
+    assert worst_error_run_again(model, task, rows, "SparseMoeBlock") < 2e-5
 
 
 def test_an_expert_that_no_token_takes_has_no_gradient(tokenizer):
