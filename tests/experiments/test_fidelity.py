@@ -11,8 +11,9 @@ import torch
 
 from experiments.fidelity import problems, settings, study
 from experiments.fidelity.likeness import folder_of
+from experiments.fidelity.peers import PEERS
 from experiments.fidelity.report import write
-from experiments.fidelity.settings import FLIPPED, SETTINGS, Recipe
+from experiments.fidelity.settings import FLIPPED, Recipe
 from experiments.fidelity.stores import rate_sums
 from experiments.fidelity.styles import STYLES
 from experiments.fidelity.training import train
@@ -105,12 +106,10 @@ def test_a_fine_tuning_from_end_to_end(tiny):
 def test_the_page_is_that_of_the_results(tmp_path):
     """What is committed is what the results give."""
     page = COMMITTED.parents[2] / "FIDELITY.md"
-    for name in SETTINGS:
-        source = folder_of(name, COMMITTED) / study.RESULT
-        if source.exists():
-            target = folder_of(name, tmp_path) / study.RESULT
-            target.parent.mkdir(parents=True)
-            target.write_text(source.read_text())
+    for source in (*COMMITTED.glob(f"*/{study.RESULT}"), *COMMITTED.glob(f"*/{PEERS}")):
+        target = tmp_path / source.relative_to(COMMITTED)
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(source.read_text())
     assert write(tmp_path).read_text() == page.read_text()
 
 
