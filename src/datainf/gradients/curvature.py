@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from datainf.errors import OptionError
+from datainf.gradients import survey
 from datainf.gradients.collect import BATCH_TOKENS, collect
 from datainf.progress import Progress
 from datainf.store import GradientStore
@@ -88,6 +89,4 @@ class _Drawn:
 
     def where(self, position: int) -> str:
         """An example as the data set names it."""
-        row = self.places[position][0]
-        tell = getattr(self.dataset, "where", None)
-        return str(tell(row)) if callable(tell) else f"example {row}"
+        return survey.where(self.dataset, self.places[position][0])
