@@ -46,6 +46,14 @@ def test_operators_equal_their_dense_matrix(matrix):
     assert covered == list(range(7))
 
 
+@pytest.mark.parametrize("tile", [1, 2, 3, 7, 8])
+@pytest.mark.parametrize("chunk_rows", [1, 3, 7])
+def test_a_gram_matrix_is_whole_whatever_its_tiles(monkeypatch, tile, chunk_rows):
+    monkeypatch.setattr(linalg, "GRAM_TILE", tile)
+    monkeypatch.setattr(linalg, "MAX_CHUNK_BYTES", 8 * 5 * chunk_rows)
+    assert torch.allclose(chunked(G).gram(), G @ G.T, rtol=1e-12, atol=1e-12)
+
+
 def test_half_precision_rows_are_multiplied_in_float32():
     half = G.to(torch.bfloat16)
     matrix = chunked(half)

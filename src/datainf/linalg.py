@@ -26,6 +26,10 @@ MAX_CHUNK_BYTES = 128 * 2**20
 """Upper bound on the bytes of G that a product holds as a converted copy at one time."""
 
 
+GRAM_TILE = 128
+"""Rows of a Gram matrix that are computed at one time."""
+
+
 def accumulate_dtype(storage: torch.dtype) -> torch.dtype:
     """The dtype in which products over rows stored as `storage` are computed: float32 or better."""
     return torch.float64 if storage == torch.float64 else torch.float32
@@ -81,11 +85,16 @@ class GradientMatrix(ABC):
         return Transposed(self)
 
     def gram(self) -> Tensor:
-        """K = G Gᵀ, [n, n]."""
+        """K = G Gᵀ, [n, n], from one half of it."""
         n = self.shape[0]
         K = torch.empty((n, n), dtype=self.dtype)
         for rows, G in self.chunks():
-            K[rows] = (self @ G.T).T
+            K[rows, rows] = _gram(G)
+            for earlier, E in self.chunks():
+                if earlier.start >= rows.start:
+                    break
+                K[rows, earlier] = part = G @ E.T
+                K[earlier, rows] = part.T
         return K
 
     def second_moment(self) -> Tensor:
@@ -323,6 +332,18 @@ def hstack(parts: Sequence[GradientMatrix]) -> GradientMatrix:
 def unit_scale(sq_norms: Tensor) -> Tensor:
     """1/‖g_i‖ from ‖g_i‖², [n] → [n]; 1 for a zero gradient, which stays zero."""
     return torch.where(sq_norms > 0, sq_norms, 1).rsqrt()
+
+
+def _gram(G: Tensor) -> Tensor:
+    """G Gᵀ, [n, n]: tiles on and below the diagonal, the others mirrored."""
+    n = len(G)
+    K = G.new_empty((n, n))
+    for start in range(0, n, GRAM_TILE):
+        rows = slice(start, start + GRAM_TILE)
+        part = G[rows] @ G[: rows.stop].T
+        K[rows, : rows.stop] = part
+        K[: rows.stop, rows] = part.T
+    return K
 
 
 def _rowwise(scale: Tensor, X: Tensor) -> Tensor:
