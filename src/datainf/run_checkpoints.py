@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +16,10 @@ from datainf.gradients.parameters import select
 
 Say = Callable[[str], None]
 CHECKPOINTS = 3
-"""How many are taken of a folder that holds nothing but checkpoints."""
-ADAPTER_CONFIG = "adapter_config.json"
+"""How many are taken of a folder that holds as many, unless told otherwise."""
+NONE = "none"
+"""In their place: the adapter alone."""
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -31,37 +34,60 @@ class Place:
 
 
 def places_of(config: RunConfig, say: Say) -> list[Place]:
-    """The checkpoints to take gradients at, by step; the adapter alone where none are asked for
-    and it is not a folder that holds nothing else."""
-    out = Path(config.out)
+    """The checkpoints to take gradients at, by step; the adapter alone where there are none, or
+    none are wanted."""
     found = [] if config.adapter is None else find(config.adapter)
-    if config.checkpoints is not None and not found:
-        raise OptionError(
-            f"{config.adapter or config.model} has no checkpoints",
-            remedy="a Trainer's output folder as --adapter",
-        )
-    wanted = config.checkpoints
-    if wanted is None and found and not (Path(str(config.adapter)) / ADAPTER_CONFIG).is_file():
-        wanted = str(min(CHECKPOINTS, len(found)))
-    if wanted is None:
-        if found:
-            say(
-                f"{config.adapter} has {len(found)} checkpoints, not used: scores summed over "
-                f"them foretell better; --checkpoints {min(CHECKPOINTS, len(found))}"
+    if config.checkpoints not in (None, NONE):
+        if not found:
+            raise OptionError(
+                f"{config.adapter or config.model} has no checkpoints",
+                remedy="a Trainer's output folder as --adapter",
             )
-        return [Place(config, out, 1.0, _rate_sum(config))]
-    chosen = weighed(choose(found, wanted))
+        return _places(config, choose(found, config.checkpoints), say, "")
+    if config.checkpoints is None and (found := _of_the_adapter(config.adapter, found, say)):
+        chosen = choose(found, str(min(CHECKPOINTS, len(found))))
+        try:
+            return _places(config, chosen, say, "; --checkpoints overrules")
+        except ModelError as error:
+            if not (Path(str(config.adapter)) / ADAPTER_WEIGHTS).is_file():
+                raise
+            say(f"the adapter alone, and not its checkpoints: {error.message}")
+    return [Place(config, Path(config.out), 1.0, _rate_sum(config))]
+
+
+def _of_the_adapter(adapter: str | None, found: list[Path], say: Say) -> list[Path]:
+    """The checkpoints up to the one that the adapter beside them is, if it is one: a Trainer may
+    have gone back to its best."""
+    beside = Path(adapter or "") / ADAPTER_WEIGHTS
+    if not found or not beside.is_file():
+        return found
+    same = [_same_bytes(beside, folder / ADAPTER_WEIGHTS) for folder in found]
+    if not any(same):
+        say(
+            f"the adapter in {adapter} has other weights than its checkpoints, which are taken; "
+            f"--checkpoints {NONE} takes it alone"
+        )
+        return found
+    last = len(same) - 1 - same[::-1].index(True)
+    if last < len(found) - 1:
+        say(f"the adapter in {adapter} is {found[last].name}; later ones are left out")
+    return found[: last + 1]
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    return other.is_file() and filecmp.cmp(one, other, shallow=False)
+
+
+def _places(config: RunConfig, folders: Sequence[Path], say: Say, overrules: str) -> list[Place]:
+    chosen = weighed(folders)
     told = ", ".join(f"{point.step} ({point.weight:.0%})" for point in chosen)
-    say(
-        f"checkpoints, and what each counts: {told}; a pass over all data for each"
-        + ("" if config.checkpoints else "; --checkpoints overrules")
-    )
+    say(f"checkpoints, and what each counts: {told}; a pass over all data for each{overrules}")
     if chosen[-1].rate_sum is None:
         say("too few learning rates are logged to sum them: the damping `flow` is a fixed one")
     return [
         Place(
-            replace(config, adapter=str(point.folder)), out / point.folder.name, point.weight,
-            point.rate_sum,
+            replace(config, adapter=str(point.folder)), Path(config.out) / point.folder.name,
+            point.weight, point.rate_sum,
         )
         for point in chosen
     ]  # fmt: skip
@@ -79,16 +105,20 @@ def _rate_sum(config: RunConfig) -> float | None:
 
 
 def steps_of(places: Sequence[Place]) -> str | None:
-    """The checkpoints as run.yaml has them: their steps, each with a comma."""
-    if len(places) == 1 and places[0].folder == Path(places[0].config.out):
-        return None
+    """The checkpoints as run.yaml has them: their steps, each with a comma; `none` where there are
+    some and the adapter alone was taken."""
+    config = places[0].config
+    if places[0].folder == Path(config.out):
+        return NONE if config.adapter is not None and find(config.adapter) else None
     return "".join(f"{step_of(place.folder)}," for place in places)
 
 
 def last_folder(config: RunConfig) -> Path:
     """Where a finished run's stores of the last weights are."""
-    steps = [step for step in (config.checkpoints or "").split(",") if step]
-    return Path(config.out) / f"checkpoint-{steps[-1]}" if steps else Path(config.out)
+    if config.checkpoints in (None, NONE):
+        return Path(config.out)
+    steps = [step for step in str(config.checkpoints).split(",") if step]
+    return Path(config.out) / f"checkpoint-{steps[-1]}"
 
 
 def moments_of(config: RunConfig, model: nn.Module, say: Say) -> dict[str, Tensor] | None:

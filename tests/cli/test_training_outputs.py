@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import peft
 import pytest
@@ -121,6 +122,53 @@ def test_one_checkpoint_is_an_adapter_like_any_other(run, output, tmp_path):
     assert code == 0, err
     store = GradientStore.open(tmp_path / "run" / "train")
     assert set(store.second_moments) == set(store.blocks)
+
+
+@pytest.mark.parametrize("best", [3, 2, None])
+def test_the_checkpoints_of_an_adapter_that_lies_beside_them_are_taken(
+    run, output, saved_llama, tmp_path, best
+):
+    every = find(output)
+    beside = copy_of(output, tmp_path, saved_llama[1] if best is None else every[best])
+    code, out, err = run("--method", "gradient", adapter=beside)
+    assert code == 0, err
+    said = " ".join((out + err).split())
+    made = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
+    expected = every[:3] if best == 2 else [every[0], every[1], every[3]]
+    assert made == sorted(folder.name for folder in expected)
+    assert ("later ones are left out" in said) == (best == 2)
+    assert ("has other weights than its checkpoints" in said) == (best is None)
+
+
+def test_the_adapter_beside_checkpoints_can_be_taken_alone(run, output, datainf, tmp_path):
+    beside = copy_of(output, tmp_path, find(output)[-1])
+    code, _, err = run("--method", "gradient", "--checkpoints", "none", adapter=beside)
+    assert code == 0, err
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+    assert yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())["checkpoints"] == "none"
+    before = (tmp_path / "run" / "scores.safetensors").read_bytes()
+    assert datainf("attribute", "--config", tmp_path / "run" / "run.yaml")[0] == 0
+    assert (tmp_path / "run" / "scores.safetensors").read_bytes() == before
+    assert datainf("top", tmp_path / "run", "--mean")[0] == 0
+
+
+def test_checkpoints_that_cannot_be_weighed_leave_the_adapter_alone(run, output, tmp_path):
+    beside = copy_of(output, tmp_path, find(output)[-1])
+    for folder in find(beside):
+        (folder / "trainer_state.json").unlink()
+    code, out, err = run("--method", "gradient", adapter=beside)
+    assert code == 0, err
+    assert "the adapter alone, and not its checkpoints" in " ".join((out + err).split())
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
+def copy_of(output, tmp_path, adapter):
+    """A Trainer's output folder with an adapter beside its checkpoints."""
+    beside = tmp_path / "beside"
+    shutil.copytree(output, beside)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(adapter / name, beside)
+    return beside
 
 
 def test_what_is_not_there_is_said(run, saved_llama):

@@ -38,8 +38,9 @@ Adapter = Annotated[
 Checkpoints = Annotated[
     str | None,
     typer.Option(
-        help="Checkpoints of the Trainer's output folder that --adapter is: all, how many (3), or "
-        "which steps (100,200). Scores are summed over them.",
+        help="Checkpoints of the Trainer's output folder that --adapter is: all, how many (3), "
+        "which steps (100,200), or none, for the adapter that lies beside them alone. Scores are "
+        "summed over them. By default three, where there are as many.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
