@@ -11,6 +11,7 @@ import torch
 from conftest import make_rows, write_rows
 from datainf import GradientStore, attribute
 from datainf.config import RunConfig
+from datainf.data import load
 from datainf.errors import OptionError, TrainingError
 from datainf.evaluation import (
     Budget,
@@ -23,6 +24,7 @@ from datainf.evaluation import (
     random_parts,
 )  # fmt: skip
 from datainf.evaluation.retraining import GroundTruth
+from datainf.evaluation.training_again import TrainAgain
 from datainf.runs import run
 
 N, M, PARTS = 10, 4, 5
@@ -177,6 +179,25 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_figures(place, finished, 
     )
     assert without_seconds(one) == without_seconds(other)
     assert not list((folder / "torn/work").iterdir())  # the failed one's was kept till then
+
+
+def test_a_training_that_is_begun_again_does_not_share_a_folder_with_the_first(tmp_path):
+    """The command of a process that was killed may still be writing."""
+    rows = write_rows(tmp_path / "rows.jsonl", [{"text": "a"}, {"text": "b"}])
+    data, places = load(rows, "causal-lm"), []
+
+    def killed(data, seed, out):
+        places.append((data, out))
+        raise KeyboardInterrupt
+
+    config = RunConfig(str(rows), str(rows), str(tmp_path))
+    again = TrainAgain(killed, config, data, data, tmp_path / "work")
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            again([1], 7)
+    assert len({path for place in places for path in place}) == 4
+    assert not places[0][1].exists()
+    assert [json.loads(line) for line in places[1][0].open()] == [{"text": "b"}]
 
 
 def test_another_training_is_refused_in_the_same_folder(place, finished, datainf):

@@ -35,3 +35,13 @@ def test_with_noise_it_is_as_wide_as_the_mean_is_unsure():
     # The change of a mean over 3 seeds and 40 queries, against a baseline as noisy.
     error = 0.2 * (2 / (3 * M)) ** 0.5
     assert 2 * error < found.high - found.low < 8 * error
+
+
+def test_of_one_loss_there_is_none():
+    def one_seed(parts):
+        return world(0.2)(parts)[:, :1, :1]
+
+    found = removal({"a": torch.rand((1, N))}, 5, one_seed)
+    assert found["a"].helpful.low is None
+    assert str(found["a"].helpful) == f"{found['a'].helpful.mean:+.4f}"
+    assert found["random"].helpful.low is not None  # of three draws

@@ -41,7 +41,11 @@ def evaluate(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help=f"Which to compare; give it several times. (default all: {METHODS_ARE})"),
+        typer.Option(
+            help=f"Which to compare; give it several times. (default all: {METHODS_ARE}; 'unit' "
+            "scales gradients to norm 1, 'model' is one block for the whole model, cosine is "
+            "gradient with both at norm 1)"
+        ),
     ] = None,
     parts: Annotated[int, typer.Option(help="Random parts to train on.")] = 50,
     seeds: Annotated[int, typer.Option(help="Trainings on each, with seeds 1, 2, …")] = 2,
@@ -82,7 +86,7 @@ def evaluate(
     )
     budget = Budget(parts, seeds, share, drop, jobs)
     most = budget.trainings(len(method or (THIS_RUN, *WAYS, *BASELINES)))
-    say(f"{most} trainings at most; what is trained already is not trained again")
+    say(f"{most} trainings at most")
     with progress() as bars:
         found = evaluate_run(
             run, training, methods=method or (), budget=budget, out=out, progress=bars, say=say

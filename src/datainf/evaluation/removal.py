@@ -28,13 +28,15 @@ Losses = Callable[[Tensor], Tensor]
 @dataclass(frozen=True)
 class Change:
     """The mean change of the queries' losses, in their own unit, with its bootstrap interval at
-    the level 0.95 over seeds and queries; positive = they rose."""
+    the level 0.95 over seeds and queries (None for one loss alone); positive = they rose."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def __str__(self) -> str:
+        if self.low is None:
+            return f"{self.mean:+.4f}"
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
@@ -92,6 +94,8 @@ def _change(values: Tensor, seed: int) -> Change:
     """Of changes [trainings, m]."""
     table, draw = values.numpy(), np.random.default_rng(seed)
     trainings, m = table.shape
+    if table.size == 1:
+        return Change(float(table.mean()), None, None)
     means = [
         table[draw.integers(trainings, size=trainings)][:, draw.integers(m, size=m)].mean()
         for _ in range(RESAMPLES)

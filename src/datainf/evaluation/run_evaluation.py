@@ -138,6 +138,8 @@ def evaluate(
         evaluated.losses_of,
     )  # fmt: skip
     truth = GroundTruth(out / TRUTH, n, m, again.recipe)
+    if len(truth):
+        say(f"{len(truth)} trainings are known from before, and not done again")
     seeds, asked = list(range(1, budget.seeds + 1)), set[str]()
 
     def losses_of(wanted: Tensor) -> Tensor:

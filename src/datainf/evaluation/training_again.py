@@ -16,6 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -171,8 +172,12 @@ class TrainAgain:
 
     def __call__(self, rows: list[int], seed: int) -> Sequence[float]:
         """Raises `TrainingError`, or whatever the person's function raises."""
-        folder = self.work.absolute() / digest([rows, seed])[:16]
-        shutil.rmtree(folder, ignore_errors=True)
+        name = digest([rows, seed])[:16]
+        for stale in self.work.glob(f"{name}-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        make_folder(self.work)
+        # A folder of its own: the command of a process that was killed may write on in its old one.
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.work.absolute()))
         make_folder(folder / "out")
         self.training(self.train.write(rows, folder / "data"), seed, folder / "out")
         with _LOADING:
