@@ -186,11 +186,11 @@ def test_a_training_that_is_begun_again_does_not_share_a_folder_with_the_first(t
     rows = write_rows(tmp_path / "rows.jsonl", [{"text": "a"}, {"text": "b"}])
     data, places = load(rows, "causal-lm"), []
 
-    def killed(data, seed, out):
+    def killed(data, _seed, out):
         places.append((data, out))
         raise KeyboardInterrupt
 
-    config = RunConfig(str(rows), str(rows), str(tmp_path))
+    config = RunConfig(str(rows), str(rows), str(tmp_path), adapter="any")
     again = TrainAgain(killed, config, data, data, tmp_path / "work")
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
