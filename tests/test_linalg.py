@@ -7,7 +7,7 @@ import torch
 
 from datainf import linalg
 from datainf.errors import OptionError
-from datainf.linalg import ColumnScaled, Damping, RowScaled, from_dense, hstack, unit_scale
+from datainf.linalg import ColumnScaled, Damping, RowScaled, from_dense, hstack, norm_scale
 from estimators.grid import chunked, in_a_metric, scaled, stacked
 
 G = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -67,11 +67,12 @@ def test_a_wrong_inner_dimension_is_refused(matrix, wrong):
         matrix @ wrong
 
 
-def test_unit_scale_keeps_zero_rows_zero():
+def test_norms_are_divided_by_and_zero_rows_stay_zero():
     rows = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
-    scale = unit_scale(rows.square().sum(1))
+    scale = norm_scale(rows.square().sum(1))
     unit = RowScaled(from_dense(rows), scale).to_dense()
-    assert torch.equal(unit, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+    assert torch.allclose(unit, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+    assert norm_scale(rows.square().sum(1), 0.5).tolist() == pytest.approx([5**-0.5, 1])
 
 
 def test_a_scale_of_another_length_is_refused():

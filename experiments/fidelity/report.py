@@ -19,7 +19,7 @@ PLACES = {"last": "last weights", "checkpoints": "checkpoints"}
 PRODUCTS = {
     "gauss-newton": "3 and a Gram", "gauss-newton, no metric": "3 and a Gram",
     "gauss-newton, no unit norms": "3 and a Gram", "gauss-newton, all unit norms": "3 and a Gram",
-    "exact, drawn targets": "Gram and solve",
+    "gauss-newton, queries' unit norms": "3 and a Gram", "exact, drawn targets": "Gram and solve",
     "ridge": "5 (or a Gram)", "datainf": "3", "datainf, unit": "3", "exact": "Gram and solve",
     "exact, model": "Gram and solve", "exact, module": "Gram and solve", "gradient": "1",
     "cosine": "1", "recipe of the start": "Gram and solve", "exact, α = 10": "Gram and solve",

@@ -59,6 +59,7 @@ MORE_WAYS = {
     "exact, drawn targets": Way("exact", {"drawn": True, "damping": "10"}, BY_DIMENSION),
     "gauss-newton, no metric": Way("gauss-newton", {"metric": "none"}),
     "gauss-newton, no unit norms": Way("gauss-newton", {"normalize": "none"}),
+    "gauss-newton, queries' unit norms": Way("gauss-newton", {"normalize": "queries"}),
     "gauss-newton, all unit norms": Way("gauss-newton", {"normalize": "unit"}),
     "ridge, metric fisher": Way("ridge", {"metric": "fisher"}),
     "ridge, no metric": Way("ridge", {"metric": "none"}),

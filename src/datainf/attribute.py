@@ -69,7 +69,9 @@ def attribute(
         damping: λ of a block; a number α means α · mean ‖g‖² / d (the paper's, 0.1). See `Damping`.
             Or `flow`, what the learning rates say, see `datainf.gradient_flow`.
         normalize: `unit` scales each example's and query's whole gradient to norm 1, so that
-            `gradient` is cosine similarity; `queries` the queries' alone.
+            `gradient` is cosine similarity; `queries` the queries' alone; `root` these too, and
+            divides examples' by the square root of their norm. The curvature's rows are scaled as
+            the examples are.
         metric: what each parameter's gradients are multiplied by first, training and query alike:
             `none`; `adam`, v̂^-¼ with Adam's second moments v̂, if the training store has them;
             `fisher`, the same with the mean squared training gradient in place of v̂; `auto`,
@@ -290,9 +292,7 @@ def self_influence(
             other = None if S_all is None else G
             total += estimator.fit(rows).self_influence(lam, other).values.float()
         advance(1)
-    if options.normalize == "queries":  # here every example is one
-        total *= views.unit_scale.float()
-    return _finite(total, estimator)
+    return _finite(total * views.as_query.float(), estimator)
 
 
 @dataclass

@@ -329,9 +329,9 @@ def hstack(parts: Sequence[GradientMatrix]) -> GradientMatrix:
     return parts[0] if len(parts) == 1 else HStack(parts)
 
 
-def unit_scale(sq_norms: Tensor) -> Tensor:
-    """1/‖g_i‖ from ‖g_i‖², [n] → [n]; 1 for a zero gradient, which stays zero."""
-    return torch.where(sq_norms > 0, sq_norms, 1).rsqrt()
+def norm_scale(sq_norms: Tensor, power: float = 1.0) -> Tensor:
+    """‖g_i‖^−power from ‖g_i‖², [n] → [n]; 1 for a zero gradient, which stays zero."""
+    return torch.where(sq_norms > 0, sq_norms, 1) ** (-power / 2)
 
 
 def _gram(G: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Gradients as a method is given them: in a metric, scaled to norm 1 or not, in blocks.
 
-A metric multiplies every parameter first; then each example's whole gradient may be scaled; then
-tensors are set side by side as blocks. None of it copies the rows.
+A metric multiplies every parameter first; then each example's whole gradient may be divided by its
+norm, or by the root of it; then tensors are set side by side as blocks. None of it copies the rows.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ from torch import Tensor
 
 from datainf.errors import OptionError
 from datainf.estimators import Estimator
-from datainf.linalg import ColumnScaled, GradientMatrix, RowScaled, hstack, unit_scale
+from datainf.linalg import ColumnScaled, GradientMatrix, RowScaled, hstack, norm_scale
 from datainf.second_moments import metric_scale
 from datainf.store import GradientStore
 
-Normalize = Literal["none", "unit", "queries"]
+Normalize = Literal["none", "unit", "root", "queries"]
 Blocks = Literal["tensor", "module", "model"]
 Metric = Literal["none", "adam", "fisher", "auto"]
+
+NORM_POWERS: dict[Normalize, tuple[float, float]] = {
+    "none": (0, 0), "unit": (1, 1), "root": (0.5, 1), "queries": (0, 1),
+}  # fmt: skip
+"""By what power of its norm each training example's gradient is divided, and each query's."""
 
 Parts = Mapping[str, GradientMatrix]
 """A store's tensors by name, [n, d_l] each."""
@@ -38,6 +43,11 @@ class Options:
     normalize: Normalize
     metric: Metric
     blocks: Blocks
+
+    @property
+    def norm_powers(self) -> tuple[float, float]:
+        """Of training examples and of the curvature's rows, and of queries."""
+        return NORM_POWERS[self.normalize]
 
     def __post_init__(self) -> None:
         for name, allowed in (("normalize", Normalize), ("metric", Metric), ("blocks", Blocks)):
@@ -69,25 +79,27 @@ class Views:
     @cached_property
     def train(self) -> dict[str, GradientMatrix]:
         """The training gradients by block, [n, d]."""
-        return self._matrices(self._train_parts, unit=self.options.normalize == "unit")
-
-    @property
-    def unit_scale(self) -> Tensor:
-        """What scales each training gradient to norm 1, [n]."""
-        return unit_scale(_sq_norms(self._train_parts))
+        return self._matrices(self._train_parts, self.options.norm_powers[0])
 
     @cached_property
     def curvature(self) -> dict[str, GradientMatrix] | None:
-        """The rows that stand for the curvature by block, [N, d], in the metric and never scaled;
-        None where the training gradients do."""
-        if self.curvature_store is None:
+        """The rows that stand for the curvature by block, [N, d], scaled as training gradients are;
+        None where these are the rows."""
+        if self._curvature_parts is None:
             return None
-        return self._matrices(self._parts(self.curvature_store, self._scales), unit=False)
+        return self._matrices(self._curvature_parts, self.options.norm_powers[0])
 
     def of(self, query: GradientStore) -> dict[str, GradientMatrix]:
         """Queries' gradients by block, [m, d]."""
-        unit = self.options.normalize in ("unit", "queries")
-        return self._matrices(self._parts(query, self._scales), unit=unit)
+        return self._matrices(self._parts(query, self._scales), self.options.norm_powers[1])
+
+    @property
+    def as_query(self) -> Tensor:
+        """What scales a row of `train` to the same example as a query, [n]."""
+        train, query = self.options.norm_powers
+        if train == query:
+            return torch.ones(len(self.store))
+        return norm_scale(_sq_norms(self._train_parts), query - train)
 
     @cached_property
     def adam_mean_square(self) -> float | None:
@@ -95,9 +107,12 @@ class Views:
         no second moments."""
         if not _has_moments(self.store):
             return None
-        scales = self._scales if self.metric == "adam" else _scales(self.store, "adam")
-        rows = self.store if self.curvature_store is None else self.curvature_store
-        return float(_sq_norms(self._parts(rows, scales)).mean())
+        if self.metric == "adam":
+            parts = self._curvature_parts or self._train_parts
+        else:
+            rows = self.store if self.curvature_store is None else self.curvature_store
+            parts = self._parts(rows, _scales(self.store, "adam"))
+        return float(_sq_norms(parts).mean())
 
     @cached_property
     def _scales(self) -> Mapping[str, Tensor] | None:
@@ -107,21 +122,27 @@ class Views:
     def _train_parts(self) -> Parts:
         return self._parts(self.store, self._scales)
 
+    @cached_property
+    def _curvature_parts(self) -> Parts | None:
+        if self.curvature_store is None:
+            return None
+        return self._parts(self.curvature_store, self._scales)
+
     @staticmethod
     def _parts(store: GradientStore, scales: Mapping[str, Tensor] | None) -> Parts:
         if scales is None:
             return store.blocks
         return {name: ColumnScaled(G, scales[name]) for name, G in store.blocks.items()}
 
-    def _matrices(self, parts: Parts, *, unit: bool) -> dict[str, GradientMatrix]:
+    def _matrices(self, parts: Parts, power: float) -> dict[str, GradientMatrix]:
         groups: dict[str, list[GradientMatrix]] = {}
         for block in self.store.index.blocks:
             names = {"tensor": block.name, "module": block.module, "model": "model"}
             groups.setdefault(names[self.options.blocks], []).append(parts[block.name])
         matrices = {group: hstack(found) for group, found in groups.items()}
-        if not unit:
+        if power == 0:
             return matrices
-        scale = unit_scale(_sq_norms(parts))
+        scale = norm_scale(_sq_norms(parts), power)
         return {group: RowScaled(matrix, scale) for group, matrix in matrices.items()}
 
 

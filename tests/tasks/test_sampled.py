@@ -15,6 +15,7 @@ from datainf import attribute, collect, collect_curvature, self_influence, sweep
 from datainf.errors import ModelError, OptionError, StoreMismatchError
 from datainf.gradient_flow import DRAWN, flow_damping
 from datainf.gradients import curvature
+from datainf.gradients.curvature import default_rows
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
 from datainf.tasks import sampling
@@ -211,6 +212,9 @@ def test_of_many_rows_a_random_part(collected, tmp_path):
     assert chosen == sorted(chosen) != [0, 1, 2]
     own = collect_curvature(model, rows, task, out=tmp_path / "own")
     assert len(own) == 4 * len(rows)
+    assert [default_rows(n) for n in (0, 1, 74, 75, 240, 250, 500, 800, 10**6)] == [
+        1, 4, 296, 300, 300, 313, 625, 1000, 1000,
+    ]  # fmt: skip
 
 
 def dense(store, train):
@@ -221,9 +225,13 @@ def dense(store, train):
     return torch.cat(parts, dim=1)
 
 
-def by_hand(train, query, drawn, rows, unit=True):
+def by_hand(train, query, drawn, rows, normalize="root"):
     G, V, S = (dense(store, train) for store in (train, query, drawn))
-    V = F.normalize(V) if unit else V
+    if normalize != "none":
+        V = F.normalize(V)
+    if normalize in ("root", "unit"):
+        power = 0.5 if normalize == "root" else 1
+        G, S = (X / X.norm(dim=1, keepdim=True) ** power for X in (G, S))
     H = S.T @ S / len(S)
     lam = rows * float(S.square().sum(1).mean()) / len(S)
     return V @ torch.linalg.solve(H + lam * torch.eye(len(H), dtype=H.dtype), G.T)
@@ -234,13 +242,26 @@ def test_gauss_newton_is_the_dense_solve(collected):
         found = attribute(train, query, curvature=drawn, damping="rows:0.5")
         assert found.method == "gauss-newton"
         assert found.settings == {
-            "damping": "rows:0.5", "normalize": "queries", "metric": "adam", "blocks": "model",
+            "damping": "rows:0.5", "normalize": "root", "metric": "adam", "blocks": "model",
             "curvature_rows": len(drawn),
         }  # fmt: skip
         expected = by_hand(train, query, drawn, 0.5)
         torch.testing.assert_close(
             found.values.double(), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())
         )
+
+
+@pytest.mark.parametrize("normalize", ["none", "queries", "unit", "root"])
+def test_the_curvatures_rows_are_scaled_as_the_examples(collected, normalize):
+    *_, train, query, drawn = next(iter(collected.values()))
+    found = attribute(train, query, curvature=drawn, damping="rows:0.5", normalize=normalize)
+    expected = by_hand(train, query, drawn, 0.5, normalize)
+    torch.testing.assert_close(
+        found.values.double(), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())
+    )
+    own = self_influence(train, curvature=drawn, damping="rows:0.5", normalize=normalize)
+    whole = attribute(train, train, curvature=drawn, damping="rows:0.5", normalize=normalize)
+    torch.testing.assert_close(own, whole.values.diagonal(), rtol=1e-4, atol=1e-5)
 
 
 def test_damping_of_the_learning_rates(collected):
@@ -280,14 +301,17 @@ def test_any_method_takes_the_curvature(collected, method):
     options = {"metric": "adam", "normalize": "none", "blocks": "model"}
     far = attribute(train, query, method, curvature=drawn, damping="rows:1e5", **options)
     torch.testing.assert_close(
-        far.values.double(), by_hand(train, query, drawn, 1e5, unit=False), rtol=1e-3, atol=1e-7
+        far.values.double(),
+        by_hand(train, query, drawn, 1e5, normalize="none"),
+        rtol=1e-3,
+        atol=1e-7,
     )
     if method in ("exact", "cg", "ridge"):
         steps = {} if method == "exact" else {"steps": 60}
         near = attribute(
             train, query, method, curvature=drawn, damping="rows:1", **options, **steps
         )
-        expected = by_hand(train, query, drawn, 1.0, unit=False)
+        expected = by_hand(train, query, drawn, 1.0, normalize="none")
         torch.testing.assert_close(
             near.values.double(), expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max())
         )

@@ -101,8 +101,8 @@ CurvatureRows = Annotated[
     int | None,
     typer.Option(
         help="Gradients of targets that the model draws, taken from the training data for the "
-        "curvature, of any method that has one. (default: 1000 for gauss-newton, 4 of each "
-        "example at most; else none: the training gradients stand for it)",
+        "curvature, of any method that has one. (default for gauss-newton: 1.25 for each "
+        "example, from 300 to 1000; else none: the training gradients stand for it)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -124,9 +124,9 @@ NormalizeOption = Annotated[
     str | None,
     typer.Option(
         "--normalize",
-        help="none; unit: every gradient to norm 1 (with gradient: cosine similarity); or "
-        "queries: the queries' alone. (default: queries for gauss-newton, unit for ridge, else "
-        "none)",
+        help="none; unit: every gradient to norm 1 (with gradient: cosine similarity); queries: "
+        "the queries' alone; root: these, and the examples' divided by the square root of their "
+        "norm. (default: root for gauss-newton, unit for ridge, else none)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]

@@ -17,8 +17,9 @@ one N×N Gram matrix, factored once, and three thin products; the d×d matrix is
 d ≤ N. Products are in the precision of the rows, the factorisation in float64.
 
 What makes the method are the options that it brings: Adam's metric, the queries' gradients scaled
-to norm 1, one block for the whole model, and the damping of the training's learning rates.
-docs/gauss-newton.md derives it and says what it was tested on.
+to norm 1 and all others divided by the square root of theirs, one block for the whole model, and
+the damping of the training's learning rates. docs/gauss-newton.md derives it and says what it was
+tested on.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class GaussNewton(Estimator):
     damping that float64 cannot tell from none."""
 
     name: ClassVar[str] = "gauss-newton"
-    defaults: ClassVar[Defaults] = Defaults("flow", "queries", "auto", "model")
+    defaults: ClassVar[Defaults] = Defaults("flow", "root", "auto", "model")
     needs_curvature: ClassVar[bool] = True
 
     def fit(self, G: GradientMatrix) -> Fitted:

@@ -3,6 +3,7 @@ Gauss–Newton matrix."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,15 @@ from datainf.store import GradientStore
 from datainf.tasks import Task
 from datainf.tasks.sampled import DRAW, EXAMPLE, Sampled
 
-ROWS, DRAWS = 1000, 4
-"""Gradients of drawn targets that a curvature is estimated from, unless told otherwise, and how
-many of one example at most."""
+FEWEST, MOST, SHARE, DRAWS = 300, 1000, 1.25, 4
+"""Gradients of drawn targets that a curvature is estimated from, unless told otherwise: so many of
+each example between the fewest and the most; of one example never more than the last."""
+
+
+def default_rows(n: int) -> int:
+    """For n examples. More than these told nothing more that training again would show, and the
+    cost of a solve grows with their square."""
+    return max(1, min(MOST, DRAWS * n, max(FEWEST, math.ceil(SHARE * n))))
 
 
 def collect_curvature(
@@ -46,8 +53,8 @@ def collect_curvature(
         model, task, out, trainable, batch_tokens, notes, progress: As for `collect`.
         dataset: The training data.
         rows: How many gradients. Of a larger data set, a random part with one draw each; a smaller
-            one is gone through several times, with other targets each time. By default 1,000,
-            or 4 of each example if these are fewer.
+            one is gone through several times, with other targets each time. By default
+            `default_rows`.
         seed: Of which examples, and of their targets.
 
     Raises:
@@ -55,9 +62,9 @@ def collect_curvature(
         OptionError: no rows. And all that `collect` raises.
     """
     if rows is None:
-        rows = max(1, min(ROWS, DRAWS * len(dataset)))
+        rows = default_rows(len(dataset))
     if rows < 1:
-        raise OptionError(f"a curvature needs at least one row, got {rows}", remedy=f"{ROWS}")
+        raise OptionError(f"a curvature needs at least one row, got {rows}", remedy=f"{MOST}")
     drawn: Any = _Drawn(dataset, rows, seed)
     return collect(
         model, drawn, Sampled(task, seed), out=out, trainable=trainable,
