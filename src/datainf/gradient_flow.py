@@ -38,7 +38,7 @@ class FlowRule:
 
 OWN = FlowRule(factor=3, floor=10, unknown=20)
 """The training gradients stand for the curvature."""
-DRAWN = FlowRule(factor=7, floor=0, unknown=5)
+DRAWN = FlowRule(factor=7, floor=0, unknown=2)
 """Gradients of drawn targets do."""
 
 

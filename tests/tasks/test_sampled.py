@@ -274,7 +274,7 @@ def test_damping_of_the_learning_rates(collected):
         found.values.double(), by_hand(train, query, drawn, rows), rtol=1e-3, atol=1e-5
     )
     unknown = attribute(train, query, curvature=drawn)
-    assert unknown.settings["damping"] == "rows:5"
+    assert unknown.settings["damping"] == "rows:2"
 
 
 def test_where_there_are_more_rows_than_parameters(collected, tmp_path):
