@@ -91,15 +91,19 @@ def mean_square(stores, shares):
 
 def test_the_damping_is_the_inverse_of_the_rates_times_the_norms(stores):
     square = mean_square(stores, [0.25, 0.75])
-    found = flow_damping(N, square, 3e-3)
+    found = flow_damping(N, square, 3e-3, checkpoints=2)
     assert found.kind == "rows"
     assert found.value == pytest.approx(3 * N / (3e-3 * square), rel=1e-5)
     assert found.value > 10
     # Ten times as long a training has a tenth of the damping, down to the floor.
-    assert flow_damping(N, square, 3e-2).value == pytest.approx(max(10, found.value / 10), rel=1e-5)
-    assert flow_damping(N, square, 1e3).value == 10
+    longer = flow_damping(N, square, 3e-2, checkpoints=3)
+    assert longer.value == pytest.approx(max(10, found.value / 10), rel=1e-5)
+    assert flow_damping(N, square, 1e3, checkpoints=2).value == 10
     # As many epochs over twice the examples are twice the time, and the same number of rows.
-    assert flow_damping(2 * N, square, 6e-3) == found
+    assert flow_damping(2 * N, square, 6e-3, checkpoints=2) == found
+    # Of one checkpoint it is three times as much.
+    assert flow_damping(N, square, 3e-3).value == pytest.approx(3 * found.value)
+    assert flow_damping(N, square, 1e3).value == 30
 
 
 def test_where_nothing_is_known_of_the_training(stores, plain):
@@ -114,7 +118,9 @@ def test_where_nothing_is_known_of_the_training(stores, plain):
 
 
 def rows_of(stores, shares, rate_sum):
-    return str(Damping(max(10, 3 * N / (rate_sum * mean_square(stores, shares))), "rows"))
+    times = 3 if len(stores) == 1 else 1
+    rows = max(10, 3 * N / (rate_sum * mean_square(stores, shares)))
+    return str(Damping(times * rows, "rows"))
 
 
 def test_weights_count_and_rates_damp(stores):

@@ -150,7 +150,7 @@ def damping_of(
     mean = None
     if len(known) == len(squares):
         mean = sum(share * square for share, square in zip(shares, known, strict=True))
-    return flow_damping(len(rows), mean, rate_sum, rule)
+    return flow_damping(len(rows), mean, rate_sum, rule, len(views))
 
 
 def _paired(

@@ -9,9 +9,10 @@ there, for the mean loss. In units of the kernel's mean diagonal entry, so many 
 the mean over examples and checkpoints. A training of as many epochs has a T that grows with n, so
 c stays as it is: λ, relative to the trace, falls as 1/n.
 
-The factors are fitted: gradients change on the way. So is the floor, where the training gradients
-themselves stand for the curvature: a direction that fewer of them agree on is not to be trusted.
-experiments/FIDELITY.md says on what, and tests them on other trainings.
+The factors are fitted: gradients change on the way, and one checkpoint says less of it than
+several. So is the floor, where the training gradients themselves stand for the curvature: a
+direction that fewer of them agree on is not to be trusted. experiments/FIDELITY.md says on what,
+and tests them on other trainings.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ RATE_SUM = "rate_sum"
 
 @dataclass(frozen=True)
 class FlowRule:
-    """c = max(floor, factor · n/(T · mean ‖g‖²)) rows; `unknown` rows where the learning rates or
-    Adam's second moments are not known."""
+    """c = max(floor, factor · n/(T · mean ‖g‖²)) rows, of one checkpoint `ALONE` times that;
+    `unknown` rows where the learning rates or Adam's second moments are not known."""
 
     factor: float
     floor: float
@@ -42,9 +43,15 @@ DRAWN = FlowRule(factor=7, floor=0, unknown=2)
 """Gradients of drawn targets do."""
 
 
+ALONE = 3
+"""So many times as much where one checkpoint stands for the whole training: what its gradients say
+of the steps before is less sure."""
+
+
 def flow_damping(
-    n: int, mean_square: float | None, rate_sum: float | None, rule: FlowRule = OWN
-) -> Damping:
+    n: int, mean_square: float | None, rate_sum: float | None, rule: FlowRule = OWN,
+    checkpoints: int = 1,
+) -> Damping:  # fmt: skip
     """The damping that a training stands for, in rows of the curvature.
 
     Args:
@@ -52,7 +59,9 @@ def flow_damping(
         mean_square: mean ‖g‖² of them in Adam's metric, over rows and checkpoints; None if unknown.
         rate_sum: T, the sum of the learning rates of the training's steps; None if unknown.
         rule: For which rows.
+        checkpoints: How many scores are summed over.
     """
     if mean_square is None or rate_sum is None or mean_square * rate_sum <= 0:
         return Damping(rule.unknown, "rows")
-    return Damping(max(rule.floor, rule.factor * n / (rate_sum * mean_square)), "rows")
+    times = ALONE if checkpoints == 1 else 1
+    return Damping(times * max(rule.floor, rule.factor * n / (rate_sum * mean_square)), "rows")
