@@ -20,6 +20,7 @@ from datainf.linalg import Damping, GradientMatrix
 from datainf.progress import Progress, Silent
 from datainf.scores import Scores, weighted_sum
 from datainf.store import GradientStore
+from datainf.tasks.sampled import OF
 from datainf.views import Blocks, Metric, Normalize, Options, Views, views_of
 
 DEFAULT_METHOD = "gauss-newton"
@@ -172,7 +173,7 @@ def _paired(
     pairs = list(zip(trains, queries, strict=True))
     for pair in pairs:
         for store in pair:
-            if "of" in store.index.task:
+            if OF in store.index.task:
                 raise OptionError(
                     f"{store.path} holds gradients of drawn targets, not of the data's",
                     remedy="it as curvature=…, and what datainf.collect made as the stores",
@@ -217,7 +218,7 @@ def _curvatures(
     for rows, train in zip(found, trains, strict=True):
         train.require_same_model(rows)
         rows.require_same_examples(found[0])
-        if rows.index.task.get("of") != train.index.task:
+        if rows.index.task.get(OF) != train.index.task:
             raise OptionError(
                 f"{rows.path} does not hold gradients of drawn targets for the task of "
                 f"{train.path}",

@@ -20,7 +20,7 @@ from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
 from datainf.tasks import sampling
 from datainf.tasks.labels import Labels
-from datainf.tasks.sampled import Sampled
+from datainf.tasks.sampled import Sampled, can_be_sampled
 from datainf.tasks.sampling import Draws
 from tiny_models import TINY, tiny_base, tiny_lora, tiny_task
 from tiny_pipelines import add_lora, denoiser_of, make_examples, make_pipeline
@@ -188,11 +188,11 @@ def test_an_examples_targets_do_not_hang_on_its_batch(collected, tmp_path):
         assert len(drawn) == 2 * len(rows) + 1
         assert len(set(drawn.ids)) == len(drawn)
         alone = collect_curvature(
-            model, rows[::-1], task, out=tmp_path / name, rows=len(rows), batch_tokens=1
+            model, rows, task, out=tmp_path / name, rows=len(rows), batch_tokens=1
         )
         for block, G in alone.blocks.items():
             own = drawn.blocks[block].to_dense()
-            torch.testing.assert_close(G.to_dense().flip(0), own[: len(rows)], rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(G.to_dense(), own[: len(rows)], rtol=1e-4, atol=1e-6)
             # Another draw has other targets.
             assert not torch.allclose(own[: len(rows)], own[len(rows) : 2 * len(rows)])
         other = collect_curvature(
@@ -202,6 +202,30 @@ def test_an_examples_targets_do_not_hang_on_its_batch(collected, tmp_path):
             not torch.allclose(G.to_dense(), drawn.blocks[block].to_dense()[: len(rows)])
             for block, G in other.blocks.items()
         )
+
+
+def test_examples_that_are_alike_have_targets_of_their_own(collected, tmp_path):
+    for name, (model, task, rows, *_) in collected.items():
+        drawn = collect_curvature(model, rows[:1] * 12, task, out=tmp_path / name, rows=12)
+        S = torch.cat([G.to_dense() for G in drawn.blocks.values()], dim=1)
+        assert len(torch.unique(S, dim=0)) > 1
+
+
+class Weighted(tasks.CausalLM):
+    """Another loss than the one that `CausalLM` draws targets of."""
+
+    def losses(self, model, batch):
+        return 3 * super().losses(model, batch)
+
+
+def test_a_loss_that_a_subclass_changed_has_no_targets_to_draw(collected, tmp_path):
+    model, task, rows, *_ = next(iter(collected.values()))
+    assert can_be_sampled(task)
+    other = Weighted(task.tokenizer)
+    assert other.can_sample
+    assert not can_be_sampled(other)
+    with pytest.raises(ModelError, match="does not say which targets"):
+        collect_curvature(model, rows, other, out=tmp_path / "other")
 
 
 def test_of_many_rows_a_random_part(collected, tmp_path):

@@ -21,7 +21,8 @@ from kronfluence.analyzer import Analyzer, prepare_model
 from kronfluence.arguments import FactorArguments, ScoreArguments
 from kronfluence.task import Task
 from kronfluence.utils.dataset import DataLoaderKwargs
-from peft import PeftConfig, PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
@@ -68,6 +69,19 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
     }
 
 
+class Steps(Dataset[dict[str, Tensor]]):
+    """A timestep of a picture is a row."""
+
+    def __init__(self, path: Path) -> None:
+        self.parts = load_file(path)
+
+    def __len__(self) -> int:
+        return len(self.parts["time"])
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {name: values[index] for name, values in self.parts.items()}
+
+
 class Losses(Task):  # type: ignore[misc]
     """The loss that was trained, a row's being the mean over its supervised tokens."""
 
@@ -102,23 +116,48 @@ class Losses(Task):  # type: ignore[misc]
     def get_influence_tracked_modules(self) -> list[str]:
         return self.tracked
 
-    def get_attention_mask(self, batch: dict[str, Tensor]) -> Tensor:
+    def get_attention_mask(self, batch: dict[str, Tensor]) -> Tensor | None:
         return batch["attention_mask"]
+
+
+class Denoising(Losses):
+    """The mean squared error of a timestep."""
+
+    def compute_train_loss(
+        self, batch: dict[str, Tensor], model: nn.Module, sample: bool = False
+    ) -> Tensor:
+        said = model(batch["noisy"], batch["time"], batch["text"]).sample
+        target, size = batch["target"], said[0].numel()
+        if sample:  # of the variance for which the loss is a negative log-likelihood
+            target = said.detach() + (size / 2) ** 0.5 * torch.randn_like(said)
+        loss: Tensor = (said - target).square().sum() / size
+        return loss
+
+    def get_attention_mask(self, batch: dict[str, Tensor]) -> None:  # noqa: ARG002 - no padding
+        return None
 
 
 def main(exported: Path, out: Path) -> None:
     started = time.perf_counter()
-    model = load(exported)
+    kind = json.loads((exported / "about.json").read_text())["kind"]
+    pictures = kind == "pictures"
+    model = load_denoiser(exported) if pictures else load(exported)
     tracked = [
         name for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and module.weight.requires_grad
     ]  # fmt: skip
-    task = Losses(tracked)
+    task = (Denoising if pictures else Losses)(tracked)
     analyzer = Analyzer(
         "run", prepare_model(model, task), task, cpu=True, output_dir=str(out / "kronfluence")
     )
-    train, query = Rows(exported / "train.jsonl"), Rows(exported / "query.jsonl")
-    analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=collate))
+    train: Any
+    query: Any
+    train, query = (
+        Steps(exported / f"{name}.safetensors") if pictures else Rows(exported / f"{name}.jsonl")
+        for name in ("train", "query")
+    )
+    if not pictures:
+        analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=collate))
     analyzer.fit_all_factors(
         "factors", train, per_device_batch_size=AT_ONCE,
         factor_args=FactorArguments(strategy="ekfac"), overwrite_output_dir=True,
@@ -131,8 +170,11 @@ def main(exported: Path, out: Path) -> None:
             per_device_train_batch_size=AT_ONCE,
             score_args=ScoreArguments(damping_factor=damping), overwrite_output_dir=True,
         )  # fmt: skip
-        scores = analyzer.load_pairwise_scores("scores")["all_modules"]
-        found[label] = scores.float().numpy()
+        scores = analyzer.load_pairwise_scores("scores")["all_modules"].float()
+        if pictures:  # a picture's gradient is the mean of its timesteps'
+            K = len(query.parts["time"].unique())
+            scores = scores.unflatten(1, (-1, K)).unflatten(0, (-1, K)).mean(dim=(1, 3))
+        found[label] = scores.numpy()
         seconds[label] = time.perf_counter() - started
     versions = {name: version(name) for name in ("kronfluence", "torch", "transformers", "peft")}
     about = json.dumps({"seconds": seconds, "versions": versions, "tracked": len(tracked)})
@@ -153,6 +195,18 @@ def load(exported: Path) -> nn.Module:
         base = AutoModelForCausalLM.from_pretrained(base_path, **options)
     model: nn.Module = PeftModel.from_pretrained(base, adapter, is_trainable=True)
     return model.eval()
+
+
+def load_denoiser(exported: Path) -> nn.Module:
+    from diffusers import UNet2DConditionModel
+
+    base = json.loads((exported / "about.json").read_text())["base"]
+    unet: Any = UNet2DConditionModel.from_pretrained(base, torch_dtype=torch.float32)
+    unet.requires_grad_(False)
+    unet.add_adapter(LoraConfig.from_pretrained(exported / "adapter"))
+    set_peft_model_state_dict(unet, load_file(exported / "adapter" / "adapter_model.safetensors"))
+    model: nn.Module = unet.eval()
+    return model
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class _Drawn:
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         row, draw = self.places[position]
-        return {EXAMPLE: self.dataset[row], DRAW: draw}
+        return {EXAMPLE: self.dataset[row], DRAW: [row, draw]}  # of two alike, each has its own
 
     def where(self, position: int) -> str:
         """An example as the data set names it."""

@@ -95,7 +95,7 @@ class PerExample:
             if found is None:
                 continue
             try:
-                verify_losses(self.model, found, truth)
+                verify_losses(self.model, self.task, found, truth)
             except VerificationError as error:
                 if not self.task.defined_alone:
                     raise

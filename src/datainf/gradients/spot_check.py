@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datainf.gradients.engine import PerExample
 from datainf.gradients.precision import TOLERANCE, floor_of, is_half, tolerance_of
-from datainf.gradients.verify import LOSS_FLOOR, each_alone, error
+from datainf.gradients.verify import each_alone, error
 
 
 def departure(
@@ -34,7 +34,7 @@ def departure(
     truth = each_alone(model, gradients.chosen, gradients.task, [example], gradients.device)
     stored = max(TOLERANCE.get(gradient.dtype, 0.0) for gradient in found.values())
     tolerance = max(tolerance_of(model), stored)
-    if error(loss, truth.losses[0], floor=LOSS_FLOOR) > tolerance:
+    if error(loss, truth.losses[0], floor=gradients.task.loss_floor) > tolerance:
         return f"its loss is {float(truth.losses[0]):.6g} when taken alone, not {float(loss):.6g}"
     right = {name: gradient[0].cpu() for name, gradient in truth.gradients.items()}
     whole = torch.cat([gradient.double() for gradient in right.values()])

@@ -14,16 +14,15 @@ from datainf.gradients.capture import BatchGradients, batch_losses, requiring_gr
 from datainf.gradients.precision import floor_of, is_half, loss_scales, tolerance_of
 from datainf.tasks import Task
 
-LOSS_FLOOR = 1e-3
-"""A loss that is less is judged by this: what is left of it is rounding of the outputs."""
 
-
-def verify_losses(model: nn.Module, found: BatchGradients, truth: BatchGradients) -> None:
+def verify_losses(
+    model: nn.Module, task: Task, found: BatchGradients, truth: BatchGradients
+) -> None:
     """Raises `VerificationError` where an example loses something else in a batch than alone:
     then the model mixes examples or counts padding, and no gradient can be trusted."""
     tolerance = tolerance_of(model)
     for row, (loss, alone) in enumerate(zip(found.losses, truth.losses, strict=True)):
-        if error(loss, alone, floor=LOSS_FLOOR) > tolerance:
+        if error(loss, alone, floor=task.loss_floor) > tolerance:
             raise VerificationError(
                 f"example {row} of the first ones loses {float(loss):.6g} in a batch and "
                 f"{float(alone):.6g} alone. Likely causes: the model mixes the examples of a batch "

@@ -33,6 +33,9 @@ class Task(ABC):
     """Keep the gradients of an example's parts apart, side by side, in place of their sum."""
     repeatable: bool = True
     """Whether another process gets the same losses for an example, up to rounding."""
+    loss_floor: float = 1e-3
+    """A loss that is less is judged by this, where one is checked: what is left of it is rounding
+    of the outputs."""
     defined_alone: bool = False
     """Whether a batch of one defines the loss and larger batches are only its fast form: where the
     two differ, every example is then taken alone, in place of stopping."""

@@ -15,21 +15,37 @@ from datainf.tasks.sampling import Draws
 EXAMPLE, DRAW, KEY = "example", "draw", "key"
 """Of an example whose targets are drawn: itself, which draw it is, and after encoding a key of its
 content and draw."""
+OF = "of"
+"""In the settings of a sampled task, those of the task itself."""
+
+
+def can_be_sampled(task: Task) -> bool:
+    """Whether the targets of a task's own losses can be drawn: not if a subclass has other losses
+    than those that `sampled_losses` was written for."""
+    if not task.can_sample:
+        return False
+    order = type(task).__mro__
+
+    def defined(name: str) -> int:
+        return next(i for i, kind in enumerate(order) if name in vars(kind))
+
+    return defined("sampled_losses") <= min(defined("losses"), defined("part_losses"))
 
 
 class Sampled(Task):
     """Another task's examples, under losses as `tasks.sampling` has them.
 
     Examples are mappings of `example` and `draw`. An example's targets hang on its content, its
-    draw and the seed: up to rounding not on its batch, its place or the device.
+    draw and the seed: up to rounding not on its batch or the device.
 
     Raises `ModelError` for a task that cannot draw targets.
     """
 
     repeatable = False
+    loss_floor = 1.0
 
     def __init__(self, task: Task, seed: int = 0) -> None:
-        if not task.can_sample:
+        if not can_be_sampled(task):
             raise ModelError(
                 f"the task {task.name} does not say which targets a model would draw",
                 remedy="--method ridge, which takes the training gradients for curvature",
@@ -69,4 +85,4 @@ class Sampled(Task):
         return self.task.length(example[EXAMPLE])
 
     def settings(self) -> dict[str, Any]:
-        return {"name": self.name, "seed": self.seed, "of": self.task.settings()}
+        return {"name": self.name, "seed": self.seed, OF: self.task.settings()}
