@@ -13,11 +13,13 @@ import torch.nn.functional as F
 from conftest import make_base, make_rows
 from datainf import attribute, collect, collect_curvature, self_influence, sweep, tasks
 from datainf.errors import ModelError, OptionError, StoreMismatchError
+from datainf.estimators import Exact, from_name
 from datainf.gradient_flow import DRAWN, flow_damping
 from datainf.gradients import curvature
 from datainf.gradients.curvature import default_rows
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
+from datainf.linalg import from_dense
 from datainf.tasks import sampling
 from datainf.tasks.labels import Labels
 from datainf.tasks.sampled import Sampled, can_be_sampled
@@ -448,3 +450,15 @@ def test_a_curvature_goes_on_where_it_was(tokenizer, tmp_path):
     for block, G in whole.blocks.items():
         torch.testing.assert_close(part.blocks[block].to_dense(), G.to_dense())
     assert part.ids == whole.ids
+
+
+@pytest.mark.parametrize("rows", [1e-2, 1e-5, 1e-8])
+def test_a_small_damping_is_not_lost_in_the_rounding_of_float32(rows):
+    """On rows of low rank, as several draws of a classifier with two labels are."""
+    draw = torch.Generator().manual_seed(0)
+    S = from_dense(torch.randn(30, 5, generator=draw) @ torch.randn(5, 40, generator=draw))
+    V = torch.randn(3, 40, generator=draw)
+    lam = rows * float(S.sq_norms.mean()) / 30
+    expected = Exact().fit(S).solve(V.double(), lam).R
+    found = from_name("gauss-newton").fit(S).solve(V, lam).R.double()
+    assert float((found - expected).norm()) < 1e-3 * float(expected.norm())

@@ -6,8 +6,9 @@ collapse to
 
     R Gᵀ = n C (K + nλI)⁻¹,
 
-which has no difference of large numbers in it. All of it is computed in float64, whatever the
-rows are stored as: it is what other methods are judged by.
+which has no difference of large numbers in it. `exact` computes all of it in float64, whatever the
+rows are stored as: it is what other methods are judged by. `damped_inverse` serves others too, with
+products in the precision of the rows and only the factorisation in float64.
 
 The first damping is solved by a Cholesky factorisation. A second damping makes one symmetric
 eigendecomposition, ten-odd times dearer, which then serves every damping.
@@ -37,9 +38,13 @@ class Exact(Estimator):
     name: ClassVar[str] = "exact"
 
     def fit(self, G: GradientMatrix) -> Fitted:
-        G = G.to(torch.float64)
-        n, d = G.shape
-        return _Primal(G) if d <= n else _Dual(G)
+        return damped_inverse(G.to(torch.float64))
+
+
+def damped_inverse(G: GradientMatrix) -> Fitted:
+    """On the smaller side."""
+    n, d = G.shape
+    return _Primal(G) if d <= n else _Dual(G)
 
 
 class ShiftedInverse:
@@ -97,10 +102,10 @@ class _Primal(Fitted):
 
     def __init__(self, G: GradientMatrix) -> None:
         super().__init__(G)
-        self.inverse = ShiftedInverse(G.second_moment() / G.shape[0])
+        self.inverse = ShiftedInverse(G.second_moment().double() / G.shape[0])
 
     def solve(self, V: Tensor, lam: float) -> Solution:
-        return Solution(self.inverse.right_divide(V, lam))
+        return Solution(self.inverse.right_divide(V.double(), lam).to(V.dtype))
 
 
 class _Dual(Fitted):
@@ -108,18 +113,19 @@ class _Dual(Fitted):
 
     def __init__(self, G: GradientMatrix) -> None:
         super().__init__(G)
-        self.inverse = ShiftedInverse(G.gram())
+        self.inverse = ShiftedInverse(G.gram().double())
 
     def solve(self, V: Tensor, lam: float) -> Solution:
-        n = self.G.shape[0]
-        C = (self.G @ V.T).T
-        W = self.inverse.right_divide(C, n * lam)
+        W = self._dual(V, lam)
         return Solution((V - (self.G.T @ W.T).T) / lam)
 
     def scores(self, V: Tensor, lam: float) -> BlockScores:
-        n = self.G.shape[0]
-        C = (self.G @ V.to(self.G.dtype).T).T
-        return BlockScores(n * self.inverse.right_divide(C, n * lam))
+        return BlockScores(self.G.shape[0] * self._dual(V.to(self.G.dtype), lam))
+
+    def _dual(self, V: Tensor, lam: float) -> Tensor:
+        """V Gᵀ (K + nλI)⁻¹, [m, n], in the rows' dtype."""
+        C = (self.G @ V.T).T.double()
+        return self.inverse.right_divide(C, self.G.shape[0] * lam).to(self.G.dtype)
 
     def self_influence(self, lam: float, G: GradientMatrix | None = None) -> BlockScores:
         if G is not None:

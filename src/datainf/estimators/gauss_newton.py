@@ -14,7 +14,8 @@ By Woodbury, with c = Nλ,
     V (H + λI)⁻¹ = (V − V Sᵀ (S Sᵀ + cI)⁻¹ S) / λ,
 
 one N×N Gram matrix, factored once, and three thin products; the d×d matrix is factored where
-d ≤ N. Products are in the precision of the rows, the factorisation in float64.
+d ≤ N. Products are in the precision of the rows, the factorisation in float64; where a
+damping is so small that it would drown in the products' rounding, all is in float64, as in `exact`.
 
 What makes the method are the options that it brings: Adam's metric, the queries' gradients scaled
 to norm 1 and all others divided by the square root of theirs, one block for the whole model, and
@@ -25,13 +26,18 @@ tested on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from datainf.estimators.base import Defaults, Estimator, Fitted, Solution
-from datainf.estimators.exact import ShiftedInverse
+from datainf.estimators.exact import damped_inverse
 from datainf.linalg import GradientMatrix
+
+ROUNDED = 100
+"""A damping below so many times the rounding of the rows' products is solved for in float64."""
 
 
 @dataclass(frozen=True)
@@ -44,30 +50,20 @@ class GaussNewton(Estimator):
     needs_curvature: ClassVar[bool] = True
 
     def fit(self, G: GradientMatrix) -> Fitted:
-        N, d = G.shape
-        return _Primal(G) if d <= N else _Dual(G)
+        return _Fitted(G)
 
 
-class _Primal(Fitted):
-    """d ≤ N."""
+class _Fitted(Fitted):
+    @cached_property
+    def fast(self) -> Fitted:
+        return damped_inverse(self.G)
 
-    def __init__(self, S: GradientMatrix) -> None:
-        super().__init__(S)
-        self.inverse = ShiftedInverse(S.second_moment().double() / S.shape[0])
-
-    def solve(self, V: Tensor, lam: float) -> Solution:
-        return Solution(self.inverse.right_divide(V.double(), lam).to(V.dtype))
-
-
-class _Dual(Fitted):
-    """d > N."""
-
-    def __init__(self, S: GradientMatrix) -> None:
-        super().__init__(S)
-        self.inverse = ShiftedInverse(S.gram().double())
+    @cached_property
+    def precise(self) -> Fitted:
+        return damped_inverse(self.G.to(torch.float64))
 
     def solve(self, V: Tensor, lam: float) -> Solution:
-        S = self.G
-        C = (S @ V.T).T.double()
-        W = self.inverse.right_divide(C, S.shape[0] * lam).to(S.dtype)
-        return Solution((V - (S.T @ W.T).T) / lam)
+        trace = float(self.G.sq_norms.double().mean())
+        if lam > ROUNDED * torch.finfo(self.G.dtype).eps * trace:
+            return self.fast.solve(V, lam)
+        return Solution(self.precise.solve(V.double(), lam).R.to(V.dtype))
