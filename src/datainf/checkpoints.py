@@ -101,9 +101,11 @@ def weighed(folders: Sequence[Path]) -> list[Checkpoint]:
     optimizer.pt, with a straight line between two. They are `known` in sum only where one of them
     is of the training's first tenth: a single late entry says nothing of what came before.
 
-    Raises `ModelError` if a state is not there or there is no learning rate at all.
+    Raises `ModelError` if a state is not there, there is no learning rate at all, or a checkpoint
+    is of another training than the last one.
     """
     states = [_state(folder) for folder in folders]
+    _require_one_training(folders, states)
     steps = np.array([state["global_step"] for state in states], dtype=float)
     rates = {
         step: rate
@@ -131,6 +133,20 @@ def weighed(folders: Sequence[Path]) -> list[Checkpoint]:
             folders, steps, states, sums / sums.sum(), strict=True
         )
     ]  # fmt: skip
+
+
+def _require_one_training(folders: Sequence[Path], states: Sequence[dict[str, Any]]) -> None:
+    """Where two have logged the same step, it had the same learning rate."""
+    whole = _logged(states[-1])
+    for folder, state in zip(folders, states, strict=True):
+        for step, rate in _logged(state).items():
+            if whole.get(step, rate) != rate:
+                raise ModelError(
+                    f"{folder} is of another training than {folders[-1]}: at step {step} its "
+                    f"learning rate was {rate:g}, and {whole[step]:g} there",
+                    remedy="--checkpoints with the steps of one training (100,200); or delete the "
+                    "others",
+                )
 
 
 def _logged(state: dict[str, Any]) -> dict[int, float]:

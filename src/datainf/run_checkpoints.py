@@ -13,13 +13,15 @@ from datainf.checkpoints import OPTIMIZER, STATE, choose, find, second_moments, 
 from datainf.config import RunConfig
 from datainf.errors import ModelError, OptionError
 from datainf.gradients.parameters import select
+from datainf.models import PIPELINE_LORA
 
 Say = Callable[[str], None]
 CHECKPOINTS = 3
 """How many are taken of a folder that holds as many, unless told otherwise."""
 NONE = "none"
 """In their place: the adapter alone."""
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", PIPELINE_LORA)
+"""An adapter's, by any of these names."""
 
 
 @dataclass(frozen=True)
@@ -49,33 +51,38 @@ def places_of(config: RunConfig, say: Say) -> list[Place]:
         try:
             return _places(config, chosen, say, "; --checkpoints overrules")
         except ModelError as error:
-            if not (Path(str(config.adapter)) / ADAPTER_WEIGHTS).is_file():
+            if _weights_in(Path(str(config.adapter))) is None:
                 raise
             say(f"the adapter alone, and not its checkpoints: {error.message}")
     return [Place(config, Path(config.out), 1.0, _rate_sum(config))]
 
 
 def _of_the_adapter(adapter: str | None, found: list[Path], say: Say) -> list[Path]:
-    """The checkpoints up to the one that the adapter beside them is, if it is one: a Trainer may
-    have gone back to its best."""
-    beside = Path(adapter or "") / ADAPTER_WEIGHTS
-    if not found or not beside.is_file():
+    """The checkpoints up to the one that the adapter beside them is: a Trainer may have gone back
+    to its best. None if it is none of them: they may be of another training."""
+    beside = None if adapter is None else _weights_in(Path(adapter))
+    if not found or beside is None:
         return found
-    same = [_same_bytes(beside, folder / ADAPTER_WEIGHTS) for folder in found]
+    same = [
+        (folder / beside.name).is_file() and filecmp.cmp(beside, folder / beside.name, False)
+        for folder in found
+    ]
     if not any(same):
         say(
-            f"the adapter in {adapter} has other weights than its checkpoints, which are taken; "
-            f"--checkpoints {NONE} takes it alone"
+            f"the adapter in {adapter} is none of its {len(found)} checkpoints, and is taken "
+            f"alone; scores summed over them foretell better: --checkpoints "
+            f"{min(CHECKPOINTS, len(found))}"
         )
-        return found
+        return []
     last = len(same) - 1 - same[::-1].index(True)
     if last < len(found) - 1:
         say(f"the adapter in {adapter} is {found[last].name}; later ones are left out")
     return found[: last + 1]
 
 
-def _same_bytes(one: Path, other: Path) -> bool:
-    return other.is_file() and filecmp.cmp(one, other, shallow=False)
+def _weights_in(folder: Path) -> Path | None:
+    """The adapter's weights that lie in a folder, if there are some."""
+    return next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
 
 
 def _places(config: RunConfig, folders: Sequence[Path], say: Say, overrules: str) -> list[Place]:

@@ -134,10 +134,10 @@ def test_the_checkpoints_of_an_adapter_that_lies_beside_them_are_taken(
     assert code == 0, err
     said = " ".join((out + err).split())
     made = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
-    expected = every[:3] if best == 2 else [every[0], every[1], every[3]]
+    expected = {3: [every[0], every[1], every[3]], 2: every[:3], None: []}[best]
     assert made == sorted(folder.name for folder in expected)
     assert ("later ones are left out" in said) == (best == 2)
-    assert ("has other weights than its checkpoints" in said) == (best is None)
+    assert ("is none of its 4 checkpoints, and is taken alone" in said) == (best is None)
 
 
 def test_the_adapter_beside_checkpoints_can_be_taken_alone(run, output, datainf, tmp_path):
@@ -160,6 +160,21 @@ def test_checkpoints_that_cannot_be_weighed_leave_the_adapter_alone(run, output,
     assert code == 0, err
     assert "the adapter alone, and not its checkpoints" in " ".join((out + err).split())
     assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
+def test_a_checkpoint_of_another_training_is_not_summed_with_the_rest(run, output, tmp_path):
+    beside = copy_of(output, tmp_path, find(output)[-1])
+    stale = find(beside)[0]
+    state = json.loads((stale / "trainer_state.json").read_text())
+    for entry in state["log_history"]:
+        entry["learning_rate"] *= 10
+    (stale / "trainer_state.json").write_text(json.dumps(state))
+    code, out, err = run("--method", "gradient", "--checkpoints", "4", adapter=beside)
+    assert code != 0
+    assert f"{stale.name} is of another training than" in " ".join(err.split())
+    code, out, err = run("--method", "gradient", adapter=beside, out="other")
+    assert code == 0, err
+    assert "the adapter alone, and not its checkpoints" in " ".join((out + err).split())
 
 
 def copy_of(output, tmp_path, adapter):

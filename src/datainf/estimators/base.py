@@ -60,13 +60,14 @@ class Fitted(ABC):
 
     def scores(self, V: Tensor, lam: float) -> BlockScores:
         """R Gᵀ, [m, n], for query gradients V [m, d] and damping lam > 0."""
-        solution = self.solve(V.to(self.G.dtype), lam)
-        return BlockScores((self.G @ solution.R.T).T, solution.residual)
+        return self.scores_of(self.G, V, lam)
 
     def scores_of(self, G: GradientMatrix, V: Tensor, lam: float) -> BlockScores:
         """R Gᵀ, [m, n], of training gradients G [n, d] that are not the curvature's rows."""
         solution = self.solve(V.to(self.G.dtype), lam)
-        return BlockScores((G @ solution.R.T.to(G.dtype)).T, solution.residual)
+        if G.dtype != solution.R.dtype:  # where a solve is more precise, so is what it cancels in
+            G = G.to(solution.R.dtype)
+        return BlockScores((G @ solution.R.T).T, solution.residual)
 
     def self_influence(self, lam: float, G: GradientMatrix | None = None) -> BlockScores:
         """score(k, k) for every training example, [n], in O(n d) memory; of the training gradients

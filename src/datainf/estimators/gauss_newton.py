@@ -66,4 +66,4 @@ class _Fitted(Fitted):
         trace = float(self.G.sq_norms.double().mean())
         if lam > ROUNDED * torch.finfo(self.G.dtype).eps * trace:
             return self.fast.solve(V, lam)
-        return Solution(self.precise.solve(V.double(), lam).R.to(V.dtype))
+        return self.precise.solve(V.double(), lam)
