@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datainf.errors import NonFiniteError, OptionError
+from datainf.errors import NonFiniteError, OptionError, StoreMismatchError
 from datainf.estimators import Estimator, from_name
 from datainf.gradient_flow import DRAWN, FLOW, OWN, RATE_SUM, flow_damping
 from datainf.linalg import Damping, GradientMatrix
@@ -181,6 +181,7 @@ def _paired(
         pair[0].require_same_model(pair[1])
         for store, first in zip(pair, pairs[0], strict=True):
             store.require_same_examples(first)
+            store.require_same_blocks(first)
     return pairs, [share / total for share in shares]
 
 
@@ -218,6 +219,12 @@ def _curvatures(
     for rows, train in zip(found, trains, strict=True):
         train.require_same_model(rows)
         rows.require_same_examples(found[0])
+        sources = [store.index.notes.get("source_digest") for store in (rows, train)]
+        if None not in sources and sources[0] != sources[1]:
+            raise StoreMismatchError(
+                f"{rows.path} was drawn for other data than {train.path}",
+                remedy="the curvature of the training data",
+            )
         if rows.index.task.get(OF) != train.index.task:
             raise OptionError(
                 f"{rows.path} does not hold gradients of drawn targets for the task of "

@@ -51,7 +51,8 @@ def find(output: str | Path) -> list[Path]:
 
 def choose(folders: Sequence[Path], wanted: str) -> list[Path]:
     """Of the folders, those that are wanted: `all`, so many (`3`, spread over the training in equal
-    ratios of steps, the last among them), or steps with commas between (`100,200,`).
+    ratios of steps, the last among them), or steps with commas between (`100,200`); a number that
+    is more than there are, and a step, is that step.
 
     Raises `OptionError` for a step that is not there, or more than there are.
     """
@@ -72,9 +73,12 @@ def choose(folders: Sequence[Path], wanted: str) -> list[Path]:
                 f"there is no checkpoint-{gone[0]}", remedy=f"of {', '.join(map(str, steps))}"
             )
         return [folders[steps.index(number)] for number in sorted(set(numbers))]
+    if numbers[0] > len(folders) and numbers[0] in steps:
+        return [folders[steps.index(numbers[0])]]
     if not 1 <= numbers[0] <= len(folders):
         raise OptionError(
-            f"{numbers[0]} checkpoints of {len(folders)}", remedy=f"from 1 to {len(folders)}"
+            f"{numbers[0]} checkpoints were asked for, and there are {len(folders)}",
+            remedy=f"from 1 to {len(folders)}, or steps: {', '.join(map(str, steps))}",
         )
     return [folders[position] for position in _spread(steps, numbers[0])]
 

@@ -54,7 +54,8 @@ def places_of(config: RunConfig, say: Say) -> list[Place]:
             if _weights_in(Path(str(config.adapter))) is None:
                 raise
             say(f"the adapter alone, and not its checkpoints: {error.message}")
-    return [Place(config, Path(config.out), 1.0, _rate_sum(config))]
+    alone = replace(config, adapter=_twin(config.adapter, say))
+    return [Place(alone, Path(config.out), 1.0, _rate_sum(alone))]
 
 
 def _of_the_adapter(adapter: str | None, found: list[Path], say: Say) -> list[Path]:
@@ -63,10 +64,7 @@ def _of_the_adapter(adapter: str | None, found: list[Path], say: Say) -> list[Pa
     beside = None if adapter is None else _weights_in(Path(adapter))
     if not found or beside is None:
         return found
-    same = [
-        (folder / beside.name).is_file() and filecmp.cmp(beside, folder / beside.name, False)
-        for folder in found
-    ]
+    same = _same(Path(str(adapter)), found)
     if not any(same):
         say(
             f"the adapter in {adapter} is none of its {len(found)} checkpoints, and is taken "
@@ -78,6 +76,27 @@ def _of_the_adapter(adapter: str | None, found: list[Path], say: Say) -> list[Pa
     if last < len(found) - 1:
         say(f"the adapter in {adapter} is {found[last].name}; later ones are left out")
     return found[: last + 1]
+
+
+def _twin(adapter: str | None, say: Say) -> str | None:
+    """The checkpoint with the very weights of the adapter beside it, for its optimizer's sake."""
+    same = [] if adapter is None else _same(Path(adapter), find(adapter))
+    if not any(same):
+        return adapter
+    twin = next(folder for folder, is_it in zip(find(str(adapter)), same, strict=True) if is_it)
+    say(f"the adapter in {adapter} is {twin.name}, whose learning rates and moments are taken")
+    return str(twin)
+
+
+def _same(adapter: Path, found: Sequence[Path]) -> list[bool]:
+    """Which of the checkpoints have the bytes of the adapter that lies in a folder."""
+    beside = _weights_in(adapter)
+    return [
+        beside is not None
+        and (folder / beside.name).is_file()
+        and filecmp.cmp(beside, folder / beside.name, False)
+        for folder in found
+    ]
 
 
 def _weights_in(folder: Path) -> Path | None:
@@ -111,21 +130,27 @@ def _rate_sum(config: RunConfig) -> float | None:
         return None
 
 
-def steps_of(places: Sequence[Place]) -> str | None:
+def steps_of(config: RunConfig, places: Sequence[Place]) -> str | None:
     """The checkpoints as run.yaml has them: their steps, each with a comma; `none` where there are
     some and the adapter alone was taken."""
-    config = places[0].config
     if places[0].folder == Path(config.out):
         return NONE if config.adapter is not None and find(config.adapter) else None
     return "".join(f"{step_of(place.folder)}," for place in places)
 
 
-def last_folder(config: RunConfig) -> Path:
-    """Where a finished run's stores of the last weights are."""
+def folders_of(checkpoints: str | None, out: Path) -> list[Path]:
+    """Where a finished run's stores are, by what `steps_of` said of it."""
+    if checkpoints in (None, NONE):
+        return [out]
+    return [out / f"checkpoint-{step}" for step in str(checkpoints).split(",") if step]
+
+
+def at_last_weights(config: RunConfig) -> RunConfig:
+    """A finished run's settings, with its last checkpoint for the adapter."""
     if config.checkpoints in (None, NONE):
-        return Path(config.out)
-    steps = [step for step in str(config.checkpoints).split(",") if step]
-    return Path(config.out) / f"checkpoint-{steps[-1]}"
+        return config
+    last = folders_of(config.checkpoints, Path(str(config.adapter)))[-1]
+    return replace(config, adapter=str(last))
 
 
 def moments_of(config: RunConfig, model: nn.Module, say: Say) -> dict[str, Tensor] | None:

@@ -39,17 +39,16 @@ from datainf.models import (
 )
 from datainf.pipelines import load_pipeline, pipeline_of
 from datainf.progress import Progress, Silent
-from datainf.run_checkpoints import last_folder, moments_of, places_of, steps_of
+from datainf.run_checkpoints import folders_of, moments_of, places_of, steps_of
+from datainf.run_stores import CURVATURE, SCORES, SETTINGS
 from datainf.scores import Scores
 from datainf.store import GradientStore
 from datainf.tasks import Task
+from datainf.tasks.sampled import Sampled, can_be_sampled
 from datainf.tasks.text_to_image import caption
 
 TEXT_LIMIT = 2000
 """Characters of an example's text kept in top.jsonl."""
-
-CURVATURE = "curvature"
-"""Folder of the store of drawn targets, beside train/ and query/."""
 
 Say = Callable[[str], None]
 
@@ -76,7 +75,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     out = Path(config.out)
     make_folder(out)
     places = places_of(config, say)
-    config = replace(config, checkpoints=steps_of(places))
+    config = replace(config, checkpoints=steps_of(config, places))
     last = places[-1].config
     train = load(
         config.train,
@@ -93,14 +92,14 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         split=config.query_split,
         limit=config.query_limit,
     )
-    settings = out / "run.yaml"
+    settings = out / SETTINGS
     if not settings.exists():  # so that an interrupted run can be replayed too
         config.save(settings)
     found = []
     for place in places:
         found.append(
             collect_stores(
-                place.config,
+                replace(place.config, method=config.method),
                 {place.folder / "train": train, place.folder / "query": query},
                 curvature=place.folder / CURVATURE,
                 rate_sum=place.rate_sum,
@@ -125,11 +124,11 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         blocks=config.blocks,
         progress=progress,
     )
-    told = ", ".join(f"{name} {value}" for name, value in scores.settings.items())
-    say(f"scores by {scores.method}: {told}")
+    say(told(scores))
     # Losses are those of the model as it is in the end.
     train_losses, query_losses = (store.losses for store in stores[-1])
     finished = Run(scores, train, query, train_losses, query_losses, found[-1].task.describe)
+    _say_what_is_replaced(out / SCORES, scores, say)
     # Only now: settings that were refused must not replace those of a finished run.
     config.save(settings)
     write_scores(scores, out)
@@ -168,6 +167,12 @@ def collect_stores(
     for examples in sources.values():
         say(_found_columns(examples, config))
     model, task = load_model_and_task(config, first, say)
+    method = config.method or WITHOUT_CURVATURE
+    if config.method is None and curvature is not None:
+        method = _default_method(task.for_model(model), say)
+    wanted = config.curvature_rows is not None or from_name(method).needs_curvature
+    if curvature is not None and wanted:
+        Sampled(task)  # refuses now what cannot be drawn, and not after the gradients
     moments = moments_of(config, model, say)
     known = {} if rate_sum is None else {RATE_SUM: rate_sum}
     stores = []
@@ -185,8 +190,6 @@ def collect_stores(
         )
         say(_collected(store, task.for_model(model)))
         stores.append(store)
-    method = config.method or _default_method(task, say)
-    wanted = config.curvature_rows is not None or from_name(method).needs_curvature
     drawn = None
     if curvature is not None and wanted:
         drawn = collect_drawn(config, model, task, first, curvature, progress, say)
@@ -209,7 +212,7 @@ def collect_drawn(
 
 def _default_method(task: Task, say: Say) -> str:
     """What foretold retraining best: drawn targets where an example has many, such as tokens."""
-    if task.can_sample and not task.one_target:
+    if can_be_sampled(task) and not task.one_target:
         return DEFAULT_METHOD
     why = "an example has one target" if task.one_target else "no targets can be drawn"
     say(f"method: {WITHOUT_CURVATURE} ({task.name}: {why}); --method overrules")
@@ -273,9 +276,28 @@ def _collected(store: GradientStore, task: Task) -> str:
     return text
 
 
+def _say_what_is_replaced(path: Path, scores: Scores, say: Say) -> None:
+    if not path.is_file():
+        return
+    old = Scores.load(path)
+
+    def made_by(one: Scores) -> tuple[Any, ...]:
+        checkpoints = len(one.diagnostics.get("checkpoints", ()))
+        return one.method, dict(one.settings), one.query_ids, one.train_ids, checkpoints
+
+    if made_by(old) != made_by(scores):
+        say(f"{path} is replaced; it held {told(old)}, of {old.shape[0]} queries")
+
+
+def told(scores: Scores) -> str:
+    """How scores were made, in a line."""
+    settings = ", ".join(f"{name} {value}" for name, value in scores.settings.items())
+    return f"scores by {scores.method}: {settings}"
+
+
 def write_scores(scores: Scores, out: Path) -> None:
     """scores.safetensors and scores.parquet in a folder."""
-    scores.save(out / "scores.safetensors")
+    scores.save(out / SCORES)
     scores.to_parquet(out / "scores.parquet")
 
 
@@ -324,10 +346,10 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
     Raises `DatainfError` if the folder is no run, the scores are of other examples, or the data
     files are gone or have changed: their rows would no longer be the ones that were scored.
     """
-    config = RunConfig.from_values(read_config(folder / "run.yaml"), str(folder / "run.yaml"))
+    config = RunConfig.from_values(read_config(folder / SETTINGS), str(folder / SETTINGS))
     config = replace(config, out=str(folder))
-    scores = Scores.load((scored or folder) / "scores.safetensors")
-    last = last_folder(config)
+    scores = Scores.load((scored or folder) / SCORES)
+    last = folders_of(config.checkpoints, folder)[-1]
     stores = [GradientStore.open(last / part) for part in ("train", "query")]
     if [scores.train_ids, scores.query_ids] != [store.ids for store in stores]:
         raise OptionError(

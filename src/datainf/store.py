@@ -227,6 +227,10 @@ class GradientStore:
                     f"the {what}",
                     remedy="collect both stores with the same model and adapter",
                 )
+        self.require_same_blocks(other)
+
+    def require_same_blocks(self, other: GradientStore) -> None:
+        """Raise `StoreMismatchError` unless both are of the same parameters."""
         if self.index.blocks != other.index.blocks:
             difference = {block.name for block in self.index.blocks} ^ {
                 block.name for block in other.index.blocks

@@ -110,11 +110,54 @@ def test_stores_of_checkpoints_are_scored_again(run, output, datainf, tmp_path):
     torch.testing.assert_close(found.values, expected.values)
 
 
+def test_a_run_is_scored_again_as_its_checkpoints_counted(run, datainf, tmp_path):
+    assert run("--checkpoints", "2", "--method", "gradient")[0] == 0
+    folder = tmp_path / "run"
+    code, out, err = datainf("score", folder, "--out", tmp_path / "same")
+    assert code == 0, err
+    before, after = (Scores.load(p / "scores.safetensors") for p in (folder, tmp_path / "same"))
+    assert after.method == "gradient"
+    assert torch.equal(before.values, after.values)
+    code, _, err = datainf("score", folder, "--out", tmp_path / "other", "--method", "exact")
+    assert code == 0, err
+    told = Scores.load(tmp_path / "other" / "scores.safetensors").diagnostics["checkpoints"]
+    assert [one["weight"] for one in told] == pytest.approx(
+        [one["weight"] for one in before.diagnostics["checkpoints"]]
+    )
+    assert "scores by exact: damping 0.1" in " ".join(err.split())
+    code, out, _ = datainf("inspect", folder)
+    assert code == 0
+    assert "checkpoint-" in out
+    for wrong in (("--weight", "1"), ("--train", folder / "checkpoint-3/train")):
+        code, _, err = datainf("score", folder, "--out", tmp_path / "x", *wrong)
+        assert code != 0
+    code, _, err = datainf("score", tmp_path, "--out", tmp_path / "x")
+    assert code != 0
+    assert "is no finished run" in err
+    code, _, err = datainf("score", "--out", tmp_path / "x")
+    assert code != 0
+    assert "nothing to score was named" in err
+
+
+def test_that_scores_are_replaced_is_said(run):
+    assert run("--method", "gradient")[0] == 0
+    code, out, err = run("--method", "gradient")
+    assert code == 0
+    assert "is replaced" not in out + err
+    code, out, err = run("--method", "gradient", "--metric", "none", "--normalize", "unit")
+    assert code == 0
+    assert "is replaced; it held scores by gradient" in " ".join((out + err).split())
+
+
 def test_checkpoints_can_be_named(run, output, tmp_path):
     steps = [int(folder.name.partition("-")[2]) for folder in find(output)]
     assert run("--checkpoints", f"{steps[1]},{steps[2]}")[0] == 0
     made = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
     assert made == sorted(f"checkpoint-{step}" for step in steps[1:3])
+    assert run("--checkpoints", steps[2], "--method", "gradient", out="one")[0] == 0
+    assert [path.name for path in (tmp_path / "one").glob("checkpoint-*")] == [
+        f"checkpoint-{steps[2]}"
+    ]
 
 
 def test_one_checkpoint_is_an_adapter_like_any_other(run, output, tmp_path):
@@ -146,6 +189,8 @@ def test_the_adapter_beside_checkpoints_can_be_taken_alone(run, output, datainf,
     assert code == 0, err
     assert not list((tmp_path / "run").glob("checkpoint-*"))
     assert yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())["checkpoints"] == "none"
+    store = GradientStore.open(tmp_path / "run" / "train")
+    assert set(store.second_moments) == set(store.blocks)  # of the checkpoint that it is
     before = (tmp_path / "run" / "scores.safetensors").read_bytes()
     assert datainf("attribute", "--config", tmp_path / "run" / "run.yaml")[0] == 0
     assert (tmp_path / "run" / "scores.safetensors").read_bytes() == before

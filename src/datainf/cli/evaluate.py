@@ -16,6 +16,8 @@ from datainf.errors import OptionError
 if TYPE_CHECKING:
     from datainf.evaluation import Evaluation
 
+FEW = 20
+"""Parts below which a warning is given."""
 METHODS_ARE = (
     "'this run' if its options are others, gauss-newton, ridge, datainf, 'datainf, unit', exact, "
     "'exact, model', gradient, cosine, 'representation similarity', 'own loss', 'gradient norm', "
@@ -86,7 +88,10 @@ def evaluate(
     )
     budget = Budget(parts, seeds, share, drop, jobs)
     most = budget.trainings(len(method or (THIS_RUN, *WAYS, *BASELINES)))
-    say(f"{most} trainings at most")
+    on_parts = parts * seeds
+    say(f"{on_parts} trainings on random parts, and at most {most - on_parts} to leave rows out")
+    if parts < FEW:
+        say(f"{parts} parts are too few for a figure to rely on; fifty are many")
     with progress() as bars:
         found = evaluate_run(
             run, training, methods=method or (), budget=budget, out=out, progress=bars, say=say

@@ -14,11 +14,18 @@ from datainf.applications.inspect import BlockReport
 from datainf.applications.inspect import inspect as inspect_store
 from datainf.cli.console import console, plain
 from datainf.linalg import Damping
+from datainf.run_stores import RunStores, is_run
 from datainf.store import GradientStore
 
 
 def inspect(
-    store: Annotated[Path, typer.Argument(help="A gradient store.", show_default=False)],
+    store: Annotated[
+        Path,
+        typer.Argument(
+            help="A gradient store; of a run's folder, the training store of the last weights.",
+            show_default=False,
+        ),
+    ],
     damping: Annotated[
         str, typer.Option(help="λ to show: 0.1, trace:0.02, rows:20 or abs:1e-3.")
     ] = "0.1",
@@ -27,7 +34,7 @@ def inspect(
 
     Warns where a method is outside what it assumes.
     """
-    opened = GradientStore.open(store)
+    opened = RunStores.open(store).train[-1] if is_run(store) else GradientStore.open(store)
     report = inspect_store(opened, Damping.parse(damping))
     shown = console()
     shown.print(f"{opened}", markup=False)

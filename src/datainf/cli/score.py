@@ -1,4 +1,4 @@
-"""datainf score: two stores in, scores out; no model and no backward pass."""
+"""datainf score: stores in, scores out; no model and no backward pass."""
 
 from __future__ import annotations
 
@@ -11,21 +11,13 @@ from datainf.attribute import sweep
 from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.errors import OptionError
-from datainf.runs import write_scores
+from datainf.estimators import from_name
+from datainf.run_stores import RunStores
+from datainf.runs import told, write_scores
 from datainf.store import GradientStore
 
 
 def score(
-    train: Annotated[
-        list[Path],
-        typer.Option(
-            help="Training store; of several checkpoints, once for each.", show_default=False
-        ),
-    ],
-    query: Annotated[
-        list[Path],
-        typer.Option(help="Query store, as often as --train.", show_default=False),
-    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -34,11 +26,25 @@ def score(
             show_default=False,
         ),
     ],
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of a run, whose stores are scored anew, checkpoints as they counted there."
+        ),
+    ] = None,
+    train: Annotated[
+        list[Path] | None,
+        typer.Option(help="Without a run: the training store; of several checkpoints each."),
+    ] = None,
+    query: Annotated[
+        list[Path] | None,
+        typer.Option(help="Query store, as often as there are checkpoints. (default: the run's)"),
+    ] = None,
     curvature: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Store whose rows stand for the curvature, as often as --train; RUN/curvature "
-            "of a run. (default: the training store; gauss-newton needs one)",
+            help="Store whose rows stand for the curvature, as often as there are checkpoints. "
+            "(default: the run's for gauss-newton, else the training store)",
         ),
     ] = None,
     method: o.Method = None,
@@ -63,22 +69,31 @@ def score(
         ),
     ] = None,
 ) -> None:
-    """Score a training store against a query store: new methods and dampings at no new gradients.
-
-    The stores in a run's folder, RUN/train and RUN/query, can be used here too.
-    """
+    """Score the stores of a run, or any two: new methods and dampings at no new gradients."""
     dampings: list[str | None] = [*damping] if damping else [None]
     if len(set(dampings)) < len(dampings):
         raise OptionError("the same --damping was given twice")
+    trains, queries, drawn = (_opened(paths) for paths in (train, query, curvature))
+    weights = weight or None
+    if run is not None:
+        if trains or weights:
+            raise OptionError(f"--train and --weight are those of the run {run}", remedy="neither")
+        stores = RunStores.open(run)
+        method = method or stores.config.method
+        trains, queries, weights = stores.train, queries or stores.query, stores.weights
+        if method is not None and from_name(method).needs_curvature:
+            drawn = drawn or stores.curvature or []
+    if not trains or not queries:
+        raise OptionError("nothing to score was named", remedy="a run; or --train and --query")
     with progress() as bars:
         found = sweep(
-            [GradientStore.open(path) for path in train],
-            [GradientStore.open(path) for path in query],
+            trains,
+            queries,
             method,
-            curvature=[GradientStore.open(path) for path in curvature or ()] or None,
+            curvature=drawn or None,
             steps=steps,
             dampings=dampings,
-            weights=weight or None,
+            weights=weights,
             progress=bars,
             **o.given({"normalize": normalize, "metric": metric, "blocks": blocks}),
         )
@@ -86,8 +101,13 @@ def score(
         folder = out if len(dampings) == 1 else out / f"damping-{str(name).replace(':', '-')}"
         write_scores(scores, folder)
         say(f"{folder}: {scores}")
+        say(told(scores))
         for warning in _unconverged(scores.diagnostics):
             say(warning)
+
+
+def _opened(paths: list[Path] | None) -> list[GradientStore]:
+    return [GradientStore.open(path) for path in paths or ()]
 
 
 def _unconverged(diagnostics: object) -> list[str]:

@@ -22,7 +22,8 @@ from datainf.errors import OptionError
 from datainf.evaluation import ClassDetection, class_detection
 from datainf.files import make_folder, write_atomically
 from datainf.progress import Progress, Silent
-from datainf.runs import CURVATURE, Run, run
+from datainf.run_stores import CURVATURE
+from datainf.runs import Run, run
 from datainf.store import GradientStore
 from datainf.views import Normalize
 

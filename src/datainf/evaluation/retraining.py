@@ -214,12 +214,21 @@ def _require_same(path: Path, wanted: dict[str, Any]) -> None:
     wanted = json.loads(json.dumps(wanted))
     if found == wanted:
         return
-    told = [
-        f"{name} ({found.get(name)!r}, {wanted[name]!r})"
-        for name in wanted
-        if found.get(name) != wanted[name]
-    ]
+    before, now = _flat(found), _flat(wanted)
+    differ = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    told = ", ".join(f"{name} ({before.get(name)!r}, now {now.get(name)!r})" for name in differ)
     raise StoreMismatchError(
-        f"{path.parent} holds trainings of something else. What differs: {'; '.join(told)}",
-        remedy="another folder, or delete this one",
+        f"{path.parent} holds trainings of something else. What differs: {told}",
+        remedy="what it was before; or another folder (--out), or delete this one",
     )
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Plain values by their names, `recipe: files: train.py`."""
+    if not isinstance(value, dict):
+        return {name: value}
+    return {
+        inner: found
+        for key, part in value.items()
+        for inner, found in _flat(part, f"{name}: {key}" if name else key).items()
+    }

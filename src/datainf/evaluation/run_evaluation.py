@@ -27,9 +27,9 @@ from datainf.evaluation.training_again import Function, TrainAgain, Training
 from datainf.evaluation.ways import WAYS, Judged, Scored, Way, held_out, judge_ways
 from datainf.files import make_folder, write_atomically
 from datainf.progress import Progress
-from datainf.run_checkpoints import places_of
-from datainf.runs import CURVATURE, load_model_and_task, open_run
-from datainf.store import GradientStore
+from datainf.run_checkpoints import at_last_weights
+from datainf.run_stores import RunStores
+from datainf.runs import load_model_and_task, open_run
 
 RESULT, TRUTH, WORK = "evaluation.json", "truth", "work"
 THIS_RUN = "this run"
@@ -179,21 +179,13 @@ class _Run:
     def __init__(self, folder: Path, config: RunConfig) -> None:
         finished = open_run(folder)
         self.config, self.train, self.query = config, finished.train, finished.query
-        self.places = places_of(config, lambda _: None)
-        self.stores = [
-            [GradientStore.open(place.folder / part) for place in self.places]
-            for part in ("train", "query")
-        ]
-        drawn = [place.folder / CURVATURE for place in self.places]
-        self.curvature = (
-            [GradientStore.open(path) for path in drawn]
-            if all(path.is_dir() for path in drawn) else None
-        )  # fmt: skip
+        self.stores = RunStores.open(folder)
+        self.last = at_last_weights(config)
 
     @property
     def losses_of(self) -> dict[str, Any]:
         """What a query's loss is the loss of."""
-        index = self.stores[1][-1].index
+        index = self.stores.query[-1].index
         known = {name: index.fingerprints.get(name) for name in ("base", "task")}
         return {**known, "model": self.config.model, "dtype": self.config.dtype}
 
@@ -206,17 +198,16 @@ class _Run:
                 f"there is no method {unknown[0]!r} to evaluate", remedy="; ".join(known)
             )
         found: dict[str, Scored] = {}
-        weights = [place.weight for place in self.places]
         for name in methods or known:
             if name in BASELINES:
                 found |= self._baseline(name, asked=bool(methods), say=say)
             elif methods or name != THIS_RUN or self._own_is_new:
-                if ways[name].needs_curvature and self.curvature is None and not methods:
+                if ways[name].takes_curvature and self.stores.curvature is None and not methods:
                     say(f"{name} is left out: the run took no curvature")
                     continue
                 found[name] = ways[name].scores(
-                    self.stores[0], self.stores[1], weights, self.places[-1].rate_sum,
-                    self.curvature,
+                    self.stores.train, self.stores.query, self.stores.weights, None,
+                    self.stores.curvature,
                 )  # fmt: skip
         return found
 
@@ -236,7 +227,7 @@ class _Run:
 
     def _baseline(self, name: str, *, asked: bool, say: Say) -> dict[str, Scored]:
         if name != SIMILARITY:
-            return {name: Scored(store_baselines(self.stores[0][-1], len(self.query))[name])}
+            return {name: Scored(store_baselines(self.stores.train[-1], len(self.query))[name])}
         if self.train.task not in WITH_STATES:
             if asked:
                 raise OptionError(
@@ -244,6 +235,6 @@ class _Run:
                 )
             return {}
         say(f"{name}: the states of all rows")
-        model, task = load_model_and_task(self.places[-1].config, self.train, lambda _: None)
+        model, task = load_model_and_task(self.last, self.train, lambda _: None)
         query, train = (representations(model, part, task) for part in (self.query, self.train))
         return {name: Scored(similarity(query, train))}

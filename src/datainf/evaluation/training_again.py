@@ -102,12 +102,17 @@ class Command:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """The command, and the bytes of the files that it names."""
-        files = [Path(word) for word in shlex.split(self.template)]
+        """The command, and the bytes of the files that it names, programs in machine code apart."""
+        files = [Path(word) for word in shlex.split(self.template) if Path(word).is_file()]
         return {
             "command": self.template,
-            "files": {str(file): file_digest(file) for file in files if file.is_file()},
+            "files": {str(file): file_digest(file) for file in files if not _is_binary(file)},
         }
+
+
+def _is_binary(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return b"\0" in opened.read(1024)
 
 
 @dataclass(frozen=True)

@@ -34,23 +34,24 @@ class Way:
     dampings: tuple[str, ...] = ()
 
     @property
-    def needs_curvature(self) -> bool:
-        return from_name(self.method).needs_curvature
+    def takes_curvature(self) -> bool:
+        """Whether drawn targets stand for the curvature: where the method, or `drawn`, says so."""
+        return bool(self.options.get("drawn", from_name(self.method).needs_curvature))
 
     def scores(
         self, train: Checkpoints, query: Checkpoints, weights: Sequence[float] | None,
         rate_sum: float | None, curvature: Checkpoints | None = None,
     ) -> Scored:  # fmt: skip
         """The scores by its own damping and the others; `weights` and `rate_sum` as for
-        `attribute`. A curvature is for methods that need one, or whose options say so."""
-        options = dict(self.options)
+        `attribute`. Raises `OptionError` where it takes a curvature and there is none."""
+        options = {name: value for name, value in self.options.items() if name != "drawn"}
         own = options.pop("damping", None)
-        drawn = options.pop("drawn", self.needs_curvature)
+        if self.takes_curvature and curvature is None:
+            raise OptionError(f"{self.method} was to take drawn targets, and there are none")
         started = time.perf_counter()
         found = sweep(
-            train, query, self.method, curvature=curvature if drawn else None, weights=weights,
-            rate_sum=rate_sum,
-            dampings=[own, *self.dampings], **options,
+            train, query, self.method, curvature=curvature if self.takes_curvature else None,
+            weights=weights, rate_sum=rate_sum, dampings=[own, *self.dampings], **options,
         )  # fmt: skip
         values = [scores.values for scores in found]
         others = dict(zip(self.dampings, values[1:], strict=True))

@@ -83,7 +83,7 @@ class SequenceClassification(Task):
 
     @property
     def one_target(self) -> bool:
-        return True
+        return self.labels.one_number
 
     def sampled_losses(self, model: nn.Module, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
         return self.labels.sampled_losses(_logits(model, batch), batch["labels"], draws)

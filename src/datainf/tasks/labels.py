@@ -59,6 +59,13 @@ class Labels:
         names = {str(name): int(index) for name, index in (config.label2id or {}).items()}
         return cls(problem, config.num_labels, names)
 
+    @property
+    def one_number(self) -> bool:
+        """Whether an example has one label, or one number, and not several."""
+        if self.problem == "regression":
+            return self.count == 1
+        return self.problem != "multi_label_classification"
+
     def read(self, example: Mapping[str, Any]) -> Target:
         """An example's label as the loss takes it.
 

@@ -1,0 +1,60 @@
+"""The stores of a finished run, and what each of its checkpoints counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from datainf.config import RunConfig, read_config
+from datainf.errors import OptionError, StoreIncompleteError
+from datainf.run_checkpoints import folders_of
+from datainf.scores import Scores
+from datainf.store import GradientStore
+
+SETTINGS, SCORES, CURVATURE = "run.yaml", "scores.safetensors", "curvature"
+TRAIN, QUERY = "train", "query"
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / SETTINGS).is_file()
+
+
+@dataclass(frozen=True)
+class RunStores:
+    """One of each for every checkpoint; no curvature where the run took none. The sum of the
+    learning rates is noted in the stores themselves."""
+
+    config: RunConfig
+    train: list[GradientStore]
+    query: list[GradientStore]
+    curvature: list[GradientStore] | None
+    weights: list[float]
+
+    @classmethod
+    def open(cls, run: Path) -> Self:
+        """Raises `OptionError` for a folder that is no finished run, `StoreError` for a store that
+        is gone or broken."""
+        settings = run / SETTINGS
+        if not settings.is_file() or not (run / SCORES).is_file():
+            raise OptionError(
+                f"{run} is no finished run: it lacks {SETTINGS} or {SCORES}",
+                remedy="the --out of datainf attribute",
+            )
+        config = RunConfig.from_values(read_config(settings), str(settings))
+        folders = folders_of(config.checkpoints, run)
+        told = Scores.load(run / SCORES).diagnostics.get("checkpoints", [{"weight": 1.0}])
+        train, query = (
+            [GradientStore.open(folder / part) for folder in folders] for part in (TRAIN, QUERY)
+        )
+        curvature = _curvature(folders)
+        return cls(config, train, query, curvature, [one["weight"] for one in told])
+
+
+def _curvature(folders: list[Path]) -> list[GradientStore] | None:
+    if not all((folder / CURVATURE).is_dir() for folder in folders):
+        return None
+    try:
+        return [GradientStore.open(folder / CURVATURE) for folder in folders]
+    except StoreIncompleteError:  # of a run that was stopped, and finished by a method without
+        return None
