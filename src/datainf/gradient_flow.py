@@ -29,8 +29,9 @@ RATE_SUM = "rate_sum"
 
 @dataclass(frozen=True)
 class FlowRule:
-    """c = max(floor, factor · n/(T · mean ‖g‖²)) rows, of one checkpoint `ALONE` times that;
-    `unknown` rows where the learning rates or Adam's second moments are not known."""
+    """c = max(floor, factor · n/(T · mean ‖g‖²)) rows, of one checkpoint `ALONE` times that. Where
+    the learning rates or Adam's second moments are not known, what `unknown` training examples
+    are worth, however many rows stand for them."""
 
     factor: float
     floor: float
@@ -50,7 +51,7 @@ of the steps before is less sure."""
 
 def flow_damping(
     n: int, mean_square: float | None, rate_sum: float | None, rule: FlowRule = OWN,
-    checkpoints: int = 1,
+    checkpoints: int = 1, examples: int | None = None,
 ) -> Damping:  # fmt: skip
     """The damping that a training stands for, in rows of the curvature.
 
@@ -60,8 +61,9 @@ def flow_damping(
         rate_sum: T, the sum of the learning rates of the training's steps; None if unknown.
         rule: For which rows.
         checkpoints: How many scores are summed over.
+        examples: How many training examples the rows stand for; by default they are these.
     """
     if mean_square is None or rate_sum is None or mean_square * rate_sum <= 0:
-        return Damping(rule.unknown, "rows")
+        return Damping(rule.unknown * n / (examples or n), "rows")
     times = ALONE if checkpoints == 1 else 1
     return Damping(times * max(rule.floor, rule.factor * n / (rate_sum * mean_square)), "rows")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from conftest import make_base, make_rows
-from datainf import attribute, collect, collect_curvature, self_influence, sweep, tasks
+from datainf import Damping, attribute, collect, collect_curvature, self_influence, sweep, tasks
 from datainf.errors import ModelError, OptionError, StoreMismatchError
 from datainf.estimators import Exact, from_name
 from datainf.gradient_flow import DRAWN, flow_damping
@@ -300,7 +300,7 @@ def test_damping_of_the_learning_rates(collected):
         found.values.double(), by_hand(train, query, drawn, rows), rtol=1e-3, atol=1e-5
     )
     unknown = attribute(train, query, curvature=drawn)
-    assert unknown.settings["damping"] == "rows:2"
+    assert unknown.settings["damping"] == str(Damping(2 * len(drawn) / len(train), "rows"))
 
 
 def test_where_there_are_more_rows_than_parameters(collected, tmp_path):
