@@ -75,3 +75,10 @@ def test_the_long_table(scores, tmp_path):
 def test_ids_must_fit(scores):
     with pytest.raises(OptionError, match="for ids of"):
         Scores(VALUES, [1], scores.train_ids, "exact")
+
+
+def test_a_query_is_found_by_its_id_or_else_its_row():
+    scores = Scores(torch.zeros((3, 1)), ["a", "2", "c"], [0], "gradient")
+    assert [scores.query_row(name) for name in ("c", "2", 0, "1")] == [2, 1, 0, 1]
+    with pytest.raises(OptionError, match="no query '3'"):
+        scores.query_row("3")

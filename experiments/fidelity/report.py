@@ -43,11 +43,11 @@ All figures are of the other half. "Own damping" is what a person gets: the pape
 `exact` and their kin; for `gauss-newton` and `ridge` the rule of the learning rates, which takes no
 retraining: c = 7 c₀ rows of drawn targets, and c = max(10, 3 c₀) rows; at the last weights alone
 three times as much. The factor 7 was fitted on "SST-2 flipped", "writing styles" and "sentences" as
-they stand here, with "emoji styles" looked at; `ridge`'s two constants on the same three and on other
-trainings of SST-2 (500 flipped and clean rows for 8 epochs, 500 flipped ones for 4, 200 for 8). That
-`gauss-newton` divides by the root of norms was decided on all five tasks, the three times on these
-and, with `ridge`, on the variations of 3 and 12 epochs, of n = 125 and 250, and "less trained". The
-other variations had no part in anything.
+they stand here, with "emoji styles" looked at; `ridge`'s two constants on the same three and on
+other trainings of SST-2 (500 flipped and clean rows for 8 epochs, 500 flipped ones for 4, 200 for
+8). That `gauss-newton` divides by the root of norms was decided on all five tasks, the three times
+on these and, with `ridge`, on the variations of 3 and 12 epochs, of n = 125 and 250, and "less
+trained". The other variations had no part in anything.
 
 "Last weights" are the adapter as the fine-tuning left it; "checkpoints" are the weights after
 epochs 1, 2 and 4, scores summed with their learning rates. What `gauss-newton` and `ridge` are,

@@ -20,6 +20,16 @@ def is_run(folder: Path) -> bool:
     return (folder / SETTINGS).is_file()
 
 
+def require_run(folder: Path) -> None:
+    """Raises `OptionError` for a folder that is no finished run."""
+    for name in (SETTINGS, SCORES):
+        if not (folder / name).is_file():
+            raise OptionError(
+                f"{folder} is no finished run: it has no {name}",
+                remedy="the --out of datainf attribute",
+            )
+
+
 @dataclass(frozen=True)
 class RunStores:
     """One of each for every checkpoint; no curvature where the run took none. The sum of the
@@ -35,12 +45,8 @@ class RunStores:
     def open(cls, run: Path) -> Self:
         """Raises `OptionError` for a folder that is no finished run, `StoreError` for a store that
         is gone or broken."""
+        require_run(run)
         settings = run / SETTINGS
-        if not settings.is_file() or not (run / SCORES).is_file():
-            raise OptionError(
-                f"{run} is no finished run: it lacks {SETTINGS} or {SCORES}",
-                remedy="the --out of datainf attribute",
-            )
         config = RunConfig.from_values(read_config(settings), str(settings))
         folders = folders_of(config.checkpoints, run)
         told = Scores.load(run / SCORES).diagnostics.get("checkpoints", [{"weight": 1.0}])

@@ -40,7 +40,7 @@ from datainf.models import (
 from datainf.pipelines import load_pipeline, pipeline_of
 from datainf.progress import Progress, Silent
 from datainf.run_checkpoints import folders_of, moments_of, places_of, steps_of
-from datainf.run_stores import CURVATURE, SCORES, SETTINGS
+from datainf.run_stores import CURVATURE, SCORES, SETTINGS, require_run
 from datainf.scores import Scores
 from datainf.store import GradientStore
 from datainf.tasks import Task
@@ -71,9 +71,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     Data and model are checked before any gradient is taken. Run again after an interruption, it
     goes on where it was. Raises `DatainfError`s; see `datainf.errors`.
     """
-    progress = progress or Silent()
-    out = Path(config.out)
-    make_folder(out)
+    progress, say, out = progress or Silent(), _once(say), Path(config.out)
     places = places_of(config, say)
     config = replace(config, checkpoints=steps_of(config, places))
     last = places[-1].config
@@ -92,6 +90,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         split=config.query_split,
         limit=config.query_limit,
     )
+    make_folder(out)
     settings = out / SETTINGS
     if not settings.exists():  # so that an interrupted run can be replayed too
         config.save(settings)
@@ -289,6 +288,18 @@ def _say_what_is_replaced(path: Path, scores: Scores, say: Say) -> None:
         say(f"{path} is replaced; it held {told(old)}, of {old.shape[0]} queries")
 
 
+def _once(say: Say) -> Say:
+    """What is the same for every checkpoint is said of the first."""
+    said = set[str]()
+
+    def first_time(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            say(text)
+
+    return first_time
+
+
 def told(scores: Scores) -> str:
     """How scores were made, in a line."""
     settings = ", ".join(f"{name} {value}" for name, value in scores.settings.items())
@@ -346,6 +357,7 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
     Raises `DatainfError` if the folder is no run, the scores are of other examples, or the data
     files are gone or have changed: their rows would no longer be the ones that were scored.
     """
+    require_run(folder)
     config = RunConfig.from_values(read_config(folder / SETTINGS), str(folder / SETTINGS))
     config = replace(config, out=str(folder))
     scores = Scores.load((scored or folder) / SCORES)

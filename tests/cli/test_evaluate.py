@@ -263,7 +263,7 @@ def test_a_training_that_fails_is_named(place, datainf, script, told):
 def test_what_cannot_be_asked_for(place, datainf, tmp_path):
     run = place[0] / "run"
     for options, told in (
-        ((), "not at all"),
+        ((), "was not given"),
         (("--train-command", "x {data} {seed} {out}", "--train-function", "y.py:z"), "twice"),
         (("--train-command", "train.sh {data} {seed}"), "does not say {out}"),
         (("--train-command", "train.sh {data} {out}"), "does not say {seed}"),

@@ -79,7 +79,7 @@ def evaluate(
 
     if (train_command is None) == (train_function is None):
         raise OptionError(
-            "how to train was given " + ("twice" if train_command else "not at all"),
+            "how to train was given twice" if train_command else "how to train was not given",
             remedy='--train-command "python train.py --train {data} --seed {seed} --out {out}", '
             "or --train-function train.py:train",
         )
@@ -118,6 +118,7 @@ def _print_lds(shown: Console, found: Evaluation) -> None:
         best = "" if judged.best is None else str(judged.best)
         table.add_row(escape(name), str(judged.own), best, judged.damping or "")
     shown.print(table)
+    shown.print("own: the damping that a method takes by itself; all are summed over checkpoints")
     if found.ceiling is not None:
         shown.print(
             f"ceiling {found.ceiling.bound:.3f}: the losses of one seed and another rank the parts "

@@ -74,7 +74,7 @@ class Command:
         for name in ("data", "seed", "out"):
             if f"{{{name}}}" not in self.template or not words:
                 raise OptionError(
-                    f"the command {self.template!r} does not say {{{name}}}",
+                    f"the command {self.template!r} lacks {{{name}}}",
                     remedy="python train.py --train {data} --seed {seed} --out {out}",
                 )
 
