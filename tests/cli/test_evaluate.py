@@ -265,8 +265,8 @@ def test_what_cannot_be_asked_for(place, datainf, tmp_path):
     for options, told in (
         ((), "was not given"),
         (("--train-command", "x {data} {seed} {out}", "--train-function", "y.py:z"), "twice"),
-        (("--train-command", "train.sh {data} {seed}"), "does not say {out}"),
-        (("--train-command", "train.sh {data} {out}"), "does not say {seed}"),
+        (("--train-command", "train.sh {data} {seed}"), "lacks {out}"),
+        (("--train-command", "train.sh {data} {out}"), "lacks {seed}"),
         (("--train-command", "x {data.foo} {seed} {out}"), "cannot be filled in"),
         (("--train-function", f"{place[0]}/whole.py:train", "--jobs", "2"), "side by side"),
         (("--train-command", "train.sh {data} {seed} {out} {lr}"), "cannot be filled in"),
