@@ -260,6 +260,7 @@ def test_a_training_that_fails_is_named(place, datainf, script, told):
     assert told in " ".join(err.split())
 
 
+@pytest.mark.usefixtures("finished")
 def test_what_cannot_be_asked_for(place, datainf, tmp_path):
     run = place[0] / "run"
     for options, told in (
