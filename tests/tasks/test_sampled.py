@@ -465,3 +465,17 @@ def test_a_small_damping_is_not_lost_in_the_rounding_of_float32(rows):
         for method in (Exact(), from_name("gauss-newton"))
     )
     assert float((found - expected).norm()) < 1e-2 * float(expected.norm())
+
+
+def test_a_curvature_of_other_data_is_refused(collected, tmp_path):
+    model, task, rows, _, query, _ = next(iter(collected.values()))
+    train = collect(model, rows, task, out=tmp_path / "t", notes={"source_digest": "one"})
+    same, other = (
+        collect_curvature(
+            model, rows[:2], task, out=tmp_path / name, rows=2, notes={"source_digest": name}
+        )
+        for name in ("one", "two")
+    )
+    assert attribute(train, query, curvature=same).shape == (len(query), len(train))
+    with pytest.raises(StoreMismatchError, match="drawn for other data"):
+        attribute(train, query, curvature=other)
