@@ -144,9 +144,7 @@ def damping_of(
     if rate_sum is None:
         rate_sum = views[-1].store.index.notes.get(RATE_SUM)
     squares = [view.adam_mean_square for view in views]
-    rows, rule = views[0].curvature_store, DRAWN
-    if rows is None:
-        rows, rule = views[0].store, OWN
+    rows, rule = views[0].rows, OWN if views[0].drawn is None else DRAWN
     known = [square for square in squares if square is not None]
     mean = None
     if len(known) == len(squares):
@@ -242,21 +240,21 @@ def _of_one(
     progress: Progress | None,
 ) -> list[Scores]:
     """The scores at one checkpoint, for every damping."""
-    train, G_all, V_all, S_all = views.store, views.train, views.of(query), views.curvature
+    train, G_all, V_all = views.store, views.train, views.of(query)
     advance = (progress or Silent()).stage(f"scores by {estimator.name}", len(G_all))
     values = [torch.zeros((len(query), len(train))) for _ in parsed]
     traces: list[dict[str, Any]] = [{} for _ in parsed]
     for name, G in G_all.items():
-        fitted, rows_of_F = None, G if S_all is None else S_all[name]
+        fitted, curvature = None, views.curvature[name]
+        other = None if curvature is G else G
         for position, damping in enumerate(parsed):
-            lam = damping.lambda_of(rows_of_F)
+            lam = damping.lambda_of(curvature)
             traces[position][name] = trace = _Trace(lam)
             if lam == 0:  # every gradient of the block is zero
                 continue
-            fitted = fitted or estimator.fit(rows_of_F)
+            fitted = fitted or estimator.fit(curvature)
             for rows, V in _query_batches(V_all[name]):
-                own = S_all is None
-                found = fitted.scores(V, lam) if own else fitted.scores_of(G, V, lam)
+                found = fitted.scores(V, lam, other)
                 values[position][rows] += found.values.float()
                 trace.add(found.residual)
         advance(1)
@@ -291,13 +289,13 @@ def self_influence(
     options = Options.of(estimator, normalize, metric, blocks)
     (views,) = views_of([train], options, _curvatures(curvature, [train]))
     parsed = damping_of(damping, estimator, [views], rate_sum=rate_sum)
-    G_all, S_all = views.train, views.curvature
+    G_all = views.train
     advance = (progress or Silent()).stage(f"self-influence by {estimator.name}", len(G_all))
     total = torch.zeros(len(train))
     for name, G in G_all.items():
-        rows = G if S_all is None else S_all[name]
+        rows = views.curvature[name]
         if (lam := parsed.lambda_of(rows)) > 0:
-            other = None if S_all is None else G
+            other = None if rows is G else G
             total += estimator.fit(rows).self_influence(lam, other).values.float()
         advance(1)
     return _finite(total * views.as_query.float(), estimator)
@@ -330,8 +328,8 @@ def _settings(estimator: Estimator, damping: Damping, views: Views) -> dict[str,
         "metric": views.metric,
         "blocks": views.options.blocks,
     }
-    if views.curvature_store is not None:
-        settings["curvature_rows"] = len(views.curvature_store)
+    if views.drawn is not None:
+        settings["curvature_rows"] = len(views.drawn)
     steps = getattr(estimator, "steps", None)
     return settings if steps is None else {**settings, "steps": steps}
 

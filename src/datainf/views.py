@@ -71,9 +71,9 @@ class Views:
     them; what the training store alone decides is computed once. `views_of` makes them."""
 
     def __init__(
-        self, train: GradientStore, options: Options, curvature: GradientStore | None = None
+        self, train: GradientStore, options: Options, drawn: GradientStore | None = None
     ) -> None:
-        self.store, self.options, self.curvature_store = train, options, curvature
+        self.store, self.options, self.drawn = train, options, drawn
         self.metric = options.metric
 
     @cached_property
@@ -81,13 +81,17 @@ class Views:
         """The training gradients by block, [n, d]."""
         return self._matrices(self._train_parts, self.options.norm_powers[0])
 
+    @property
+    def rows(self) -> GradientStore:
+        """Whose rows stand for the curvature."""
+        return self.store if self.drawn is None else self.drawn
+
     @cached_property
-    def curvature(self) -> dict[str, GradientMatrix] | None:
-        """The rows that stand for the curvature by block, [N, d], scaled as training gradients are;
-        None where these are the rows."""
-        if self._curvature_parts is None:
-            return None
-        return self._matrices(self._curvature_parts, self.options.norm_powers[0])
+    def curvature(self) -> dict[str, GradientMatrix]:
+        """These rows by block, [N, d], scaled as training gradients are."""
+        if self.drawn is None:
+            return self.train
+        return self._matrices(self._row_parts, self.options.norm_powers[0])
 
     def of(self, query: GradientStore) -> dict[str, GradientMatrix]:
         """Queries' gradients by block, [m, d]."""
@@ -108,10 +112,9 @@ class Views:
         if not _has_moments(self.store):
             return None
         if self.metric == "adam":
-            parts = self._curvature_parts or self._train_parts
+            parts = self._row_parts
         else:
-            rows = self.store if self.curvature_store is None else self.curvature_store
-            parts = self._parts(rows, _scales(self.store, "adam"))
+            parts = self._parts(self.rows, _scales(self.store, "adam"))
         return float(_sq_norms(parts).mean())
 
     @cached_property
@@ -123,10 +126,8 @@ class Views:
         return self._parts(self.store, self._scales)
 
     @cached_property
-    def _curvature_parts(self) -> Parts | None:
-        if self.curvature_store is None:
-            return None
-        return self._parts(self.curvature_store, self._scales)
+    def _row_parts(self) -> Parts:
+        return self._train_parts if self.drawn is None else self._parts(self.drawn, self._scales)
 
     @staticmethod
     def _parts(store: GradientStore, scales: Mapping[str, Tensor] | None) -> Parts:

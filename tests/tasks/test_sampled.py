@@ -461,7 +461,7 @@ def test_a_small_damping_is_not_lost_in_the_rounding_of_float32(rows):
     lam = rows * float(S.sq_norms.mean()) / 30
     # Of gradients in the rows' own space, where what is far larger cancels out.
     expected, found = (
-        method.fit(S).scores_of(S, V, lam).values.double()
+        method.fit(S).scores(V, lam, S).values.double()
         for method in (Exact(), from_name("gauss-newton"))
     )
     assert float((found - expected).norm()) < 1e-2 * float(expected.norm())

@@ -10,7 +10,7 @@ more on k lowers the loss of q. The paper's I(x_k) is the negative.
 
 `fit` does what depends on the curvature alone, so that one fit serves every damping and every query
 batch. The rows that it is given are those of F; they are G unless other rows stand for the
-curvature (`datainf.collect_curvature`), and the scores are then `scores_of` G.
+curvature (`datainf.collect_curvature`), and the scores are then those of other rows, G.
 """
 
 from __future__ import annotations
@@ -58,16 +58,14 @@ class Fitted(ABC):
     def solve(self, V: Tensor, lam: float) -> Solution:
         """R ≈ V F⁻¹ for query gradients V [m, d] and damping lam > 0."""
 
-    def scores(self, V: Tensor, lam: float) -> BlockScores:
-        """R Gᵀ, [m, n], for query gradients V [m, d] and damping lam > 0."""
-        return self.scores_of(self.G, V, lam)
-
-    def scores_of(self, G: GradientMatrix, V: Tensor, lam: float) -> BlockScores:
-        """R Gᵀ, [m, n], of training gradients G [n, d] that are not the curvature's rows."""
+    def scores(self, V: Tensor, lam: float, G: GradientMatrix | None = None) -> BlockScores:
+        """R Gᵀ, [m, n], for query gradients V [m, d] and damping lam > 0; of the training gradients
+        G [n, d] if they are not the curvature's rows."""
         solution = self.solve(V.to(self.G.dtype), lam)
-        if G.dtype != solution.R.dtype:  # where a solve is more precise, so is what it cancels in
-            G = G.to(solution.R.dtype)
-        return BlockScores((G @ solution.R.T).T, solution.residual)
+        rows = self.G if G is None else G
+        if rows.dtype != solution.R.dtype:  # where a solve is more precise, so is what cancels
+            rows = rows.to(solution.R.dtype)
+        return BlockScores((rows @ solution.R.T).T, solution.residual)
 
     def self_influence(self, lam: float, G: GradientMatrix | None = None) -> BlockScores:
         """score(k, k) for every training example, [n], in O(n d) memory; of the training gradients

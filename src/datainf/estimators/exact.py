@@ -119,7 +119,9 @@ class _Dual(Fitted):
         W = self._dual(V, lam)
         return Solution((V - (self.G.T @ W.T).T) / lam)
 
-    def scores(self, V: Tensor, lam: float) -> BlockScores:
+    def scores(self, V: Tensor, lam: float, G: GradientMatrix | None = None) -> BlockScores:
+        if G is not None:
+            return super().scores(V, lam, G)
         return BlockScores(self.G.shape[0] * self._dual(V.to(self.G.dtype), lam))
 
     def _dual(self, V: Tensor, lam: float) -> Tensor:

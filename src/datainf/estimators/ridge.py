@@ -72,7 +72,9 @@ class _Fitted(Fitted):
         left = residual.norm(dim=0) / size
         return Solution((n * X).T.to(V.dtype), float(left.max()) if len(left) else 0.0)
 
-    def scores(self, V: Tensor, lam: float) -> BlockScores:
+    def scores(self, V: Tensor, lam: float, G: GradientMatrix | None = None) -> BlockScores:
+        if G is not None:
+            return super().scores(V, lam, G)
         n, m = self.G.shape[0], len(V)
         dual = _ConjugateGradients((self.G @ V.to(self.G.dtype).T).double(), n * lam)
         product = self._product(m)
