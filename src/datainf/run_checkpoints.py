@@ -145,12 +145,18 @@ def folders_of(checkpoints: str | None, out: Path) -> list[Path]:
     return [out / f"checkpoint-{step}" for step in str(checkpoints).split(",") if step]
 
 
-def at_last_weights(config: RunConfig) -> RunConfig:
-    """A finished run's settings, with its last checkpoint for the adapter."""
+def at_each(config: RunConfig, out: Path) -> list[tuple[RunConfig, Path]]:
+    """A finished run's settings with each of its checkpoints for the adapter, and the folder for
+    it in `out`."""
     if config.checkpoints in (None, NONE):
-        return config
-    last = folders_of(config.checkpoints, Path(str(config.adapter)))[-1]
-    return replace(config, adapter=str(last))
+        return [(config, out)]
+    adapters, folders = (
+        folders_of(config.checkpoints, place) for place in (Path(str(config.adapter)), out)
+    )
+    return [
+        (replace(config, adapter=str(adapter), checkpoints=None), folder)
+        for adapter, folder in zip(adapters, folders, strict=True)
+    ]
 
 
 def moments_of(config: RunConfig, model: nn.Module, say: Say) -> dict[str, Tensor] | None:

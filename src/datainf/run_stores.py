@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from datainf.checkpoints import find
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError, StoreIncompleteError
 from datainf.run_checkpoints import folders_of
@@ -20,14 +21,21 @@ def is_run(folder: Path) -> bool:
     return (folder / SETTINGS).is_file()
 
 
-def require_run(folder: Path) -> None:
-    """Raises `OptionError` for a folder that is no finished run."""
+def read_run(folder: Path) -> RunConfig:
+    """The settings of a run. Raises `OptionError` for a folder that is no finished one."""
     for name in (SETTINGS, SCORES):
         if not (folder / name).is_file():
             raise OptionError(
                 f"{folder} is no finished run: it has no {name}",
                 remedy="the --out of datainf attribute",
             )
+    return RunConfig.from_values(read_config(folder / SETTINGS), str(folder / SETTINGS))
+
+
+def opened(folder: Path) -> list[GradientStore]:
+    """A store; or those of a folder with one for each checkpoint, by step."""
+    below = find(folder)
+    return [GradientStore.open(path) for path in (below if below else [folder])]
 
 
 @dataclass(frozen=True)
@@ -45,9 +53,7 @@ class RunStores:
     def open(cls, run: Path) -> Self:
         """Raises `OptionError` for a folder that is no finished run, `StoreError` for a store that
         is gone or broken."""
-        require_run(run)
-        settings = run / SETTINGS
-        config = RunConfig.from_values(read_config(settings), str(settings))
+        config = read_run(run)
         folders = folders_of(config.checkpoints, run)
         told = Scores.load(run / SCORES).diagnostics.get("checkpoints", [{"weight": 1.0}])
         train, query = (

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from datainf.attribute import DEFAULT_METHOD, WITHOUT_CURVATURE, attribute
-from datainf.config import RunConfig, read_config
+from datainf.config import RunConfig
 from datainf.data import Examples, load
 from datainf.data.columns import PARTS, TaskName
 from datainf.errors import DataError, DatainfError, InputError, OptionError
@@ -40,7 +40,7 @@ from datainf.models import (
 from datainf.pipelines import load_pipeline, pipeline_of
 from datainf.progress import Progress, Silent
 from datainf.run_checkpoints import folders_of, moments_of, places_of, steps_of
-from datainf.run_stores import CURVATURE, SCORES, SETTINGS, require_run
+from datainf.run_stores import CURVATURE, SCORES, SETTINGS, read_run
 from datainf.scores import Scores
 from datainf.store import GradientStore
 from datainf.tasks import Task
@@ -357,9 +357,7 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
     Raises `DatainfError` if the folder is no run, the scores are of other examples, or the data
     files are gone or have changed: their rows would no longer be the ones that were scored.
     """
-    require_run(folder)
-    config = RunConfig.from_values(read_config(folder / SETTINGS), str(folder / SETTINGS))
-    config = replace(config, out=str(folder))
+    config = replace(read_run(folder), out=str(folder))
     scores = Scores.load((scored or folder) / SCORES)
     last = folders_of(config.checkpoints, folder)[-1]
     stores = [GradientStore.open(last / part) for part in ("train", "query")]

@@ -128,6 +128,27 @@ def test_a_run_is_scored_again_as_its_checkpoints_counted(run, datainf, tmp_path
     code, out, _ = datainf("inspect", folder)
     assert code == 0
     assert "checkpoint-" in out
+    query = tmp_path / "query.jsonl"
+    write_rows(query, [{"prompt": "", "completion": "what now?"}])
+    code, _, err = datainf("collect", folder, "--data", query, "--out", tmp_path / "more")
+    assert code == 0, err
+    code, _, err = datainf(
+        "score", folder, "--query", tmp_path / "more", "--out", tmp_path / "more" / "scores"
+    )
+    assert code == 0, err
+    asked = Scores.load(tmp_path / "more" / "scores" / "scores.safetensors")
+    assert asked.shape == (1, before.shape[1])
+    points = find(folder)
+    expected = attribute(
+        [GradientStore.open(point / "train") for point in points],
+        [GradientStore.open(tmp_path / "more" / point.name) for point in points],
+        "gradient", weights=[one["weight"] for one in before.diagnostics["checkpoints"]],
+    )  # fmt: skip
+    torch.testing.assert_close(asked.values, expected.values)
+    code, _, err = datainf(
+        "collect", folder, "--adapter", folder, "--data", query, "--out", tmp_path / "x"
+    )
+    assert code != 0
     for wrong in (("--weight", "1"), ("--train", folder / "checkpoint-3/train")):
         code, _, err = datainf("score", folder, "--out", tmp_path / "x", *wrong)
         assert code != 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,14 +12,29 @@ from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.config import RunConfig
 from datainf.data import load
+from datainf.errors import OptionError
 from datainf.models import candidates
+from datainf.run_checkpoints import at_each
+from datainf.run_stores import read_run
 from datainf.runs import collect_drawn, collect_stores, load_model_and_task
 
 
 @o.with_shared_options
 def collect(
     data: Annotated[str, typer.Option(help=f"Data: {o.DATA}.", show_default=False)],
-    out: Annotated[str, typer.Option(help="Folder of the store.", show_default=False)],
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Folder of the store; of a run over checkpoints, of one for each.",
+            show_default=False,
+        ),
+    ],
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of a run: its settings are taken, and its weights, at every checkpoint."
+        ),
+    ] = None,
     model: o.Model = None,
     adapter: o.Adapter = None,
     task: o.TaskOption = None,
@@ -47,21 +63,30 @@ def collect(
 
     Killed, the same command goes on from its last finished shard.
     """
-    own = {name: value for name, value in locals().items() if name != "shared"}
+    own = {name: value for name, value in locals().items() if name not in ("shared", "run")}
     values = o.given(own) | shared
     source, rows, part = values.pop("data"), values.pop("limit", None), values.pop("split", None)
-    settings = RunConfig.from_values({**values, "train": source, "query": source}, "collect")
+    values |= {"train": source, "query": source}
+    if run is None:
+        settings = RunConfig.from_values(values, "collect")
+    elif model or adapter:
+        raise OptionError(f"--model and --adapter are those of the run {run}", remedy="neither")
+    else:
+        settings = replace(read_run(run), **values)
+    places = at_each(settings, Path(out))
+    last, _ = places[-1]
     examples = load(
         source,
         settings.task,
-        model=None if settings.task else candidates(settings.model, settings.adapter),
+        model=None if settings.task else candidates(last.model, last.adapter),
         columns=settings.columns,
         split=part,
         limit=rows,
     )
     with progress() as bars:
-        if settings.curvature_rows is None:
-            collect_stores(settings, {Path(out): examples}, progress=bars, say=say)
-            return
-        found, named = load_model_and_task(settings, examples, say)
-        collect_drawn(settings, found, named, examples, Path(out), bars, say)
+        for config, folder in places:
+            if curvature_rows is None:
+                collect_stores(config, {folder: examples}, progress=bars, say=say)
+            else:
+                found, named = load_model_and_task(config, examples, say)
+                collect_drawn(config, found, named, examples, folder, bars, say)

@@ -12,9 +12,8 @@ from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.errors import OptionError
 from datainf.estimators import from_name
-from datainf.run_stores import RunStores
+from datainf.run_stores import RunStores, opened
 from datainf.runs import told, write_scores
-from datainf.store import GradientStore
 
 
 def score(
@@ -38,7 +37,10 @@ def score(
     ] = None,
     query: Annotated[
         list[Path] | None,
-        typer.Option(help="Query store, as often as there are checkpoints. (default: the run's)"),
+        typer.Option(
+            help="Query store, as often as there are checkpoints; or a folder with one for each, "
+            "as `datainf collect RUN` leaves it. (default: the run's)"
+        ),
     ] = None,
     curvature: Annotated[
         list[Path] | None,
@@ -73,7 +75,10 @@ def score(
     dampings: list[str | None] = [*damping] if damping else [None]
     if len(set(dampings)) < len(dampings):
         raise OptionError("the same --damping was given twice")
-    trains, queries, drawn = (_opened(paths) for paths in (train, query, curvature))
+    trains, queries, drawn = (
+        [store for path in paths or () for store in opened(path)]
+        for paths in (train, query, curvature)
+    )
     weights = weight or None
     if run is not None:
         if trains or weights:
@@ -104,10 +109,6 @@ def score(
         say(told(scores))
         for warning in _unconverged(scores.diagnostics):
             say(warning)
-
-
-def _opened(paths: list[Path] | None) -> list[GradientStore]:
-    return [GradientStore.open(path) for path in paths or ()]
 
 
 def _unconverged(diagnostics: object) -> list[str]:

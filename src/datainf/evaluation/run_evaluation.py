@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from datainf.config import RunConfig, read_config
+from datainf.config import RunConfig
 from datainf.errors import OptionError
 from datainf.estimators import from_name
 from datainf.evaluation.lds import Ceiling, ceiling
@@ -27,8 +27,8 @@ from datainf.evaluation.training_again import Function, TrainAgain, Training
 from datainf.evaluation.ways import WAYS, Judged, Scored, Way, held_out, judge_ways
 from datainf.files import make_folder, write_atomically
 from datainf.progress import Progress
-from datainf.run_checkpoints import at_last_weights
-from datainf.run_stores import RunStores
+from datainf.run_checkpoints import at_each
+from datainf.run_stores import RunStores, read_run
 from datainf.runs import load_model_and_task, open_run
 
 RESULT, TRUTH, WORK = "evaluation.json", "truth", "work"
@@ -123,7 +123,7 @@ def evaluate(
         TrainingError: the training failed or left no adapter; those before it are kept.
         StoreMismatchError: the folder holds trainings by another command or on other data.
     """
-    config = RunConfig.from_values(read_config(run / "run.yaml"), str(run / "run.yaml"))
+    config = read_run(run)
     evaluated = _Run(run, replace(config, out=str(run)))
     n, m = len(evaluated.train), len(evaluated.query)
     dropped = _dropped(budget, n)
@@ -180,7 +180,7 @@ class _Run:
         finished = open_run(folder)
         self.config, self.train, self.query = config, finished.train, finished.query
         self.stores = RunStores.open(folder)
-        self.last = at_last_weights(config)
+        self.last, _ = at_each(config, Path())[-1]
 
     @property
     def losses_of(self) -> dict[str, Any]:
