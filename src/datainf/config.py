@@ -27,6 +27,9 @@ KINDS_OF_VALUE: dict[str, tuple[str, tuple[type, ...]]] = {
 }
 
 
+METHOD_OPTIONS = ("damping", "normalize", "metric", "blocks", "steps")
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """The settings of a run, as in run.yaml. Paths and names are text; None = found by itself."""
@@ -118,6 +121,12 @@ class RunConfig:
     def class_names(self) -> list[str] | None:
         """The names that were given to the model's classes, in their order."""
         return None if self.labels is None else [part.strip() for part in self.labels.split(",")]
+
+    @property
+    def method_options(self) -> dict[str, Any]:
+        """What was said of the method, by the names that `attribute` takes."""
+        said = {name: getattr(self, name) for name in METHOD_OPTIONS}
+        return {name: value for name, value in said.items() if value is not None}
 
     @property
     def task_options(self) -> dict[str, Any]:

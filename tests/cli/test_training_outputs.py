@@ -111,7 +111,8 @@ def test_stores_of_checkpoints_are_scored_again(run, output, datainf, tmp_path):
 
 
 def test_a_run_is_scored_again_as_its_checkpoints_counted(run, datainf, tmp_path):
-    assert run("--checkpoints", "2", "--method", "gradient")[0] == 0
+    own = ("--normalize", "unit", "--metric", "fisher")
+    assert run("--checkpoints", "2", "--method", "gradient", *own)[0] == 0
     folder = tmp_path / "run"
     code, out, err = datainf("score", folder, "--out", tmp_path / "same")
     assert code == 0, err
@@ -142,7 +143,8 @@ def test_a_run_is_scored_again_as_its_checkpoints_counted(run, datainf, tmp_path
     expected = attribute(
         [GradientStore.open(point / "train") for point in points],
         [GradientStore.open(tmp_path / "more" / point.name) for point in points],
-        "gradient", weights=[one["weight"] for one in before.diagnostics["checkpoints"]],
+        "gradient", normalize="unit", metric="fisher",
+        weights=[one["weight"] for one in before.diagnostics["checkpoints"]],
     )  # fmt: skip
     torch.testing.assert_close(asked.values, expected.values)
     code, _, err = datainf(

@@ -71,10 +71,12 @@ def score(
         ),
     ] = None,
 ) -> None:
-    """Score the stores of a run, or any two: new methods and dampings at no new gradients."""
-    dampings: list[str | None] = [*damping] if damping else [None]
-    if len(set(dampings)) < len(dampings):
+    """Score the stores of a run, as it was scored or by another method, or any two stores; with no
+    new gradients."""
+    if len(set(damping or ())) < len(damping or ()):
         raise OptionError("the same --damping was given twice")
+    options = o.given({"normalize": normalize, "metric": metric, "blocks": blocks, "steps": steps})
+    dampings: list[str | None] = [*damping] if damping else [None]
     trains, queries, drawn = (
         [store for path in paths or () for store in opened(path)]
         for paths in (train, query, curvature)
@@ -84,24 +86,21 @@ def score(
         if trains or weights:
             raise OptionError(f"--train and --weight are those of the run {run}", remedy="neither")
         stores = RunStores.open(run)
-        method = method or stores.config.method
         trains, queries, weights = stores.train, queries or stores.query, stores.weights
-        if method is not None and from_name(method).needs_curvature:
+        of_the_run = stores.config.curvature_rows is not None and method is None
+        if method is None:
+            method, options = stores.config.method, stores.config.method_options | options
+            own = options.pop("damping", None)
+            dampings = dampings if damping else [own]
+        if of_the_run or (method is not None and from_name(method).needs_curvature):
             drawn = drawn or stores.curvature or []
     if not trains or not queries:
         raise OptionError("nothing to score was named", remedy="a run; or --train and --query")
     with progress() as bars:
         found = sweep(
-            trains,
-            queries,
-            method,
-            curvature=drawn or None,
-            steps=steps,
-            dampings=dampings,
-            weights=weights,
-            progress=bars,
-            **o.given({"normalize": normalize, "metric": metric, "blocks": blocks}),
-        )
+            trains, queries, method, curvature=drawn or None, dampings=dampings, weights=weights,
+            progress=bars, **options,
+        )  # fmt: skip
     for name, scores in zip(dampings, found, strict=True):
         folder = out if len(dampings) == 1 else out / f"damping-{str(name).replace(':', '-')}"
         write_scores(scores, folder)

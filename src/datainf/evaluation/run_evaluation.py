@@ -38,7 +38,6 @@ BASELINES = (SIMILARITY, "own loss", "gradient norm", "chance")
 """What needs no influence, and is compared too."""
 WITH_STATES = ("causal-lm", "classification", "token-classification")
 """Tasks whose model gives hidden states that are compared."""
-OPTIONS = ("damping", "normalize", "metric", "blocks", "steps")
 
 Say = Callable[[str], None]
 
@@ -213,8 +212,7 @@ class _Run:
 
     @property
     def _own(self) -> Way:
-        given = {name: getattr(self.config, name) for name in OPTIONS}
-        options = {name: value for name, value in given.items() if value is not None}
+        options = self.config.method_options
         method = str(self.config.method)
         if self.config.curvature_rows is not None and not from_name(method).needs_curvature:
             options["drawn"] = True
