@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support import ADAPTERS, BASES, EXACT, ROUNDING, TOLERANCE, Outcome, allowed, try_out  # noqa: E402
+from support import ADAPTERS, BASES, EXACT, ROUNDING, TOLERANCE, UNSURE, Outcome, allowed, try_out  # noqa: E402
 
 HEAD = """# What is supported
 
@@ -28,6 +28,8 @@ on each example alone.
   {tolerance:.0e} in float32, relative to a block's norm, or to a hundredth of the example's whole
   gradient where the block is less. Where rounding alone is larger, it is allowed up to:
   {rounding}. In float64 adapters are held to {exact:.0e}.
+  What {unsure} rounds passes the check at the start on one processor and not on another, where its
+  examples are taken alone.
 - **fallback**: as exact, but something runs one example after another, and a `FallbackWarning`
   says so: the module in question alone, or, where even that cannot be, the whole model.
 - **not possible**: the note says why. Nothing is ever skipped in silence.
@@ -77,6 +79,7 @@ def main() -> None:
     head = HEAD.format(
         tolerance=TOLERANCE,
         exact=EXACT,
+        unsure=", ".join(UNSURE),
         rounding=", ".join(f"{name} {error:.0e}" for name, error in ROUNDING.items()),
         versions=", ".join(f"{package} {version(package)}" for package in PACKAGES),
     )

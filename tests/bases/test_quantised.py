@@ -41,13 +41,13 @@ def eight_bits_of_torchao() -> Any:
 
 
 WAYS: dict[str, tuple[str, Callable[[], Any], torch.dtype, float]] = {
-    "nf4, doubly": (BNB, four_bits("nf4", FLOAT32, double=True), FLOAT32, 1e-5),
-    "fp4": (BNB, four_bits("fp4", FLOAT32, double=False), FLOAT32, 1e-5),
+    "nf4, doubly": (BNB, four_bits("nf4", FLOAT32, double=True), FLOAT32, 5e-5),
+    "fp4": (BNB, four_bits("fp4", FLOAT32, double=False), FLOAT32, 5e-5),
     "nf4 in bfloat16": (BNB, four_bits("nf4", BFLOAT16, double=True), BFLOAT16, 0.1),
     "nf4 in float16": (BNB, four_bits("nf4", FLOAT16, double=True), FLOAT16, 0.02),
     "LLM.int8": (BNB, lambda: transformers.BitsAndBytesConfig(load_in_8bit=True), FLOAT32, 0.1),
     "torchao int8": (AO, eight_bits_of_torchao, FLOAT32, 1e-4),
-    "quanto int8": (QUANTO, lambda: transformers.QuantoConfig(weights="int8"), FLOAT32, 1e-5),
+    "quanto int8": (QUANTO, lambda: transformers.QuantoConfig(weights="int8"), FLOAT32, 5e-5),
 }
 """The package, its configuration, the dtype of all else, and how near a batch is to its examples
 alone: as near as that dtype allows; torchao adds up in another order for more rows; LLM.int8 rounds
@@ -133,7 +133,7 @@ def test_dora_on_four_bits(base, tokenizer):
     """It unpacks the weights for their norm, where vmap cannot follow."""
     model = adapted(base, "nf4, doubly", "DoRA")
     task, rows = tasks.CausalLM(tokenizer).for_model(model), eight_mixed(make_rows("llama"))
-    assert worst_error_run_again(model, task, rows, "DoraLinearLayer") < 1e-5
+    assert worst_error_run_again(model, task, rows, "DoraLinearLayer") < 5e-5
 
 
 def test_prepared_for_training(base, tokenizer):

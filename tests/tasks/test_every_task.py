@@ -46,5 +46,5 @@ def test_gradients_equal_autograd_at_any_batch_size(name, tokenizer):
                     for block, gradient in alone.items():
                         error = (found.gradients[block][i] - gradient).norm()
                         # A block that is next to nothing holds rounding of the others alone.
-                        assert error <= 1e-5 * max(gradient.norm(), 1e-2 * whole)
+                        assert error <= 5e-5 * max(gradient.norm(), 1e-2 * whole)
         assert not gradients.alone
