@@ -71,7 +71,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     Data and model are checked before any gradient is taken. Run again after an interruption, it
     goes on where it was. Raises `DatainfError`s; see `datainf.errors`.
     """
-    progress, say, out = progress or Silent(), _once(say), Path(config.out)
+    progress, say, out = progress or Silent(), once(say), Path(config.out)
     places = places_of(config, say)
     config = replace(config, checkpoints=steps_of(config, places))
     last = places[-1].config
@@ -288,7 +288,7 @@ def _say_what_is_replaced(path: Path, scores: Scores, say: Say) -> None:
         say(f"{path} is replaced; it held {told(old)}, of {old.shape[0]} queries")
 
 
-def _once(say: Say) -> Say:
+def once(say: Say) -> Say:
     """What is the same for every checkpoint is said of the first."""
     said = set[str]()
 

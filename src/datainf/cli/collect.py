@@ -16,7 +16,7 @@ from datainf.errors import OptionError
 from datainf.models import candidates
 from datainf.run_checkpoints import at_each
 from datainf.run_stores import read_run
-from datainf.runs import collect_drawn, collect_stores, load_model_and_task
+from datainf.runs import collect_drawn, collect_stores, load_model_and_task, once
 
 
 @o.with_shared_options
@@ -83,10 +83,11 @@ def collect(
         split=part,
         limit=rows,
     )
+    tell = once(say)
     with progress() as bars:
         for config, folder in places:
             if curvature_rows is None:
-                collect_stores(config, {folder: examples}, progress=bars, say=say)
+                collect_stores(config, {folder: examples}, progress=bars, say=tell)
             else:
-                found, named = load_model_and_task(config, examples, say)
-                collect_drawn(config, found, named, examples, folder, bars, say)
+                found, named = load_model_and_task(config, examples, tell)
+                collect_drawn(config, found, named, examples, folder, bars, tell)
