@@ -78,7 +78,11 @@ def test_ids_must_fit(scores):
 
 
 def test_a_query_is_found_by_its_id_or_else_its_row():
-    scores = Scores(torch.zeros((3, 1)), ["a", "2", "c"], [0], "gradient")
-    assert [scores.query_row(name) for name in ("c", "2", 0, "1")] == [2, 1, 0, 1]
+    scores = Scores(torch.zeros((3, 1)), ["a", "b", "c"], [0], "gradient")
+    assert [scores.query_row(name) for name in ("c", "2", 0)] == [2, 2, 0]
     with pytest.raises(OptionError, match="no query '3'"):
         scores.query_row("3")
+    numbered = Scores(torch.zeros((3, 1)), [1, 2, 3], [0], "gradient")
+    assert numbered.query_row("2") == 1
+    with pytest.raises(OptionError, match="no query '0'"):
+        numbered.query_row("0")

@@ -192,7 +192,8 @@ def _estimator(
     if estimator.needs_curvature and curvature is None:
         raise OptionError(
             f"{estimator.name} needs gradients of drawn targets for its curvature",
-            remedy="--curvature RUN/curvature (datainf.collect_curvature, curvature=…); or the "
+            remedy="datainf collect RUN --data TRAIN --curvature-rows 1000, and its folder as "
+            "--curvature (datainf.collect_curvature, curvature=…); or the "
             f"method {WITHOUT_CURVATURE}, which takes the training gradients for it",
         )
     if curvature is not None and not estimator.has_curvature:

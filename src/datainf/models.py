@@ -21,6 +21,7 @@ import transformers
 from torch import nn
 
 from datainf import tasks
+from datainf.checkpoints import FOLDER
 from datainf.data.columns import Candidates, TaskName
 from datainf.errors import ModelError, OptionError
 from datainf.tasks import Task
@@ -272,8 +273,7 @@ def load_reader(task: TaskName, base: str, adapter: str | None) -> Any:
     """
     if KINDS[task].reads == "tokenizer":
         return load_tokenizer(base, adapter)
-    own = adapter is not None and (Path(adapter) / "preprocessor_config.json").is_file()
-    source = adapter if own else base
+    source = _saved_with(adapter, "preprocessor_config.json") or base
     try:
         return transformers.AutoImageProcessor.from_pretrained(source)
     except ImportError as error:
@@ -289,10 +289,19 @@ def load_reader(task: TaskName, base: str, adapter: str | None) -> Any:
         ) from None
 
 
+def _saved_with(adapter: str | None, name: str) -> str | None:
+    """The adapter's folder if it has such a file; of a checkpoint, else its training's folder."""
+    if adapter is None:
+        return None
+    folders = [Path(adapter)]
+    if FOLDER.fullmatch(folders[0].name):
+        folders.append(folders[0].parent)
+    return next((str(folder) for folder in folders if (folder / name).is_file()), None)
+
+
 def load_tokenizer(base: str, adapter: str | None) -> Any:
     """The adapter's own tokenizer if it was saved with one, else the base's."""
-    own = adapter is not None and (Path(adapter) / "tokenizer_config.json").is_file()
-    source = adapter if own else base
+    source = _saved_with(adapter, "tokenizer_config.json") or base
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source)
     except Exception as error:

@@ -27,12 +27,14 @@ WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", PIPELINE_LORA)
 @dataclass(frozen=True)
 class Place:
     """One set of weights: settings that name its adapter, where its stores are, what it counts
-    beside the others, and the sum of the training's learning rates, None if nothing says."""
+    beside the others, the sum of the training's learning rates, None if nothing says, and the
+    folder with the optimizer that the weights came from, if there may be one."""
 
     config: RunConfig
     folder: Path
     weight: float
     rate_sum: float | None
+    trained: Path | None
 
 
 def places_of(config: RunConfig, say: Say) -> list[Place]:
@@ -54,8 +56,8 @@ def places_of(config: RunConfig, say: Say) -> list[Place]:
             if _weights_in(Path(str(config.adapter))) is None:
                 raise
             say(f"the adapter alone, and not its checkpoints: {error.message}")
-    alone = replace(config, adapter=_twin(config.adapter, say))
-    return [Place(alone, Path(config.out), 1.0, _rate_sum(alone))]
+    trained = None if config.adapter is None else _trained(Path(config.adapter), say)
+    return [Place(config, Path(config.out), 1.0, _rate_sum(trained), trained)]
 
 
 def _of_the_adapter(adapter: str | None, found: list[Path], say: Say) -> list[Path]:
@@ -78,14 +80,15 @@ def _of_the_adapter(adapter: str | None, found: list[Path], say: Say) -> list[Pa
     return found[: last + 1]
 
 
-def _twin(adapter: str | None, say: Say) -> str | None:
-    """The checkpoint with the very weights of the adapter beside it, for its optimizer's sake."""
-    same = [] if adapter is None else _same(Path(adapter), find(adapter))
-    if not any(same):
-        return adapter
-    twin = next(folder for folder, is_it in zip(find(str(adapter)), same, strict=True) if is_it)
-    say(f"the adapter in {adapter} is {twin.name}, whose learning rates and moments are taken")
-    return str(twin)
+def _trained(adapter: Path, say: Say) -> Path:
+    """Where an adapter's optimizer and state may be: beside it; or with the checkpoint that has the
+    very same weights."""
+    found = find(adapter)
+    for folder, is_it in zip(found, _same(adapter, found), strict=True):
+        if is_it and ((folder / STATE).is_file() or (folder / OPTIMIZER).is_file()):
+            say(f"the adapter in {adapter} is {folder.name}, whose training's state is taken")
+            return folder
+    return adapter
 
 
 def _same(adapter: Path, found: Sequence[Path]) -> list[bool]:
@@ -113,19 +116,18 @@ def _places(config: RunConfig, folders: Sequence[Path], say: Say, overrules: str
     return [
         Place(
             replace(config, adapter=str(point.folder)), Path(config.out) / point.folder.name,
-            point.weight, point.rate_sum,
+            point.weight, point.rate_sum, point.folder,
         )
         for point in chosen
     ]  # fmt: skip
 
 
-def _rate_sum(config: RunConfig) -> float | None:
-    """Of an adapter that is a Trainer's checkpoint, all its training's learning rates."""
-    folder = Path(config.adapter or "")
-    if config.adapter is None or not (folder / STATE).is_file():
+def _rate_sum(trained: Path | None) -> float | None:
+    """All learning rates of the training that a Trainer's checkpoint is of."""
+    if trained is None or not (trained / STATE).is_file():
         return None
     try:
-        return weighed([folder])[0].rate_sum
+        return weighed([trained])[0].rate_sum
     except ModelError:  # it has logged none
         return None
 
@@ -159,13 +161,15 @@ def at_each(config: RunConfig, out: Path) -> list[tuple[RunConfig, Path]]:
     ]
 
 
-def moments_of(config: RunConfig, model: nn.Module, say: Say) -> dict[str, Tensor] | None:
-    """Adam's, where the adapter's folder has the optimizer; one that does not fit is an error only
-    where the metric asks for it."""
-    if config.adapter is None or not (Path(config.adapter) / OPTIMIZER).is_file():
+def moments_of(
+    trained: Path | None, config: RunConfig, model: nn.Module, say: Say
+) -> dict[str, Tensor] | None:
+    """Adam's, where the folder has the optimizer; one that does not fit is an error only where the
+    metric asks for it."""
+    if trained is None or not (trained / OPTIMIZER).is_file():
         return None
     try:
-        return second_moments(config.adapter, model, list(select(model)))
+        return second_moments(trained, model, list(select(model)))
     except ModelError as error:
         if config.metric == "adam":
             raise

@@ -9,6 +9,7 @@ from typing import Self
 from datainf.checkpoints import find
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError, StoreIncompleteError
+from datainf.gradient_flow import RATE_SUM
 from datainf.run_checkpoints import folders_of
 from datainf.scores import Scores
 from datainf.store import GradientStore
@@ -40,14 +41,15 @@ def opened(folder: Path) -> list[GradientStore]:
 
 @dataclass(frozen=True)
 class RunStores:
-    """One of each for every checkpoint; no curvature where the run took none. The sum of the
-    learning rates is noted in the stores themselves."""
+    """One of each for every checkpoint, with what it counts; no curvature where the run took none.
+    `rate_sum` is the sum of the training's learning rates that the run was damped by."""
 
     config: RunConfig
     train: list[GradientStore]
     query: list[GradientStore]
     curvature: list[GradientStore] | None
     weights: list[float]
+    rate_sum: float | None
 
     @classmethod
     def open(cls, run: Path) -> Self:
@@ -55,12 +57,13 @@ class RunStores:
         is gone or broken."""
         config = read_run(run)
         folders = folders_of(config.checkpoints, run)
-        told = Scores.load(run / SCORES).diagnostics.get("checkpoints", [{"weight": 1.0}])
+        told = Scores.load(run / SCORES).diagnostics
+        weights = [one["weight"] for one in told.get("checkpoints", [{"weight": 1.0}])]
         train, query = (
             [GradientStore.open(folder / part) for folder in folders] for part in (TRAIN, QUERY)
         )
         curvature = _curvature(folders)
-        return cls(config, train, query, curvature, [one["weight"] for one in told])
+        return cls(config, train, query, curvature, weights, told.get(RATE_SUM))
 
 
 def _curvature(folders: list[Path]) -> list[GradientStore] | None:

@@ -24,7 +24,7 @@ from datainf.attribute import DEFAULT_METHOD, WITHOUT_CURVATURE, attribute
 from datainf.config import RunConfig
 from datainf.data import Examples, load
 from datainf.data.columns import PARTS, TaskName
-from datainf.errors import DataError, DatainfError, InputError, OptionError
+from datainf.errors import DataError, DatainfError, InputError, OptionError, StoreError
 from datainf.estimators import from_name
 from datainf.files import make_folder, write_atomically
 from datainf.gradient_flow import RATE_SUM
@@ -102,6 +102,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
                 {place.folder / "train": train, place.folder / "query": query},
                 curvature=place.folder / CURVATURE,
                 rate_sum=place.rate_sum,
+                trained=place.trained,
                 progress=progress,
                 say=say,
             )
@@ -123,11 +124,13 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         blocks=config.blocks,
         progress=progress,
     )
+    if (rate_sum := places[-1].rate_sum) is not None:  # for scores of other methods
+        scores = replace(scores, diagnostics={**scores.diagnostics, RATE_SUM: rate_sum})
     say(told(scores))
     # Losses are those of the model as it is in the end.
     train_losses, query_losses = (store.losses for store in stores[-1])
     finished = Run(scores, train, query, train_losses, query_losses, found[-1].task.describe)
-    _say_what_is_replaced(out / SCORES, scores, say)
+    say_what_is_replaced(out / SCORES, scores, say)
     # Only now: settings that were refused must not replace those of a finished run.
     config.save(settings)
     write_scores(scores, out)
@@ -152,12 +155,15 @@ def collect_stores(
     *,
     curvature: Path | None = None,
     rate_sum: float | None = None,
+    trained: Path | None = None,
+    named_by: Examples | None = None,
     progress: Progress,
     say: Say,
 ) -> Collected:
     """Load the model and collect a store for each of the data sets, folder → examples; they note
     the sum of the training's learning rates, if it is known. The curvature is of the first of
-    them, if a folder for it is given and the method takes it."""
+    them, if a folder for it is given and the method takes it. `trained` is the folder with the
+    optimizer, `named_by` the data whose folders name the classes, if not the first."""
     torch.manual_seed(config.seed)
     first = next(iter(sources.values()))
     task_name = first.task
@@ -165,14 +171,14 @@ def collect_stores(
     say(f"task: {task_name} ({first.why}){overrules}")
     for examples in sources.values():
         say(_found_columns(examples, config))
-    model, task = load_model_and_task(config, first, say)
+    model, task = load_model_and_task(config, named_by or first, say)
     method = config.method or WITHOUT_CURVATURE
     if config.method is None and curvature is not None:
         method = _default_method(task.for_model(model), say)
     wanted = config.curvature_rows is not None or from_name(method).needs_curvature
     if curvature is not None and wanted:
         Sampled(task)  # refuses now what cannot be drawn, and not after the gradients
-    moments = moments_of(config, model, say)
+    moments = moments_of(trained, config, model, say)
     known = {} if rate_sum is None else {RATE_SUM: rate_sum}
     stores = []
     for folder, examples in sources.items():
@@ -275,10 +281,15 @@ def _collected(store: GradientStore, task: Task) -> str:
     return text
 
 
-def _say_what_is_replaced(path: Path, scores: Scores, say: Say) -> None:
+def say_what_is_replaced(path: Path, scores: Scores, say: Say) -> None:
+    """Scores in a file that others are about to take the place of."""
     if not path.is_file():
         return
-    old = Scores.load(path)
+    try:
+        old = Scores.load(path)
+    except StoreError as error:
+        say(f"{path} is replaced: {error.message}")
+        return
 
     def made_by(one: Scores) -> tuple[Any, ...]:
         checkpoints = len(one.diagnostics.get("checkpoints", ()))
@@ -364,7 +375,7 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
     if [scores.train_ids, scores.query_ids] != [store.ids for store in stores]:
         raise OptionError(
             f"the scores in {scored or folder} are not of the examples in {folder}",
-            remedy=f"datainf score --train {folder}/train --query {folder}/query --out …",
+            remedy=f"datainf score {folder} --out …",
         )
     task_name = stores[0].index.task["name"]
     examples = []

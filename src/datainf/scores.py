@@ -94,14 +94,16 @@ class Scores:
         return [int(position) for position in order[:k]]
 
     def query_row(self, identifier: int | str) -> int:
-        """The row of a query id, given as itself or as the text of a number; else of a row number.
+        """The row of a query id, given as itself or as the text of a number; where no id is a
+        number, of a row's.
 
         Raises `OptionError` naming some ids if there is none.
         """
         for row, known in enumerate(self.query_ids):
             if known == identifier or str(known) == str(identifier):
                 return row
-        if str(identifier).isdecimal() and int(identifier) < len(self.query_ids):
+        numbered = any(str(known).isdecimal() for known in self.query_ids)
+        if not numbered and str(identifier).isdecimal() and int(identifier) < len(self.query_ids):
             return int(identifier)
         shown = ", ".join(str(known) for known in self.query_ids[:5])
         raise OptionError(f"there is no query {identifier!r}", remedy=f"one of {shown}, …")

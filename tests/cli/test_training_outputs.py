@@ -56,6 +56,7 @@ def run(datainf, output, data, tmp_path):
             "--out", tmp_path / out, *options,
         )  # fmt: skip
 
+    call.output = output
     return call
 
 
@@ -160,6 +161,44 @@ def test_a_run_is_scored_again_as_its_checkpoints_counted(run, datainf, tmp_path
     code, _, err = datainf("score", "--out", tmp_path / "x")
     assert code != 0
     assert "nothing to score was named" in err
+
+
+def test_other_checkpoints_over_stores_that_are_there_count_as_they_did(run, datainf, tmp_path):
+    """The stores note what was known when they were made; the run knows better."""
+    steps = [int(folder.name.partition("-")[2]) for folder in find(run.output)]
+    assert run("--checkpoints", "all", "--method", "exact", "--metric", "adam")[0] == 0
+    options = ("--method", "exact", "--metric", "adam", "--damping", "flow")
+    assert run("--checkpoints", f"{steps[0]},{steps[1]}", *options)[0] == 0
+    code, _, err = datainf("score", tmp_path / "run", "--out", tmp_path / "again")
+    assert code == 0, err
+    one, other = (
+        Scores.load(folder / "scores.safetensors")
+        for folder in (tmp_path / "run", tmp_path / "again")
+    )
+    assert one.settings == other.settings
+    assert torch.equal(one.values, other.values)
+
+
+def test_an_adapter_taken_alone_is_read_with_its_own_tokenizer(run, output, saved_llama, tmp_path):
+    beside = copy_of(output, tmp_path, find(output)[-1])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(saved_llama[0])
+    tokenizer.model_max_length = 40
+    tokenizer.save_pretrained(beside)
+    for options, out in ((("--checkpoints", "none"), "alone"), ((), "summed")):
+        code, _, err = run("--method", "gradient", *options, adapter=beside, out=out)
+        assert code == 0, err
+        store = next((tmp_path / out).rglob("train/index.json")).parent
+        assert GradientStore.open(store).index.task["max_length"] == 40
+
+
+def test_damaged_scores_are_replaced(run, tmp_path):
+    assert run("--method", "gradient")[0] == 0
+    before = (tmp_path / "run" / "scores.safetensors").read_bytes()
+    (tmp_path / "run" / "scores.safetensors").write_bytes(b"")
+    code, out, err = run("--method", "gradient")
+    assert code == 0, err
+    assert "is replaced" in out + err
+    assert (tmp_path / "run" / "scores.safetensors").read_bytes() == before
 
 
 def test_that_scores_are_replaced_is_said(run):

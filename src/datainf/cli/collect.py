@@ -11,11 +11,11 @@ import typer
 from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.config import RunConfig
-from datainf.data import load
+from datainf.data import Examples, load
 from datainf.errors import OptionError
 from datainf.models import candidates
 from datainf.run_checkpoints import at_each
-from datainf.run_stores import read_run
+from datainf.run_stores import RunStores, read_run
 from datainf.runs import collect_drawn, collect_stores, load_model_and_task, once
 
 
@@ -67,12 +67,16 @@ def collect(
     values = o.given(own) | shared
     source, rows, part = values.pop("data"), values.pop("limit", None), values.pop("split", None)
     values |= {"train": source, "query": source}
+    named_by = None
     if run is None:
         settings = RunConfig.from_values(values, "collect")
     elif model or adapter:
         raise OptionError(f"--model and --adapter are those of the run {run}", remedy="neither")
     else:
-        settings = replace(read_run(run), **values)
+        of_run, stores = read_run(run), RunStores.open(run)
+        known = {"method": None, "steps": None, "task": stores.train[-1].index.task["name"]}
+        settings = replace(of_run, **{**known, **values})
+        named_by = _names_of_classes(of_run, str(settings.task))
     places = at_each(settings, Path(out))
     last, _ = places[-1]
     examples = load(
@@ -87,7 +91,18 @@ def collect(
     with progress() as bars:
         for config, folder in places:
             if curvature_rows is None:
-                collect_stores(config, {folder: examples}, progress=bars, say=tell)
+                trained = None if config.adapter is None else Path(config.adapter)
+                collect_stores(
+                    config, {folder: examples}, trained=trained, named_by=named_by, progress=bars,
+                    say=tell,
+                )  # fmt: skip
             else:
-                found, named = load_model_and_task(config, examples, tell)
+                found, named = load_model_and_task(config, named_by or examples, tell)
                 collect_drawn(config, found, named, examples, folder, bars, tell)
+
+
+def _names_of_classes(run: RunConfig, task: str) -> Examples | None:
+    """The training data of a run, where its folders name the classes."""
+    if task != "image-classification" or run.labels or not Path(run.train).is_dir():
+        return None
+    return load(run.train, task, columns=run.columns, split=run.train_split, limit=run.train_limit)

@@ -12,8 +12,8 @@ from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.errors import OptionError
 from datainf.estimators import from_name
-from datainf.run_stores import RunStores, opened
-from datainf.runs import told, write_scores
+from datainf.run_stores import SCORES, RunStores, opened
+from datainf.runs import say_what_is_replaced, told, write_scores
 
 
 def score(
@@ -71,8 +71,10 @@ def score(
         ),
     ] = None,
 ) -> None:
-    """Score the stores of a run, as it was scored or by another method, or any two stores; with no
-    new gradients."""
+    """Score the stores of a run, or any two, with no new gradients.
+
+    A run is scored by its own method and options, or by another method with that one's own.
+    """
     if len(set(damping or ())) < len(damping or ()):
         raise OptionError("the same --damping was given twice")
     options = o.given({"normalize": normalize, "metric": metric, "blocks": blocks, "steps": steps})
@@ -81,12 +83,13 @@ def score(
         [store for path in paths or () for store in opened(path)]
         for paths in (train, query, curvature)
     )
-    weights = weight or None
+    weights, rate_sum = weight or None, None
     if run is not None:
         if trains or weights:
             raise OptionError(f"--train and --weight are those of the run {run}", remedy="neither")
         stores = RunStores.open(run)
-        trains, queries, weights = stores.train, queries or stores.query, stores.weights
+        trains, queries = stores.train, queries or stores.query
+        weights, rate_sum = stores.weights, stores.rate_sum
         of_the_run = stores.config.curvature_rows is not None and method is None
         if method is None:
             method, options = stores.config.method, stores.config.method_options | options
@@ -99,10 +102,11 @@ def score(
     with progress() as bars:
         found = sweep(
             trains, queries, method, curvature=drawn or None, dampings=dampings, weights=weights,
-            progress=bars, **options,
+            rate_sum=rate_sum, progress=bars, **options,
         )  # fmt: skip
     for name, scores in zip(dampings, found, strict=True):
         folder = out if len(dampings) == 1 else out / f"damping-{str(name).replace(':', '-')}"
+        say_what_is_replaced(folder / SCORES, scores, say)
         write_scores(scores, folder)
         say(f"{folder}: {scores}")
         say(told(scores))

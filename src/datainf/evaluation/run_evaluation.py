@@ -205,8 +205,8 @@ class _Run:
                     say(f"{name} is left out: the run took no curvature")
                     continue
                 found[name] = ways[name].scores(
-                    self.stores.train, self.stores.query, self.stores.weights, None,
-                    self.stores.curvature,
+                    self.stores.train, self.stores.query, self.stores.weights,
+                    self.stores.rate_sum, self.stores.curvature,
                 )  # fmt: skip
         return found
 

@@ -102,11 +102,13 @@ class Command:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """The command, and the bytes of the files that it names, programs in machine code apart."""
-        files = [Path(word) for word in shlex.split(self.template) if Path(word).is_file()]
+        """The command, and the bytes of the files that it names; of a program in machine code, such
+        as python, its name alone."""
+        program, *rest = (Path(word) for word in shlex.split(self.template))
+        named = rest if program.is_file() and _is_binary(program) else [program, *rest]
         return {
             "command": self.template,
-            "files": {str(file): file_digest(file) for file in files if not _is_binary(file)},
+            "files": {str(file): file_digest(file) for file in named if file.is_file()},
         }
 
 
