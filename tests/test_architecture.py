@@ -15,7 +15,8 @@ ORDER = [
     "errors", "files", "fingerprint", "progress", "distributed", "linalg", "second_moments",
     "store", "store_writer", "gradient_flow", "scores", "estimators", "tasks", "gradients",
     "data", "checkpoints", "models", "pipelines", "views", "attribute", "config", "run_checkpoints",
-    "run_stores", "runs", "applications", "evaluation", "report", "demos", "cli", "__main__",
+    "run_stores", "run_gradients", "runs", "applications", "evaluation", "report", "demos", "cli",
+    "__main__",
 ]  # fmt: skip
 """A module imports only what stands before it."""
 

@@ -15,8 +15,8 @@ from datainf.data import Examples, load
 from datainf.errors import OptionError
 from datainf.models import candidates
 from datainf.run_checkpoints import at_each
+from datainf.run_gradients import collect_drawn, collect_stores, load_model_and_task, once
 from datainf.run_stores import RunStores, read_run
-from datainf.runs import collect_drawn, collect_stores, load_model_and_task, once
 
 
 @o.with_shared_options

@@ -28,8 +28,9 @@ from datainf.evaluation.ways import WAYS, Judged, Scored, Way, held_out, judge_w
 from datainf.files import make_folder, write_atomically
 from datainf.progress import Progress
 from datainf.run_checkpoints import at_each
+from datainf.run_gradients import load_model_and_task
 from datainf.run_stores import RunStores, read_run
-from datainf.runs import load_model_and_task, open_run
+from datainf.runs import open_run
 
 RESULT, TRUTH, WORK = "evaluation.json", "truth", "work"
 THIS_RUN = "this run"

@@ -32,7 +32,7 @@ from datainf.files import make_folder
 from datainf.fingerprint import digest, file_digest
 from datainf.gradients.losses import losses
 from datainf.models import PIPELINE_INDEX, PIPELINE_LORA
-from datainf.runs import load_model_and_task
+from datainf.run_gradients import load_model_and_task
 
 LOG, TAIL = "training.log", 12
 """What a command says goes there; so many of its last lines are shown if it fails."""
