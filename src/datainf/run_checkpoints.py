@@ -62,7 +62,7 @@ def places_of(config: RunConfig, say: Say) -> list[Place]:
 
 def _of_the_adapter(adapter: str | None, found: list[Path], say: Say) -> list[Path]:
     """The checkpoints up to the one that the adapter beside them is: a Trainer may have gone back
-    to its best. None if it is none of them: they may be of another training."""
+    to its best. Empty if it is none of them: they may be of another training."""
     beside = None if adapter is None else _weights_in(Path(adapter))
     if not found or beside is None:
         return found
