@@ -89,7 +89,8 @@ def evaluate(
     budget = Budget(parts, seeds, share, drop, jobs)
     most = budget.trainings(len(method or (THIS_RUN, *WAYS, *BASELINES)))
     on_parts = parts * seeds
-    say(f"{on_parts} trainings on random parts, and at most {most - on_parts} to leave rows out")
+    removals = f", and at most {most - on_parts} to leave rows out" if drop else ""
+    say(f"{on_parts} trainings on random parts{removals}")
     if parts < FEW:
         say(f"{parts} parts are too few for a figure to rely on; fifty are many")
     with progress() as bars:
