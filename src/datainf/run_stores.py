@@ -16,6 +16,8 @@ from datainf.store import GradientStore
 
 SETTINGS, SCORES, CURVATURE = "run.yaml", "scores.safetensors", "curvature"
 TRAIN, QUERY = "train", "query"
+ASKED = "query_store"
+"""In the diagnostics of scores of other queries than the run's: where their store is."""
 
 
 def is_run(folder: Path) -> bool:

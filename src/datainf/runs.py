@@ -36,7 +36,7 @@ from datainf.models import (
 from datainf.progress import Progress, Silent
 from datainf.run_checkpoints import folders_of, places_of, steps_of
 from datainf.run_gradients import collect_stores, once
-from datainf.run_stores import CURVATURE, SCORES, SETTINGS, read_run
+from datainf.run_stores import ASKED, CURVATURE, SCORES, SETTINGS, read_run
 from datainf.scores import Scores
 from datainf.store import GradientStore
 from datainf.tasks.text_to_image import caption
@@ -203,7 +203,8 @@ def describe(in_words: Callable[[Any], str], examples: Examples, row: int) -> st
 def open_run(folder: Path, scored: Path | None = None) -> Run:
     """A run from its folder; texts are read anew from the data files that run.yaml names.
 
-    `scored` is the folder of other scores of the same examples, as `datainf score` leaves them.
+    `scored` is the folder of other scores of the same examples or of other queries, as `datainf
+    score` leaves them.
     Raises `DatainfError` if the folder is no run, the scores are of other examples, or the data
     files are gone or have changed: their rows would no longer be the ones that were scored.
     """
@@ -211,6 +212,10 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
     scores = Scores.load((scored or folder) / SCORES)
     last = folders_of(config.checkpoints, folder)[-1]
     stores = [GradientStore.open(last / part) for part in ("train", "query")]
+    queries = (config.query, config.query_split, config.query_limit)
+    if asked := scores.diagnostics.get(ASKED):
+        stores[1] = GradientStore.open(asked)
+        queries = (str(stores[1].index.notes.get("source")), None, len(stores[1]))
     if [scores.train_ids, scores.query_ids] != [store.ids for store in stores]:
         raise OptionError(
             f"the scores in {scored or folder} are not of the examples in {folder}",
@@ -220,7 +225,7 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
     examples = []
     for store, source, split, limit in (
         (stores[0], config.train, config.train_split, config.train_limit),
-        (stores[1], config.query, config.query_split, config.query_limit),
+        (stores[1], *queries),
     ):
         data = load(source, task_name, columns=config.columns, split=split, limit=limit)
         if data.digest != store.index.notes.get("source_digest"):

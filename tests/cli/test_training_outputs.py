@@ -148,6 +148,13 @@ def test_a_run_is_scored_again_as_its_checkpoints_counted(run, datainf, tmp_path
         weights=[one["weight"] for one in before.diagnostics["checkpoints"]],
     )  # fmt: skip
     torch.testing.assert_close(asked.values, expected.values)
+    code, out, err = datainf("top", folder, "--scores", tmp_path / "more" / "scores")
+    assert code == 0, err
+    assert "what now?" in out
+    query.write_text('{"prompt": "", "completion": "something else?"}')
+    code, _, err = datainf("top", folder, "--scores", tmp_path / "more" / "scores")
+    assert code != 0
+    assert "has changed since" in " ".join(err.split())
     code, _, err = datainf(
         "collect", folder, "--adapter", folder, "--data", query, "--out", tmp_path / "x"
     )

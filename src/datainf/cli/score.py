@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.errors import OptionError
 from datainf.estimators import from_name
-from datainf.run_stores import SCORES, RunStores, opened
+from datainf.run_stores import ASKED, SCORES, RunStores, opened
 from datainf.runs import say_what_is_replaced, told, write_scores
 
 
@@ -104,6 +105,9 @@ def score(
             trains, queries, method, curvature=drawn or None, dampings=dampings, weights=weights,
             rate_sum=rate_sum, progress=bars, **options,
         )  # fmt: skip
+    if run is not None and query:  # so that `top` finds their texts
+        asked = {ASKED: str(queries[-1].path.absolute())}
+        found = [replace(s, diagnostics={**s.diagnostics, **asked}) for s in found]
     for name, scores in zip(dampings, found, strict=True):
         folder = out if len(dampings) == 1 else out / f"damping-{str(name).replace(':', '-')}"
         say_what_is_replaced(folder / SCORES, scores, say)
