@@ -9,6 +9,7 @@ from typing import Self
 from datainf.checkpoints import find
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError, StoreIncompleteError
+from datainf.estimators import from_name
 from datainf.gradient_flow import RATE_SUM
 from datainf.run_checkpoints import folders_of
 from datainf.scores import Scores
@@ -66,6 +67,14 @@ class RunStores:
         )
         curvature = _curvature(folders)
         return cls(config, train, query, curvature, weights, told.get(RATE_SUM))
+
+    def curvature_for(self, method: str | None) -> list[GradientStore]:
+        """What stands for the curvature of a method that needs it, or of the run's own, None, if
+        it was asked to take it; none of the others."""
+        name = method or self.config.method
+        asked = method is None and self.config.curvature_rows is not None
+        needed = name is not None and from_name(name).needs_curvature
+        return (self.curvature or []) if asked or needed else []
 
 
 def _curvature(folders: list[Path]) -> list[GradientStore] | None:

@@ -27,12 +27,7 @@ from datainf.errors import DataError, DatainfError, InputError, OptionError, Sto
 from datainf.estimators import from_name
 from datainf.files import make_folder, write_atomically
 from datainf.gradient_flow import RATE_SUM
-from datainf.models import (
-    base_of,
-    candidates,
-    load_reader,
-    make_task,
-)
+from datainf.models import base_of, candidates, load_reader, make_task
 from datainf.progress import Progress, Silent
 from datainf.run_checkpoints import folders_of, places_of, steps_of
 from datainf.run_gradients import collect_stores, once

@@ -67,16 +67,11 @@ def collect(
     values = o.given(own) | shared
     source, rows, part = values.pop("data"), values.pop("limit", None), values.pop("split", None)
     values |= {"train": source, "query": source}
-    named_by = None
-    if run is None:
-        settings = RunConfig.from_values(values, "collect")
-    elif model or adapter:
+    if run is not None and (model or adapter):
         raise OptionError(f"--model and --adapter are those of the run {run}", remedy="neither")
-    else:
-        of_run, stores = read_run(run), RunStores.open(run)
-        known = {"method": None, "steps": None, "task": stores.train[-1].index.task["name"]}
-        settings = replace(of_run, **{**known, **values})
-        named_by = _names_of_classes(of_run, str(settings.task))
+    settings, named_by = (
+        (RunConfig.from_values(values, "collect"), None) if run is None else _of_run(run, values)
+    )
     places = at_each(settings, Path(out))
     last, _ = places[-1]
     examples = load(
@@ -101,8 +96,13 @@ def collect(
                 collect_drawn(config, found, named, examples, folder, bars, tell)
 
 
-def _names_of_classes(run: RunConfig, task: str) -> Examples | None:
-    """The training data of a run, where its folders name the classes."""
-    if task != "image-classification" or run.labels or not Path(run.train).is_dir():
-        return None
-    return load(run.train, task, columns=run.columns, split=run.train_split, limit=run.train_limit)
+def _of_run(run: Path, values: dict[str, Any]) -> tuple[RunConfig, Examples | None]:
+    """A run's settings for other data, without its method; and its training data, where their
+    folders name the classes."""
+    own, task = read_run(run), RunStores.open(run).train[-1].index.task["name"]
+    settings = replace(own, **{"method": None, "steps": None, "task": task, **values})
+    if task != "image-classification" or own.labels or not Path(own.train).is_dir():
+        return settings, None
+    return settings, load(
+        own.train, task, columns=own.columns, split=own.train_split, limit=own.train_limit
+    )

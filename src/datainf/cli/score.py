@@ -12,7 +12,6 @@ from datainf.attribute import sweep
 from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.errors import OptionError
-from datainf.estimators import from_name
 from datainf.run_stores import ASKED, SCORES, RunStores, opened
 from datainf.runs import say_what_is_replaced, told, write_scores
 
@@ -79,7 +78,6 @@ def score(
     if len(set(damping or ())) < len(damping or ()):
         raise OptionError("the same --damping was given twice")
     options = o.given({"normalize": normalize, "metric": metric, "blocks": blocks, "steps": steps})
-    dampings: list[str | None] = [*damping] if damping else [None]
     trains, queries, drawn = (
         [store for path in paths or () for store in opened(path)]
         for paths in (train, query, curvature)
@@ -90,14 +88,12 @@ def score(
             raise OptionError(f"--train and --weight are those of the run {run}", remedy="neither")
         stores = RunStores.open(run)
         trains, queries = stores.train, queries or stores.query
+        drawn = drawn or stores.curvature_for(method)
         weights, rate_sum = stores.weights, stores.rate_sum
-        of_the_run = stores.config.curvature_rows is not None and method is None
         if method is None:
             method, options = stores.config.method, stores.config.method_options | options
-            own = options.pop("damping", None)
-            dampings = dampings if damping else [own]
-        if of_the_run or (method is not None and from_name(method).needs_curvature):
-            drawn = drawn or stores.curvature or []
+    own = options.pop("damping", None)
+    dampings: list[str | None] = [*damping] if damping else [own]
     if not trains or not queries:
         raise OptionError("nothing to score was named", remedy="a run; or --train and --query")
     with progress() as bars:

@@ -63,7 +63,7 @@ class _Fitted(Fitted):
         return damped_inverse(self.G.to(torch.float64))
 
     def solve(self, V: Tensor, lam: float) -> Solution:
-        trace = float(self.G.sq_norms.double().mean())
-        if lam > ROUNDED * torch.finfo(self.G.dtype).eps * trace:
+        rounding = torch.finfo(self.G.dtype).eps * float(self.G.sq_norms.double().mean())
+        if lam > ROUNDED * rounding:
             return self.fast.solve(V, lam)
         return self.precise.solve(V.double(), lam)
