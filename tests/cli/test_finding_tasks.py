@@ -322,6 +322,17 @@ def test_a_folder_for_each_class_needs_no_names(datainf, tmp_path):
     assert "classes: blue, green, red; --labels overrules" in err
     found = GradientStore.open(tmp_path / "run" / "train").index.task["label2id"]
     assert found == {"blue": 0, "green": 1, "red": 2}
+    # New pictures lack a class, and the run knows it: their losses are what they were.
+    shutil.copytree(folder / "red", tmp_path / "new" / "red")
+    code, _, err = datainf(
+        "collect", tmp_path / "run", "--data", tmp_path / "new", "--out", tmp_path / "more"
+    )
+    assert code == 0, err
+    asked, known = (
+        GradientStore.open(path) for path in (tmp_path / "more", tmp_path / "run" / "train")
+    )
+    assert asked.index.task["label2id"] == found
+    assert asked.losses.tolist() == pytest.approx(known.losses[-len(asked) :].tolist(), rel=1e-5)
     code, _, err = datainf(*said, "--out", tmp_path / "other", "--labels", "red, green, blue")
     assert code == 0, err
     found = GradientStore.open(tmp_path / "other" / "train").index.task["label2id"]
