@@ -5,9 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from datainf import linalg
 from datainf.errors import OptionError
-from datainf.linalg import ColumnScaled, Damping, RowScaled, from_dense, hstack, norm_scale
+from datainf.linalg import (
+    ColumnScaled,
+    Damping,
+    RowScaled,
+    from_dense,
+    hstack,
+    norm_scale,
+    symmetric,
+)
+from datainf.linalg import matrix as matrix_module
 from estimators.grid import chunked, in_a_metric, scaled, stacked
 
 G = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -17,12 +25,12 @@ G = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.fl
     params=[from_dense, chunked, stacked, scaled, in_a_metric], ids=lambda f: f.__name__
 )
 def matrix(request, monkeypatch):
-    monkeypatch.setattr(linalg, "MAX_CHUNK_BYTES", 16 * 5)
+    monkeypatch.setattr(matrix_module, "MAX_CHUNK_BYTES", 16 * 5)
     return request.param(G)
 
 
 def test_operators_equal_their_dense_matrix(matrix):
-    X, W = torch.randn(5, 2).double(), torch.randn(7, 3).double()
+    X, W, weights = (torch.randn(*shape).double() for shape in ((5, 2), (7, 3), (7,)))
     assert matrix.shape == (7, 5)
     assert matrix.T.shape == (5, 7)
     assert matrix.T.T is matrix
@@ -36,6 +44,11 @@ def test_operators_equal_their_dense_matrix(matrix):
         (matrix.T @ W[:, 0], G.T @ W[:, 0]),
         (matrix.gram(), G @ G.T),
         (matrix.second_moment(), G.T @ G),
+        (matrix.normal_matmul(X), G.T @ G @ X),
+        (matrix.normal_matmul(X, weights), G.T @ (weights[:, None] * (G @ X))),
+        (matrix.normal_matmul(X[:, 0], weights), G.T @ (weights * (G @ X[:, 0]))),
+        (matrix.held().to_dense(), G),
+        (matrix.held().gram(), G @ G.T),
         (matrix.sq_norms, G.square().sum(1)),
         (torch.cat([rows for _, rows in matrix.chunks()]), G),
         (matrix.to(torch.float32).gram(), G @ G.T),
@@ -48,10 +61,12 @@ def test_operators_equal_their_dense_matrix(matrix):
 
 @pytest.mark.parametrize("tile", [1, 2, 3, 7, 8])
 @pytest.mark.parametrize("chunk_rows", [1, 3, 7])
-def test_a_gram_matrix_is_whole_whatever_its_tiles(monkeypatch, tile, chunk_rows):
-    monkeypatch.setattr(linalg, "GRAM_TILE", tile)
-    monkeypatch.setattr(linalg, "MAX_CHUNK_BYTES", 8 * 5 * chunk_rows)
-    assert torch.allclose(chunked(G).gram(), G @ G.T, rtol=1e-12, atol=1e-12)
+def test_symmetric_products_are_whole_whatever_their_tiles(monkeypatch, tile, chunk_rows):
+    monkeypatch.setattr(symmetric, "SMALLEST_TILE", tile)
+    monkeypatch.setattr(matrix_module, "MAX_CHUNK_BYTES", 8 * 5 * chunk_rows)
+    matrix = chunked(G)
+    assert torch.allclose(matrix.gram(), G @ G.T, rtol=1e-12, atol=1e-12)
+    assert torch.allclose(matrix.second_moment(), G.T @ G, rtol=1e-12, atol=1e-12)
 
 
 def test_half_precision_rows_are_multiplied_in_float32():

@@ -61,7 +61,7 @@ class Fitted(ABC):
     def scores(self, V: Tensor, lam: float, G: GradientMatrix | None = None) -> BlockScores:
         """R Gᵀ, [m, n], for query gradients V [m, d] and damping lam > 0; of the training gradients
         G [n, d] if they are not the curvature's rows."""
-        solution = self.solve(V.to(self.G.dtype), lam)
+        solution = self.solve(self.G.cast(V), lam)
         rows = self.G if G is None else G
         if rows.dtype != solution.R.dtype:  # where a solve is more precise, so is what cancels
             rows = rows.to(solution.R.dtype)
@@ -73,10 +73,10 @@ class Fitted(ABC):
         rows = self.G if G is None else G
         n, d = rows.shape
         step = max(1, SELF_INFLUENCE_BYTES // max(1, d * rows.dtype.itemsize))
-        values = torch.empty(n, dtype=rows.dtype)
+        values = torch.empty(n, dtype=rows.dtype, device=rows.device)
         residuals = []
         for start in range(0, n, step):
-            V = rows.rows(start, min(n, start + step)).to(self.G.dtype)
+            V = self.G.cast(rows.rows(start, min(n, start + step)))
             solution = self.solve(V, lam)
             values[start : start + step] = (solution.R * V).sum(dim=1)
             residuals.append(solution.residual)
@@ -111,7 +111,7 @@ class Estimator(ABC):
 
 def curvature_product(G: GradientMatrix, lam: float, X: Tensor) -> Tensor:
     """F X = Gᵀ(G X)/n + λX for columns X [d, m]."""
-    return (G.T @ (G @ X)) / G.shape[0] + lam * X
+    return G.normal_matmul(X) / G.shape[0] + lam * X
 
 
 def relative_residual(G: GradientMatrix, lam: float, V: Tensor, R: Tensor) -> Tensor:

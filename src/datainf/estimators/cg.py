@@ -63,7 +63,7 @@ class _Fitted(Fitted):
             active = rho > done**2
             if not active.any():
                 break
-            FP = (self.G.T @ (self.G @ P)).double() / n + lam * P
+            FP = self.G.normal_matmul(P).double() / n + lam * P
             step = torch.where(active, rho / torch.where(active, (P * FP).sum(dim=0), 1), 0)
             X += step * P
             residual -= step * FP

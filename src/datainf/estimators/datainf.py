@@ -4,9 +4,10 @@ Kwon, Wu, Wu, Zou, "DataInf" (ICLR 2024, arXiv 2310.00902), equation 5. With She
 
     (1/n) Σ_i (g_i g_iᵀ + λI)⁻¹ v = (v − (1/n) Σ_i (v·g_i)/(λ + ‖g_i‖²) g_i) / λ.
 
-For all queries at once these are three thin products: C = G Vᵀ, rows scaled by 1/(λ + ‖g_i‖²);
-R = (V − CᵀG/n)/λ; scores = R Gᵀ. It equals the exact inverse when all g_i are the same, and is
-furthest off when they are orthogonal; as an operator it is never below the exact inverse.
+For all queries at once, with w_i = 1/(λ + ‖g_i‖²), these are three thin products in two passes
+over the rows: R = (V − V Gᵀ diag(w) G/n)/λ in one, scores = R Gᵀ in the other. It equals the exact
+inverse when all g_i are the same, and is furthest off when they are orthogonal; as an operator it
+is never below the exact inverse.
 """
 
 from __future__ import annotations
@@ -33,6 +34,5 @@ class DataInf(Estimator):
 class _Fitted(Fitted):
     def solve(self, V: Tensor, lam: float) -> Solution:
         n = self.G.shape[0]
-        C = self.G @ V.T
-        C /= (lam + self.G.sq_norms)[:, None]
-        return Solution((V - (self.G.T @ C).T / n) / lam)
+        image = self.G.normal_matmul(V.T, 1 / (lam + self.G.sq_norms))
+        return Solution((V - image.T / n) / lam)

@@ -65,7 +65,8 @@ class ShiftedInverse:
         if "_eigen" in self.__dict__:
             return None
         if self._cholesky is None:
-            shifted = self.S + c * torch.eye(len(self.S), dtype=self.S.dtype)
+            shifted = self.S.clone()
+            shifted.diagonal().add_(c)
             factor, failed = torch.linalg.cholesky_ex(shifted)
             if failed:  # by rounding: eigenvalues can be clamped at 0, a factor cannot
                 return None
@@ -122,7 +123,7 @@ class _Dual(Fitted):
     def scores(self, V: Tensor, lam: float, G: GradientMatrix | None = None) -> BlockScores:
         if G is not None:
             return super().scores(V, lam, G)
-        return BlockScores(self.G.shape[0] * self._dual(V.to(self.G.dtype), lam))
+        return BlockScores(self.G.shape[0] * self._dual(self.G.cast(V), lam))
 
     def _dual(self, V: Tensor, lam: float) -> Tensor:
         """V Gᵀ (K + nλI)⁻¹, [m, n], in the rows' dtype."""

@@ -79,5 +79,5 @@ def _top_eigenvalue(G: GradientMatrix) -> float:
     weights = torch.randn(n, generator=torch.Generator().manual_seed(0), dtype=G.dtype)
     x = G.T @ weights
     for _ in range(POWER_STEPS):
-        x = G.T @ (G @ (x / x.norm())) / n
+        x = G.normal_matmul(x / x.norm()) / n
     return min(trace, POWER_SLACK * float(x.norm()))

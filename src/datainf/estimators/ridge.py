@@ -63,8 +63,8 @@ class _Fitted(Fitted):
         residual = P.clone()
         for _ in range(self.steps):
             # What P is to the dual's direction GP, GᵀGP is to K GP.
-            image = (self.G.T @ dual.direction.to(self.G.dtype)).double()
-            step, turn = dual.advance((self.G @ image.to(self.G.dtype)).double())
+            image = (self.G.T @ dual.direction).double()
+            step, turn = dual.advance((self.G @ image).double())
             X += step * P
             residual -= step * (image + n * lam * P)
             P = residual + turn * P
@@ -76,7 +76,7 @@ class _Fitted(Fitted):
         if G is not None:
             return super().scores(V, lam, G)
         n, m = self.G.shape[0], len(V)
-        dual = _ConjugateGradients((self.G @ V.to(self.G.dtype).T).double(), n * lam)
+        dual = _ConjugateGradients((self.G @ V.T).double(), n * lam)
         product = self._product(m)
         for _ in range(self.steps):
             dual.advance(product(dual.direction))
@@ -91,7 +91,7 @@ class _Fitted(Fitted):
         K = self._K
         if K is not None:
             return lambda x: K @ x
-        return lambda x: (self.G @ (self.G.T @ x.to(self.G.dtype))).double()
+        return lambda x: (self.G @ (self.G.T @ x)).double()
 
 
 class _ConjugateGradients:
