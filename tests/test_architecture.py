@@ -12,11 +12,11 @@ import datainf
 ROOT = Path(datainf.__file__).parent
 
 ORDER = [
-    "errors", "files", "fingerprint", "progress", "distributed", "linalg", "second_moments",
-    "store", "store_writer", "gradient_flow", "scores", "estimators", "tasks", "gradients",
-    "data", "checkpoints", "models", "pipelines", "views", "attribute", "config", "run_checkpoints",
-    "run_stores", "run_gradients", "runs", "applications", "evaluation", "report", "demos", "cli",
-    "__main__",
+    "errors", "files", "fingerprint", "progress", "projection", "distributed", "linalg",
+    "second_moments", "store", "gradient_flow", "scores", "estimators", "tasks", "gradients",
+    "data", "checkpoints", "models", "pipelines", "views", "scoring", "attribute", "config",
+    "run_checkpoints", "run_stores", "run_gradients", "runs", "applications", "evaluation",
+    "report", "demos", "cli", "__main__",
 ]  # fmt: skip
 """A module imports only what stands before it."""
 

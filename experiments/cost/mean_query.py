@@ -11,7 +11,7 @@ from pathlib import Path
 
 import datainf
 from datainf.fingerprint import digest
-from datainf.store_writer import writer
+from datainf.store.writer import writer
 
 
 def mean_query(query: datainf.GradientStore, out: Path) -> datainf.GradientStore:

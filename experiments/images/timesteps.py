@@ -16,7 +16,7 @@ from torch import Tensor
 from datainf import GradientStore
 from datainf.fingerprint import digest
 from datainf.store import Index
-from datainf.store_writer import writer
+from datainf.store.writer import writer
 
 
 def timestep_norms(store: GradientStore, timesteps: int) -> Tensor:

@@ -1,22 +1,22 @@
 """attribute: (training store, query store, estimator) → Scores.
 
-Blocks are taken one after another: score = Σ_l v_qᵀ F_l⁻¹ g_k, with one λ_l each. What the options
-make of gradients is settled in `datainf.views`, so that estimators see nothing but matrices.
+Options, checkpoints and stores are checked here; the work is in `datainf.scoring`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from datainf.errors import NonFiniteError, OptionError, StoreMismatchError
+from datainf import scoring
+from datainf.errors import OptionError, StoreMismatchError
 from datainf.estimators import Estimator, from_name
 from datainf.gradient_flow import DRAWN, FLOW, OWN, RATE_SUM, flow_damping
-from datainf.linalg import Damping, GradientMatrix
+from datainf.linalg import Damping
 from datainf.progress import Progress, Silent
 from datainf.scores import Scores, weighted_sum
 from datainf.store import GradientStore
@@ -26,12 +26,11 @@ from datainf.views import Blocks, Metric, Normalize, Options, Views, views_of
 DEFAULT_METHOD = "gauss-newton"
 WITHOUT_CURVATURE = "ridge"
 """The default where the training gradients have to stand for the curvature."""
-QUERY_BYTES = 256 * 2**20
-"""Upper bound on the bytes of query gradients of one block that are solved at one time."""
 
 
 Stores = GradientStore | Sequence[GradientStore]
 AnyDamping = float | str | Damping
+AnyDevice = str | torch.device | None
 
 
 def attribute(
@@ -47,6 +46,7 @@ def attribute(
     metric: Metric | None = None,
     blocks: Blocks | None = None,
     steps: int | None = None,
+    device: AnyDevice = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Scores [m, n] of every (query, training example) pair, positive = helpful.
@@ -80,6 +80,7 @@ def attribute(
         blocks: `tensor` (the paper's), `module` (an adapter's tensors together) or `model` (no
             block-diagonal approximation).
         steps: of `ridge`, `cg` or `lissa`.
+        device: where products are computed, "cpu" by default; the scores come back to the CPU.
 
     Raises:
         OptionError: an unknown method or option; lists of stores or weights that do not fit;
@@ -100,6 +101,7 @@ def attribute(
         metric=metric,
         blocks=blocks,
         steps=steps,
+        device=device,
         progress=progress,
     )[0]
 
@@ -117,20 +119,62 @@ def sweep(
     metric: Metric | None = None,
     blocks: Blocks | None = None,
     steps: int | None = None,
+    device: AnyDevice = None,
     progress: Progress | None = None,
 ) -> list[Scores]:
     """`attribute` for several dampings; `exact` then factors each block's matrix once for all."""
     estimator = _estimator(method, steps, curvature)
+    options = Options.of(estimator, normalize, metric, blocks)
+    asked = _asked(train, query, curvature, weights, options)
+    parsed = [
+        damping_of(damping, estimator, asked.views, asked.shares, rate_sum) for damping in dampings
+    ]
+    found = [
+        scoring.score(view, queries, estimator, parsed, _device(device), progress or Silent())
+        for view, queries in zip(asked.views, asked.queries, strict=True)
+    ]
+    return [
+        _summed(estimator, damping, asked, of_damping)
+        for damping, of_damping in zip(parsed, zip(*found, strict=True), strict=True)
+    ]
+
+
+def _summed(
+    estimator: Estimator, damping: Damping, asked: _Asked,
+    found: Sequence[tuple[Tensor, scoring.Traces]],
+) -> Scores:  # fmt: skip
+    """Scores over all checkpoints by what each counts, from those of each."""
+    first = asked.views[0]
+    return weighted_sum(
+        [
+            Scores(
+                values, asked.queries[0].ids, first.store.ids, estimator.name,
+                _settings(estimator, damping, first), scoring.told(traces),
+            )
+            for values, traces in found
+        ],
+        asked.shares,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Of every checkpoint its training gradients as the options have them, its query store, and
+    what it counts."""
+
+    views: list[Views]
+    queries: list[GradientStore]
+    shares: list[float]
+
+
+def _asked(
+    train: Stores, query: Stores, curvature: Stores | None, weights: Sequence[float] | None,
+    options: Options,
+) -> _Asked:  # fmt: skip
     checkpoints, shares = _paired(train, query, weights)
     trains = [store for store, _ in checkpoints]
-    options = Options.of(estimator, normalize, metric, blocks)
     views = views_of(trains, options, _curvatures(curvature, trains))
-    parsed = [damping_of(damping, estimator, views, shares, rate_sum) for damping in dampings]
-    found = [
-        _of_one(view, queries, estimator, parsed, progress)
-        for view, (_, queries) in zip(views, checkpoints, strict=True)
-    ]
-    return [weighted_sum(of_damping, shares) for of_damping in zip(*found, strict=True)]
+    return _Asked(views, [queries for _, queries in checkpoints], shares)
 
 
 def damping_of(
@@ -233,45 +277,6 @@ def _curvatures(
     return found
 
 
-def _of_one(
-    views: Views,
-    query: GradientStore,
-    estimator: Estimator,
-    parsed: Sequence[Damping],
-    progress: Progress | None,
-) -> list[Scores]:
-    """The scores at one checkpoint, for every damping."""
-    train, G_all, V_all = views.store, views.train, views.of(query)
-    advance = (progress or Silent()).stage(f"scores by {estimator.name}", len(G_all))
-    values = [torch.zeros((len(query), len(train))) for _ in parsed]
-    traces: list[dict[str, Any]] = [{} for _ in parsed]
-    for name, G in G_all.items():
-        fitted, curvature = None, views.curvature[name]
-        other = None if curvature is G else G
-        for position, damping in enumerate(parsed):
-            lam = damping.lambda_of(curvature)
-            traces[position][name] = trace = _Trace(lam)
-            if lam == 0:  # every gradient of the block is zero
-                continue
-            fitted = fitted or estimator.fit(curvature)
-            for rows, V in _query_batches(V_all[name]):
-                found = fitted.scores(V, lam, other)
-                values[position][rows] += found.values.float()
-                trace.add(found.residual)
-        advance(1)
-    return [
-        Scores(
-            _finite(value, estimator),
-            query.ids,
-            train.ids,
-            estimator.name,
-            _settings(estimator, damping, views),
-            {"blocks": {name: asdict(trace) for name, trace in traced.items()}},
-        )
-        for value, traced, damping in zip(values, traces, parsed, strict=True)
-    ]
-
-
 def self_influence(
     train: GradientStore,
     method: str | Estimator | None = None,
@@ -283,6 +288,7 @@ def self_influence(
     metric: Metric | None = None,
     blocks: Blocks | None = None,
     steps: int | None = None,
+    device: AnyDevice = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores."""
@@ -290,36 +296,7 @@ def self_influence(
     options = Options.of(estimator, normalize, metric, blocks)
     (views,) = views_of([train], options, _curvatures(curvature, [train]))
     parsed = damping_of(damping, estimator, [views], rate_sum=rate_sum)
-    G_all = views.train
-    advance = (progress or Silent()).stage(f"self-influence by {estimator.name}", len(G_all))
-    total = torch.zeros(len(train))
-    for name, G in G_all.items():
-        rows = views.curvature[name]
-        if (lam := parsed.lambda_of(rows)) > 0:
-            other = None if rows is G else G
-            total += estimator.fit(rows).self_influence(lam, other).values.float()
-        advance(1)
-    return _finite(total * views.as_query.float(), estimator)
-
-
-@dataclass
-class _Trace:
-    """What a block's solve used and how far it was from done; kept in `Scores.diagnostics`."""
-
-    damping_lambda: float
-    residual: float | None = None
-
-    def add(self, residual: float | None) -> None:
-        if residual is not None:
-            self.residual = max(residual, self.residual or 0.0)
-
-
-def _query_batches(V: GradientMatrix) -> Iterator[tuple[slice, Tensor]]:
-    m, d = V.shape
-    step = max(1, QUERY_BYTES // (d * V.dtype.itemsize))
-    for start in range(0, m, step):
-        stop = min(m, start + step)
-        yield slice(start, stop), V.rows(start, stop)
+    return scoring.self_influence(views, estimator, parsed, _device(device), progress or Silent())
 
 
 def _settings(estimator: Estimator, damping: Damping, views: Views) -> dict[str, Any]:
@@ -335,10 +312,10 @@ def _settings(estimator: Estimator, damping: Damping, views: Views) -> dict[str,
     return settings if steps is None else {**settings, "steps": steps}
 
 
-def _finite(values: Tensor, estimator: Estimator) -> Tensor:
-    if not torch.isfinite(values).all():
-        raise NonFiniteError(
-            f"the scores by {estimator.name} are not finite: they left the range of float32",
-            remedy="a larger --damping; datainf inspect shows the norms by block",
-        )
-    return values
+def _device(device: AnyDevice) -> torch.device:
+    try:
+        return torch.device("cpu" if device is None else device)
+    except RuntimeError as error:
+        raise OptionError(
+            f"there is no device {device!r} ({error})", remedy="cpu or cuda"
+        ) from None

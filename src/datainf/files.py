@@ -60,23 +60,30 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write aside, sync, rename: after a crash `path` is the old file or the new one, whole.
+@contextmanager
+def writing_aside(path: Path) -> Iterator[Path]:
+    """A path to write to, which then is synced and takes the place of `path`: after a crash that is
+    the old file or the new one, whole.
 
     Raises `WriteError`; the file aside is removed then.
     """
     aside = path.with_name(path.name + ".tmp")
     with writing(path):
         try:
-            with aside.open("wb") as file:
-                file.write(data)
-                file.flush()
+            yield aside
+            with aside.open("rb") as file:
                 os.fsync(file.fileno())
             aside.replace(path)
-        except OSError:
+        except BaseException:
             aside.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file's bytes, in full or not at all. Raises `WriteError`."""
+    with writing_aside(path) as aside:
+        aside.write_bytes(data)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -113,6 +113,8 @@ class Views:
             return None
         if self.metric == "adam":
             parts = self._row_parts
+        elif _baked(self.store) is not None:
+            return None
         else:
             parts = self._parts(self.rows, _scales(self.store, "adam"))
         return float(_sq_norms(parts).mean())
@@ -156,13 +158,33 @@ def views_of(
     trains: Sequence[GradientStore], options: Options,
     curvatures: Sequence[GradientStore] | None = None,
 ) -> list[Views]:  # fmt: skip
-    """The views of a training's checkpoints. The metric `auto` is one for all of them: Adam's
-    where every store has its second moments, else Fisher's."""
+    """The views of a training's checkpoints. The metric `auto` is one for all of them: that in
+    which they were projected; else Adam's where every store has its second moments, else Fisher's.
+
+    Raises `OptionError` for stores that were projected in another metric."""
     if options.metric == "auto":
         metric: Metric = "adam" if all(map(_has_moments, trains)) else "fisher"
-        options = replace(options, metric=metric)
+        options = replace(options, metric=_baked(trains[0]) or metric)
+    for train in trains:
+        _require_metric(train, options.metric)
     rows = curvatures if curvatures is not None else [None] * len(trains)
     return [Views(train, options, own) for train, own in zip(trains, rows, strict=True)]
+
+
+def _baked(train: GradientStore) -> Metric | None:
+    """The metric in which a store's gradients were projected; None if they were not."""
+    return None if train.index.projection is None else train.index.projection["metric"]
+
+
+def _require_metric(train: GradientStore, metric: Metric) -> None:
+    baked = _baked(train)
+    if baked is None or baked == metric:
+        return
+    raise OptionError(
+        f"{train.path} holds gradients that were projected in the metric {baked}; another cannot "
+        "be had from them",
+        remedy=f"--metric {baked}; or collect again",
+    )
 
 
 def _has_moments(train: GradientStore) -> bool:
@@ -170,8 +192,9 @@ def _has_moments(train: GradientStore) -> bool:
 
 
 def _scales(train: GradientStore, metric: Metric) -> dict[str, Tensor] | None:
-    """What a metric multiplies parameters by, tensor's name → [d_l]; None for `none`."""
-    if metric == "none":
+    """What a metric multiplies parameters by, tensor's name → [d_l]; None for `none`, and where it
+    was done before the gradients were projected."""
+    if metric == "none" or _baked(train) is not None:
         return None
     if metric == "fisher":
         moments = {name: G.mean_square() for name, G in train.blocks.items()}

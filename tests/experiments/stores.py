@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datainf import GradientStore
 from datainf.store import Block, Index
-from datainf.store_writer import writer
+from datainf.store.writer import writer
 
 
 def make_store(

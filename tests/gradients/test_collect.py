@@ -260,16 +260,22 @@ def test_a_second_writer_is_told(llama, rows, task, tmp_path):
     collect(llama, rows, task, out=tmp_path / "s")
 
 
+def read_all(store):
+    return store.ids, store.losses, [block.to_dense() for block in store.blocks.values()]
+
+
 def test_a_flipped_byte_is_found_and_mended(llama, rows, task, tmp_path):
     out = tmp_path / "s"
     collect(llama, rows, task, out=out, shard_rows=6)
     before = shards(out)
-    damaged = bytearray(before["shard-00001.safetensors"])
-    damaged[-9] ^= 1
-    (out / "shard-00001.safetensors").write_bytes(damaged)
-    store = GradientStore.open(out)
-    with pytest.raises(StoreCorruptError, match=r"shard-00001.safetensors: the bytes are not"):
-        next(iter(store.blocks.values())).gram()
+    whole = before["shard-00001.safetensors"]
+    for place in (0, 9, 200, len(whole) // 3, len(whole) // 2, len(whole) - 9):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        (out / "shard-00001.safetensors").write_bytes(damaged)
+        store = GradientStore.open(out)
+        with pytest.raises(StoreCorruptError, match=r"shard-00001.safetensors: the bytes are not"):
+            read_all(store)
     collect(llama, rows, task, out=out, shard_rows=6)
     assert shards(out) == before
     (out / "shard-00002.safetensors").unlink()

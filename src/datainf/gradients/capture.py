@@ -11,7 +11,7 @@ left as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from datainf.errors import CoverageError
 from datainf.gradients.parameters import sites
 from datainf.gradients.precision import loss_scales
+from datainf.gradients.reduction import Reductions
 from datainf.gradients.tap import TAKE_ALONE, Calls, Sink, tap
 from datainf.tasks import Task
 
@@ -44,8 +45,8 @@ class MissedError(CoverageError):
 
 @dataclass(frozen=True)
 class BatchGradients:
-    """losses [B]; gradients: block name → [B, d_l], float32 or better; the blocks that the
-    losses do not depend on are zero and named in `unused`."""
+    """losses [B]; gradients: block name → [B, d_l], or as reduced, float32 or better; the blocks
+    that the losses do not depend on are zero and named in `unused`."""
 
     losses: Tensor
     gradients: dict[str, Tensor]
@@ -76,6 +77,8 @@ class GradientCapture:
         """Those whose modules are run again for one example after another."""
         self.copying = False
         """Whether taps copy, for a model that changes its modules' outputs in place."""
+        self.reductions: Reductions = {}
+        """What is done to gradients as soon as a module's are known, so that no more is held."""
         self._begun = False
         self._calls: Calls = {}
 
@@ -102,8 +105,9 @@ class GradientCapture:
         autograd find them in use, and still no tap, they are missed."""
         for scale in loss_scales(self.model):
             sink = Sink(
-                size, task.parts, task.concatenate, scale, self.copying, self._calls, self.looped
-            )
+                size, task.parts, task.concatenate, scale, self.copying, self._calls, self.looped,
+                self._early(),
+            )  # fmt: skip
             with self._hooks(sink), requiring_grad(watched), torch.enable_grad():
                 losses = batch_losses(task, self.model, batch, size)
                 found = _differentiate(losses.sum() * scale, [sink.anchor, *watched.values()])[1:]
@@ -124,10 +128,17 @@ class GradientCapture:
                 unused.append(name)
                 copies = sink.parts if sink.concatenate else 1
                 gradient = torch.zeros((sink.size, copies * parameter.numel()))
-            else:
+            elif name not in sink.reductions:
                 gradient = _hooked(parameter, gradient)
+            if name in self.reductions and (name in unused or name not in sink.reductions):
+                gradient = self.reductions[name](gradient)
             gradients[name] = gradient.to(losses.device)
         return BatchGradients(losses, gradients, unused)
+
+    def _early(self) -> Reductions:
+        """Those that need not wait for a parameter's own hooks."""
+        chosen: Mapping[str, Any] = self.chosen
+        return {n: r for n, r in self.reductions.items() if not chosen[n]._backward_hooks}
 
     @contextmanager
     def _hooks(self, sink: Sink) -> Iterator[None]:

@@ -15,21 +15,26 @@ from datainf.gradients.collector import Collector
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import adapter_settings, architecture, blocks_of, select, weights
+from datainf.gradients.reduction import Reductions, projected, reductions_of
 from datainf.gradients.survey import Survey, survey
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress, Silent
+from datainf.projection import Projection
 from datainf.second_moments import save_moments
-from datainf.store import GradientStore, Index
-from datainf.store_writer import writer
+from datainf.store import Block, GradientStore, Index
+from datainf.store.encoding import stored_dtype
+from datainf.store.writer import writer
 from datainf.tasks import Task
 from datainf.tasks.trainer import FromTrainer, is_trainer
 
 if TYPE_CHECKING:
     from transformers import Trainer
 
-SHARD_BYTES = 256 * 2**20
-SHARD_ROWS = 1024
-"""Upper bounds on a shard: its gradients' bytes, and the work that a kill can cost."""
+SHARD_BYTES, LARGE_SHARD_BYTES = 64 * 2**20, 2**30
+SHARD_ROWS, ENOUGH_ROWS = 1024, 64
+MOST_SHARDS = 4096
+"""What a shard holds is bounded by bytes, by the work that a kill can cost, and from below by the
+examples that batches of like lengths are made of; see `_shard_rows`."""
 BATCH_TOKENS = 4096
 
 TRAINERS_OWN: Any = object()
@@ -43,7 +48,8 @@ def collect(
     *,
     out: str | Path,
     trainable: str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
+    project: int | Projection | None = None,
     batch_tokens: int = BATCH_TOKENS,
     shard_rows: int | None = None,
     fallback: bool = True,
@@ -67,7 +73,11 @@ def collect(
         out: The store's folder.
         trainable: Shell patterns of parameter names with commas between, "!" leaving out; by
             default every parameter that requires gradients, or the active adapter's.
-        dtype: Of the stored gradients; float32 by default, float64 for a float64 model.
+        dtype: Of the stored gradients: float32 by default, float64 for a float64 model; bfloat16
+            takes half the space, int8 a quarter, with a scale for each row of each tensor.
+        project: Keep about one of so many numbers of every tensor by a random projection that
+            keeps inner products, see `datainf.projection`. Queries and training examples have to
+            be projected alike.
         batch_tokens: Most tokens of a batch, padding counted; halved when memory runs out.
         shard_rows: Examples a shard; by default 1024, or as many as make 256 MiB.
         fallback: Whether to take each example alone, exactly and slower and with a
@@ -78,7 +88,8 @@ def collect(
         progress: Where to show how far it is.
 
     Raises:
-        OptionError: a model without data set and task; a trainer that packs examples together.
+        OptionError: a model without data set and task; a trainer that packs examples together; a
+            dtype or a projection that there is not.
         DataError: an example that the task cannot use, named, before any work is done; a data set
             without a length.
         CoverageError: a trainable parameter needs the fallback, and that is not allowed.
@@ -98,13 +109,17 @@ def collect(
     task = task.for_model(model)
     chosen = select(model, trainable)
     device = next(iter(chosen.values())).device
-    gradients = PerExample(model, chosen, task, device, fallback=fallback)
+    projection = Projection(project) if isinstance(project, int) else project
     found = survey(dataset, task, progress)
-    index = _index(model, chosen, task, found, dtype, shard_rows)
+    index = _index(model, chosen, task, found, dtype, projection, shard_rows)
     index.notes = {**(notes or {}), "truncated": found.truncated, "tokens": sum(found.lengths)}
-    collector = Collector(gradients, task, dataset, found, batch_tokens)
     out = Path(out)
     moments = _moments(second_moments, chosen, index)
+    reductions = reductions_of(projection, index.blocks, moments)
+    gradients = PerExample(model, chosen, task, device, fallback=fallback, reductions=reductions)
+    collector = Collector(
+        gradients, task, dataset, found, batch_tokens, _held_bytes(index.blocks, reductions)
+    )
     with evaluating(model), writer(out, index) as store:
         if moments is not None:
             save_moments(out, moments)
@@ -182,14 +197,16 @@ def _index(
     chosen: dict[str, nn.Parameter],
     task: Task,
     survey: Survey,
-    dtype: torch.dtype | None,
+    dtype: torch.dtype | str | None,
+    projection: Projection | None,
     shard_rows: int | None,
 ) -> Index:
-    dtype = dtype or accumulate_dtype(next(iter(chosen.values())).dtype)
+    dtype = stored_dtype(dtype or accumulate_dtype(next(iter(chosen.values())).dtype))
     blocks = blocks_of(model, chosen, task.parts if task.concatenate else 1)
-    row_bytes = sum(block.width for block in blocks) * dtype.itemsize
+    if projection is not None:
+        blocks = [projected(block, projection) for block in blocks]
     settings = task.settings()
-    return Index(
+    index = Index(
         n=len(survey.ids),
         dtype=str(dtype).removeprefix("torch."),
         blocks=blocks,
@@ -204,6 +221,24 @@ def _index(
             "data": survey.digest,
             "task": digest(settings),
         },
-        shard_rows=shard_rows or max(1, min(SHARD_ROWS, SHARD_BYTES // max(1, row_bytes))),
+        shard_rows=0,
+        projection=None if projection is None else projection.to_json(),
         task=settings,
     )
+    index.shard_rows = shard_rows or _shard_rows(index.n, index.row_bytes)
+    return index
+
+
+def _shard_rows(n: int, row_bytes: int) -> int:
+    """Examples a shard: few enough for little memory and little lost to a kill; enough for batches
+    of like lengths, and for an index that does not grow long."""
+    small = SHARD_BYTES // row_bytes
+    enough = min(ENOUGH_ROWS, LARGE_SHARD_BYTES // row_bytes)
+    return max(1, -(-n // MOST_SHARDS), min(SHARD_ROWS, max(small, enough)))
+
+
+def _held_bytes(blocks: Sequence[Block], reductions: Reductions) -> int:
+    """What an example's gradients take while its batch is computed, float32: as stored, and of one
+    block at a time as formed."""
+    formed = [b.width for b in blocks if b.name in reductions and not reductions[b.name].sides]
+    return 4 * (sum(block.columns for block in blocks) + max(formed, default=0))

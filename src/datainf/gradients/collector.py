@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 
@@ -16,7 +14,7 @@ from datainf.gradients.engine import PerExample
 from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, encode, where
 from datainf.store import GradientStore
-from datainf.store_writer import StoreWriter
+from datainf.store.writer import StoreWriter
 from datainf.tasks import Task
 
 BATCH_GRADIENT_BYTES = 512 * 2**20
@@ -35,11 +33,11 @@ class Collector:
         dataset: Sequence[Any],
         survey: Survey,
         batch_tokens: int,
+        row_bytes: int,
     ) -> None:
+        """`row_bytes`: what an example's gradients take while its batch is computed."""
         self.gradients, self.task, self.dataset, self.survey = gradients, task, dataset, survey
         self.batch_tokens = batch_tokens
-        parameters = sum(parameter.numel() for parameter in gradients.chosen.values())
-        row_bytes = 4 * parameters * task.parts
         self.max_rows = max(1, BATCH_GRADIENT_BYTES // row_bytes)
 
     def check(self) -> None:
@@ -70,11 +68,7 @@ class Collector:
 
     def shard(self, store: StoreWriter, rows: range, advance: Callable[[int], None]) -> None:
         """Collect one shard, its rows in the order of the data set, and append it."""
-        buffers = {
-            block.name: torch.empty((len(rows), block.width), dtype=store.index.torch_dtype)
-            for block in store.index.blocks
-        }
-        losses = torch.empty(len(rows))
+        shard = store.shard(len(rows))
         lengths = self.survey.lengths[rows.start : rows.stop]
         # Longest first, so that a budget that does not fit is found out at once.
         todo = batches(lengths, self.batch_tokens, self.max_rows)[::-1]
@@ -82,7 +76,7 @@ class Collector:
         while todo:
             positions = todo.pop()
             try:
-                found, gradients = self._batch([rows[p] for p in positions])
+                found = self.gradients(self._examples([rows[p] for p in positions]))
             except Exception as error:
                 if len(positions) == 1 or not should_reduce_batch_size(error):
                     raise
@@ -90,28 +84,29 @@ class Collector:
                 half = len(positions) // 2
                 todo += [positions[half:], positions[:half]]
                 continue
-            _require_finite(found, gradients, [self._name(rows[p]) for p in positions])
-            losses[positions] = found.float()
-            for name, gradient in gradients.items():
-                buffers[name][positions] = gradient.to(buffers[name].dtype)
+            finite = shard.put(positions, found.gradients, found.losses)
+            if not finite.all():
+                self._blame(finite, [rows[p] for p in positions])
             padding = lengths[positions[0]] - lengths[positions[-1]]
             if len(positions) > 1 and padding >= padded:
                 padded, suspect = padding, positions[-1]
             advance(len(positions))
         if suspect is not None and len(rows) >= SPOT_CHECKED_ROWS and not self.gradients.alone:
-            stored = {name: buffer[suspect] for name, buffer in buffers.items()}
-            self._spot_check(rows[suspect], losses[suspect], stored, store.path)
-        store.append(buffers, self.survey.ids[rows.start : rows.stop], losses)
+            self._spot_check(rows[suspect], *shard.row(suspect), store)
+        store.write(shard, self.survey.ids[rows.start : rows.stop])
 
-    def _spot_check(self, row: int, loss: Tensor, gradient: dict[str, Tensor], path: Path) -> None:
+    def _spot_check(
+        self, row: int, loss: Tensor, gradient: dict[str, Tensor], store: StoreWriter
+    ) -> None:
         """Raises `VerificationError` if a batch gave an example something else than autograd."""
-        what = departure(self.gradients, self._examples([row])[0], loss, gradient)
+        example, dtype = self._examples([row])[0], store.index.torch_dtype
+        what = departure(self.gradients, example, loss, gradient, dtype)
         if what is not None:
             raise VerificationError(
                 f"{self._name(row)}: computed in a batch, {what}. The model mixes the examples of "
                 "a batch or counts padding, in some batches and not in others",
-                remedy=f"delete {path} and collect with --batch-tokens 1, which puts every example "
-                "alone",
+                remedy=f"delete {store.path} and collect with --batch-tokens 1, which puts every "
+                "example alone",
             )
 
     def recheck(self, store: StoreWriter) -> None:
@@ -126,7 +121,8 @@ class Collector:
         there = GradientStore(store.path, store.index)
         for row in sorted({0, store.index.rows_done - 1}):
             loss, gradient = there.example(row)
-            what = departure(self.gradients, self._examples([row])[0], loss, gradient)
+            example, dtype = self._examples([row])[0], store.index.torch_dtype
+            what = departure(self.gradients, example, loss, gradient, dtype)
             if what is not None:
                 raise StoreMismatchError(
                     f"{store.path} holds a store that was made by something else, though all "
@@ -136,10 +132,6 @@ class Collector:
                     remedy="another output folder, or delete this one",
                 )
 
-    def _batch(self, rows: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        result = self.gradients(self._examples(rows))
-        return result.losses.cpu(), {name: g.cpu() for name, g in result.gradients.items()}
-
     def _examples(self, rows: Sequence[int]) -> list[Any]:
         return [encode(self.task, self.dataset[row], self.dataset, row) for row in rows]
 
@@ -148,22 +140,17 @@ class Collector:
         place = where(self.dataset, row)
         return place if identifier == row else f"{place} (id {identifier!r})"
 
-
-def _require_finite(losses: Tensor, gradients: dict[str, Tensor], names: list[str]) -> None:
-    finite = torch.isfinite(losses)
-    blamed = ""
-    for name, gradient in gradients.items():
-        fine = torch.isfinite(gradient).all(dim=1)
-        if not blamed and not fine.all():
-            blamed = name
-        finite &= fine
-    if finite.all():
-        return
-    culprits = [name for name, fine in zip(names, finite.tolist(), strict=True) if not fine]
-    shown = ", ".join(culprits[:5]) + (f" and {len(culprits) - 5} more" if culprits[5:] else "")
-    what = f"the gradient of {blamed}" if torch.isfinite(losses).all() else "the loss"
-    raise NonFiniteError(
-        f"{shown}: {what} is NaN or infinite",
-        remedy="look at the row; check the adapter's weights for NaN; --dtype float32 if the model "
-        "runs in half precision. Finished shards are kept",
-    )
+    def _blame(self, finite: Tensor, rows: Sequence[int]) -> None:
+        """Raises `NonFiniteError` naming the rows that are not finite, [rows, blocks] with the
+        loss's last, and the first block."""
+        culprits = [self._name(rows[place]) for place in (~finite.all(dim=1)).nonzero().flatten()]
+        shown = ", ".join(culprits[:5]) + (f" and {len(culprits) - 5} more" if culprits[5:] else "")
+        what = "the loss"
+        if finite[:, -1].all():
+            block = int((~finite.all(dim=0)).nonzero()[0])
+            what = f"the gradient of {list(self.gradients.chosen)[block]}"
+        raise NonFiniteError(
+            f"{shown}: {what} is NaN or infinite",
+            remedy="look at the row; check the adapter's weights for NaN; --dtype float32 if the "
+            "model runs in half precision. Finished shards are kept",
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 from datainf.errors import CoverageError, VerificationError
 from datainf.gradients.capture import BatchGradients, GradientCapture, LossShapeError, MissedError
+from datainf.gradients.reduction import Reductions, reduced
 from datainf.gradients.tap import TAKE_ALONE, SiteError
 from datainf.gradients.verify import beyond_rounding, each_alone, verify_losses
 from datainf.tasks import Task
@@ -32,7 +34,7 @@ class UnusedWarning(UserWarning):
 
 
 class PerExample:
-    """Examples → their losses and gradients.
+    """Examples → their losses and gradients, reduced by block if so told.
 
     A parameter may be used outside the forward of the module that holds it, or by a module whose
     rows are not the examples. Then the module around it is run again in its place, and if that
@@ -49,7 +51,9 @@ class PerExample:
         device: torch.device,
         *,
         fallback: bool = True,
+        reductions: Reductions | None = None,
     ) -> None:
+        self.reductions = reductions or {}
         self.model, self.chosen, self.task, self.device = model, chosen, task, device
         self.capture = GradientCapture(model, chosen)
         self.fallback = fallback
@@ -61,15 +65,16 @@ class PerExample:
         self._said: set[str] = set()
 
     def __call__(self, examples: Sequence[Any]) -> BatchGradients:
-        """Losses and gradients of the examples, in their order."""
+        """Losses and gradients of the examples, in their order, reduced as they are stored."""
         while not self.alone:
-            found = self._attempt(examples)
+            found = self._attempt(examples, self.reductions)
             if found is None:
                 continue
             if self.capture.reached <= self._checked:
                 return self._noted(found)
             self.check(examples)  # a module that ran for the first time
-        return self._noted(each_alone(self.model, self.chosen, self.task, examples, self.device))
+        alone = each_alone(self.model, self.chosen, self.task, examples, self.device)
+        return self._noted(replace(alone, gradients=reduced(alone.gradients, self.reductions)))
 
     def say_unused(self) -> None:
         """Warn of parameters that took no part in any loss: all their gradients are zero."""
@@ -83,7 +88,8 @@ class PerExample:
         return found
 
     def check(self, examples: Sequence[Any]) -> BatchGradients:
-        """Compare with one-at-a-time autograd, settle which way to go, and return the truth.
+        """Compare with one-at-a-time autograd, settle which way to go, and return the truth, which
+        is not reduced.
 
         Raises `VerificationError` where the losses of a batch are not those of its examples
         alone, unless the task is defined by the latter; and where the fallback is needed but not
@@ -107,8 +113,11 @@ class PerExample:
         self._say_looped()
         return truth
 
-    def _attempt(self, examples: Sequence[Any]) -> BatchGradients | None:
+    def _attempt(
+        self, examples: Sequence[Any], reductions: Reductions | None = None
+    ) -> BatchGradients | None:
         """The examples in a batch; None where that fails and the way to go has been changed."""
+        self.capture.reductions = reductions or {}
         batch = send_to_device(self.task.collate(examples), self.device)
         try:
             return self.capture(self.task, batch, len(examples))

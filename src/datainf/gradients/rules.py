@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from datainf.projection import TwoSided
+
 Rule = Callable[[nn.Module, Tensor, Tensor, frozenset[str]], Mapping[str, Tensor]]
 """(module, X, dY, names of its parameters wanted) → name → [B, *parameter's shape], float32 or
 better."""
@@ -71,6 +73,18 @@ def linear(
     gradients = {}
     if "weight" in wanted:
         gradients["weight"] = dY.transpose(1, 2) @ X
+    if "bias" in wanted:
+        gradients["bias"] = dY.sum(dim=1)
+    return gradients
+
+
+def projected_linear(
+    X: Tensor, dY: Tensor, wanted: frozenset[str], sides: TwoSided
+) -> Mapping[str, Tensor]:
+    """`linear` with P_o dW_i P_iᵀ = Σ_t (P_o dY_it) ⊗ (P_i X_it) in the place of dW_i."""
+    X, dY = _positions(X), _positions(dY)
+    left, right = sides.sides(X)
+    gradients = {"weight": (dY @ left.T).transpose(1, 2) @ (X @ right.T)}
     if "bias" in wanted:
         gradients["bias"] = dY.sum(dim=1)
     return gradients

@@ -15,12 +15,18 @@ import torch
 from torch import Tensor
 
 from datainf.gradients.engine import PerExample
-from datainf.gradients.precision import TOLERANCE, floor_of, is_half, tolerance_of
+from datainf.gradients.precision import floor_of, is_half, tolerance_of
+from datainf.gradients.reduction import reduced
 from datainf.gradients.verify import each_alone, error
+from datainf.store.encoding import ROUNDING, encode
 
 
 def departure(
-    gradients: PerExample, example: Any, loss: Tensor, found: Mapping[str, Tensor]
+    gradients: PerExample,
+    example: Any,
+    loss: Tensor,
+    found: Mapping[str, Tensor],
+    dtype: torch.dtype,
 ) -> str | None:
     """What differs between the example alone and what was found for it; None if nothing does.
 
@@ -28,15 +34,18 @@ def departure(
         gradients: Whose model, parameters and task are asked.
         example: As the task takes it.
         loss: Its loss as found, a scalar.
-        found: Block name → its gradient as found, [d_l], in the dtype of the store.
+        found: Block name → its gradient as found, [columns], float32 or better.
+        dtype: What the gradients were stored as.
     """
     model = gradients.model
     truth = each_alone(model, gradients.chosen, gradients.task, [example], gradients.device)
-    stored = max(TOLERANCE.get(gradient.dtype, 0.0) for gradient in found.values())
-    tolerance = max(tolerance_of(model), stored)
+    tolerance = max(tolerance_of(model), ROUNDING.get(dtype, 0.0))
     if error(loss, truth.losses[0], floor=gradients.task.loss_floor) > tolerance:
         return f"its loss is {float(truth.losses[0]):.6g} when taken alone, not {float(loss):.6g}"
-    right = {name: gradient[0].cpu() for name, gradient in truth.gradients.items()}
+    right = {
+        name: encode(rows.cpu(), dtype).decoded()[0]
+        for name, rows in reduced(truth.gradients, gradients.reductions).items()
+    }
     whole = torch.cat([gradient.double() for gradient in right.values()])
     if is_half(model):  # where a small block may be all rounding
         right = {"its gradient": whole}

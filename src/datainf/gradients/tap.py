@@ -17,7 +17,10 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from datainf.errors import CoverageError
 from datainf.gradients.parameters import Site
+from datainf.gradients.reduction import Reductions
 from datainf.gradients.replay import Call, InseparableError, replay
+from datainf.gradients.rules import linear, projected_linear
+from datainf.projection import TwoSided
 
 Calls = dict[tuple[str, int], tuple[list[int], list[bool]]]
 
@@ -48,7 +51,8 @@ class Sink:
     example's parts stay apart; scale: what the loss was multiplied by;
     copying: whether taps copy what they pass; calls: which outputs
     and inputs of a site had a row an example, by its name and number of outputs; looped:
-    the sites that no vmap can follow, known from pass to pass.
+    the sites that no vmap can follow, known from pass to pass; reductions: what is done to a
+    block's gradients before they are kept.
     """
 
     size: int
@@ -58,6 +62,7 @@ class Sink:
     copying: bool
     calls: Calls
     looped: set[str]
+    reductions: Reductions = field(default_factory=dict)
     anchor: Tensor = field(default_factory=lambda: torch.zeros((), requires_grad=True))
     gradients: dict[str, Tensor] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
@@ -77,7 +82,11 @@ class Sink:
         self.reached.add(site.name)
         for local, gradient in found.items():
             name = site.blocks[local]
-            gradient = self._by_example(site, gradient) / self.scale
+            gradient = self._by_example(site, gradient)
+            if name in self.reductions and not (local == "weight" and self._sides(site)):
+                gradient = self.reductions[name](gradient)
+            if self.scale != 1:
+                gradient = gradient / self.scale
             # A module that runs twice, or a tied parameter, sums over its uses.
             known = self.gradients.get(name)
             self.gradients[name] = gradient if known is None else known + gradient
@@ -85,6 +94,8 @@ class Sink:
     def _differentiate(
         self, site: Site, call: Call, tensors: list[Tensor], dY: Sequence[Tensor]
     ) -> Mapping[str, Tensor]:
+        if sides := self._sides(site):
+            return projected_linear(tensors[0], dY[0], frozenset(site.blocks), sides)
         if site.rule is not None:
             return site.rule(site.module, tensors[0], dY[0], frozenset(site.blocks))
         self.replaying = True
@@ -97,6 +108,11 @@ class Sink:
         if looped:
             self.looped.add(site.name)
         return found
+
+    def _sides(self, site: Site) -> TwoSided | None:
+        """How a linear layer's weight is projected before the product of its sides is formed."""
+        weight = self.reductions.get(site.blocks.get("weight", ""))
+        return weight.sides if site.rule is linear and weight is not None else None
 
     def _by_example(self, site: Site, gradient: Tensor) -> Tensor:
         """[rows, …] → [B, d], or [B, parts·d]."""

@@ -1,0 +1,163 @@
+"""GradientStore: a finished store, opened for reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from datainf.errors import StoreIncompleteError, StoreMismatchError
+from datainf.linalg import ChunkedMatrix, GradientMatrix, RowScaled, accumulate_dtype
+from datainf.second_moments import load_moments
+from datainf.store.encoding import Encoded
+from datainf.store.index import Block, Index
+from datainf.store.shards import IDS, LOSSES, SCALES, SQ_NORMS, ShardFile, check_size
+
+
+class GradientStore:
+    """A finished store, opened for reading; see `open`."""
+
+    def __init__(self, path: Path, index: Index) -> None:
+        self.path = path
+        self.index = index
+        self._files = [ShardFile(path, shard, index) for shard in index.shards]
+
+    @classmethod
+    def open(cls, path: str | Path) -> GradientStore:
+        """Open a store; its shards are mapped into memory while they are read.
+
+        Raises `StoreError` if `path` is no store, `StoreIncompleteError` if its collection has
+        not finished, `StoreCorruptError` if a shard is missing or has another size.
+        """
+        path = Path(path)
+        index = Index.load(path)
+        if index.rows_done < index.n:
+            raise StoreIncompleteError(
+                f"{path} holds {index.rows_done} of {index.n} examples",
+                remedy="run the same datainf collect again: it goes on from there",
+            )
+        for shard in index.shards:
+            check_size(path, shard)
+        return cls(path, index)
+
+    @cached_property
+    def blocks(self) -> Mapping[str, GradientMatrix]:
+        """Block name → its gradients [n, d_l], rows in the order of `ids`."""
+        return {b.name: self._matrix(b, place) for place, b in enumerate(self.index.blocks)}
+
+    def _matrix(self, block: Block, place: int) -> GradientMatrix:
+        offsets = [*(shard.start for shard in self.index.shards), self.index.n]
+        sq_norms, scales = self.sq_norms[:, place], self._scales
+        rows = ChunkedMatrix(
+            [partial(file.tensor, block.name) for file in self._files],
+            offsets,
+            block.columns,
+            accumulate_dtype(self.index.torch_dtype),
+            sq_norms if scales is None else None,
+            parameters=block.width,
+        )
+        return rows if scales is None else RowScaled(rows, scales[:, place], sq_norms)
+
+    @cached_property
+    def _scales(self) -> Tensor | None:
+        """What each row of each block is multiplied by, [n, number of blocks]; None for 1."""
+        if self.index.torch_dtype != torch.int8:
+            return None
+        return torch.cat([file.tensor(SCALES) for file in self._files])
+
+    @cached_property
+    def ids(self) -> list[int | str]:
+        """The examples' ids: the data's own, or their row numbers."""
+        return [
+            identifier
+            for file in self._files
+            for identifier in json.loads(bytes(file.tensor(IDS).tolist()))
+        ]
+
+    @cached_property
+    def losses(self) -> Tensor:
+        """Each example's loss, [n], float32."""
+        return torch.cat([file.tensor(LOSSES) for file in self._files])
+
+    @cached_property
+    def sq_norms(self) -> Tensor:
+        """‖g_i,l‖² of every example and block, [n, number of blocks], float32."""
+        return torch.cat([file.tensor(SQ_NORMS) for file in self._files])
+
+    @cached_property
+    def second_moments(self) -> dict[str, Tensor] | None:
+        """Adam's v̂ by block [d_l], of the training that led to the weights; None if the store was
+        collected without."""
+        return load_moments(self.path)
+
+    def example(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """One example's loss, a scalar, and gradient as stored, block name → [columns], float32
+        or better; of an unfinished store too."""
+        for file in self._files:
+            at = row - file.shard.start
+            if 0 <= at < file.shard.rows:
+                scales = None if self._scales is None else self._scales[row]
+                found = {}
+                for place, block in enumerate(self.index.blocks):
+                    scale = None if scales is None else scales[place : place + 1]
+                    encoded = Encoded(file.tensor(block.name)[at : at + 1], scale)
+                    found[block.name] = encoded.decoded()[0]
+                return file.tensor(LOSSES)[at], found
+        raise IndexError(f"row {row} of {self.index.rows_done}")
+
+    def __len__(self) -> int:
+        return self.index.n
+
+    def require_same_model(self, other: GradientStore) -> None:
+        """Raise `StoreMismatchError` unless both have the same weights and blocks."""
+        for what in ("base", "adapter"):
+            if self.index.fingerprints[what] != other.index.fingerprints[what]:
+                raise StoreMismatchError(
+                    f"{self.path} and {other.path} come from different weights or settings of "
+                    f"the {what}",
+                    remedy="collect both stores with the same model and adapter",
+                )
+        self.require_same_blocks(other)
+
+    def require_same_blocks(self, other: GradientStore) -> None:
+        """Raise `StoreMismatchError` unless both are of the same parameters, made smaller in the
+        same way."""
+        if self.index.projection != other.index.projection:
+            raise StoreMismatchError(
+                f"{self.path} and {other.path} are projected in different ways: "
+                f"{self.index.projection} and {other.index.projection}",
+                remedy="collect both stores with the same --project",
+            )
+        if self.index.blocks != other.index.blocks:
+            difference = {block.name for block in self.index.blocks} ^ {
+                block.name for block in other.index.blocks
+            }
+            raise StoreMismatchError(
+                f"{self.path} and {other.path} hold different blocks: {_first(sorted(difference))}",
+                remedy="collect both stores with the same --trainable",
+            )
+
+    def require_same_examples(self, other: GradientStore) -> None:
+        """Raise `StoreMismatchError` unless both were collected from the same data and task."""
+        for what in ("data", "task"):
+            if self.index.fingerprints[what] != other.index.fingerprints[what]:
+                raise StoreMismatchError(
+                    f"{self.path} and {other.path} were collected from different {what}",
+                    remedy="the same data and settings for every checkpoint",
+                )
+
+    def __repr__(self) -> str:
+        return (
+            f"GradientStore({str(self.path)!r}, examples={len(self)}, "
+            f"blocks={len(self.index.blocks)}, "
+            f"parameters={sum(block.width for block in self.index.blocks)})"
+        )
+
+
+def _first(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,128 @@
+"""index.json: what a gradient store holds, and of what it was made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from math import prod
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from datainf.errors import StoreCorruptError, StoreError
+from datainf.files import write_atomically
+from datainf.store.encoding import DTYPES
+
+SCHEMA = 2
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One trainable tensor: its name in `model.named_parameters()`, its shape, and the module
+    whose tensors are taken together under `blocks="module"`. `kept` is how many numbers a row of
+    it has where the store is projected."""
+
+    name: str
+    shape: tuple[int, ...]
+    module: str
+    kept: int | None = None
+
+    @property
+    def width(self) -> int:
+        """d_l, the number of entries."""
+        return prod(self.shape)
+
+    @property
+    def columns(self) -> int:
+        """Numbers in a stored row."""
+        return self.width if self.kept is None else self.kept
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows start … start+rows-1 of the store, in one file; the checksum is its header's, which
+    holds those of its tensors."""
+
+    file: str
+    start: int
+    rows: int
+    bytes: int
+    checksum: str
+
+
+@dataclass
+class Index:
+    """What index.json holds. `fingerprints` tells base, adapter, data and task; `projection` by
+    what the rows were made smaller, see `datainf.projection`; `task` and `notes` are plain JSON
+    values for people and for opening the store again."""
+
+    n: int
+    dtype: str
+    blocks: list[Block]
+    fingerprints: dict[str, str]
+    shard_rows: int
+    projection: dict[str, Any] | None = None
+    task: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    shards: list[Shard] = field(default_factory=list)
+    schema: int = SCHEMA
+
+    @property
+    def rows_done(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one example's gradients, as stored."""
+        return self.torch_dtype.itemsize * sum(block.columns for block in self.blocks)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """Of the stored rows."""
+        return DTYPES[self.dtype]
+
+    def save(self, folder: Path) -> None:
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        write_atomically(folder / INDEX, text.encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        path = folder / INDEX
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise StoreError(
+                f"{folder} is not a gradient store: it has no {INDEX}",
+                remedy="datainf collect makes one; check the path",
+            ) from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise StoreCorruptError(f"{path} cannot be read: {error}") from None
+        if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
+            found = raw.get("schema") if isinstance(raw, dict) else None
+            raise StoreError(
+                f"{path} has schema {found!r}; this version of datainf reads schema {SCHEMA}",
+                remedy="collect the store again, or use the version of datainf that made it",
+            )
+        try:
+            raw["blocks"] = [
+                Block(**block | {"shape": tuple(block["shape"])}) for block in raw["blocks"]
+            ]
+            raw["shards"] = [Shard(**shard) for shard in raw["shards"]]
+            index = cls(**{name.name: raw[name.name] for name in fields(cls)})
+        except (KeyError, TypeError) as error:
+            raise StoreCorruptError(f"{path} is damaged: {error}") from None
+        index._check(path)
+        return index
+
+    def _check(self, path: Path) -> None:
+        if self.dtype not in DTYPES:
+            raise StoreCorruptError(f"{path} is damaged: an unknown dtype, {self.dtype!r}")
+        start = 0
+        for shard in self.shards:
+            if shard.start != start or Path(shard.file).name != shard.file:
+                raise StoreCorruptError(f"{path} is damaged: shard {shard.file!r} is out of place")
+            start += shard.rows
+        if start > self.n:
+            raise StoreCorruptError(f"{path} is damaged: {start} rows, {self.n} expected")
