@@ -9,7 +9,7 @@ scores.top(query=0, k=10)
 """
 
 from datainf import errors, estimators, tasks
-from datainf.attribute import attribute, self_influence, sweep
+from datainf.attribution import attribute, self_influence, sweep
 from datainf.gradients import collect, collect_curvature
 from datainf.linalg import Damping
 from datainf.scores import Scores

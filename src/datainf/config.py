@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 import yaml
 
-from datainf.attribute import DEFAULT_METHOD
+from datainf.attribution import DEFAULT_METHOD
 from datainf.data import Columns
 from datainf.data.columns import PARTS, TaskName, known_task
 from datainf.errors import InputError, OptionError

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from datainf.attribute import DEFAULT_METHOD, WITHOUT_CURVATURE
+from datainf.attribution import DEFAULT_METHOD, WITHOUT_CURVATURE
 from datainf.config import RunConfig
 from datainf.data import Examples
 from datainf.data.columns import PARTS

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from datainf.attribute import attribute
+from datainf.attribution import attribute
 from datainf.config import RunConfig
 from datainf.data import Examples, load
 from datainf.data.columns import TaskName

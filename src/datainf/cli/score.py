@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from datainf.attribute import sweep
+from datainf.attribution import sweep
 from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.errors import OptionError

@@ -1,4 +1,4 @@
-"""attribute: (training store, query store, estimator) → Scores.
+"""Attribution: (training store, query store, estimator) → Scores.
 
 Blocks are taken one after another: score = Σ_l v_qᵀ F_l⁻¹ g_k, with one λ_l each. What the options
 make of gradients is settled in `datainf.views`, so that estimators see nothing but matrices.
