@@ -14,7 +14,7 @@ ROOT = Path(datainf.__file__).parent
 ORDER = [
     "errors", "files", "fingerprint", "progress", "distributed", "linalg", "second_moments",
     "store", "store_writer", "gradient_flow", "scores", "estimators", "tasks", "gradients",
-    "data", "checkpoints", "models", "pipelines", "views", "attribution",
+    "conventions", "columns", "data", "checkpoints", "models", "pipelines", "views", "attribution",
     "config", "run_checkpoints", "run_stores", "run_gradients", "runs", "applications",
     "evaluation", "report", "demos", "cli", "__main__",
 ]  # fmt: skip

@@ -10,8 +10,7 @@ import torch
 import yaml
 
 from datainf.attribution import DEFAULT_METHOD
-from datainf.data import Columns
-from datainf.data.columns import PARTS, TaskName, known_task
+from datainf.columns import PARTS, Columns, TaskName, known_task
 from datainf.errors import InputError, OptionError
 from datainf.estimators import from_name
 from datainf.files import write_atomically
