@@ -13,10 +13,10 @@ ROOT = Path(datainf.__file__).parent
 
 ORDER = [
     "errors", "files", "fingerprint", "progress", "distributed", "linalg", "second_moments",
-    "store", "store_writer", "gradient_flow", "scores", "estimators", "tasks", "gradients",
-    "conventions", "columns", "data", "checkpoints", "models", "pipelines", "views", "attribution",
-    "config", "run_checkpoints", "run_stores", "run_gradients", "runs", "applications",
-    "evaluation", "report", "demos", "cli", "__main__",
+    "store", "store_writer", "gradient_flow", "scores_table", "scores", "estimators", "tasks",
+    "gradients", "conventions", "columns", "data", "checkpoints", "models", "pipelines", "views",
+    "attribution", "config", "run_checkpoints", "run_stores", "run_gradients", "runs",
+    "applications", "evaluation", "report", "demos", "cli", "__main__",
 ]  # fmt: skip
 """A module imports only what stands before it."""
 
