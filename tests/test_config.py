@@ -7,9 +7,8 @@ from dataclasses import fields, replace
 import pytest
 
 from datainf.cli.options import PART_HELP
+from datainf.columns import PARTS, Columns
 from datainf.config import RunConfig, read_config
-from datainf.data import Columns
-from datainf.data.columns import PARTS
 from datainf.errors import OptionError
 
 

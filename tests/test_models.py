@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from conftest import lora_config, make_base, make_tokenizer, save_model
-from datainf.data import Candidates
+from datainf.columns import Candidates
 from datainf.errors import ModelError, OptionError
 from datainf.gradients.parameters import adapter_settings, architecture
 from datainf.models import (

@@ -6,14 +6,21 @@ query = datainf.collect(model, query_rows, task, out="run/query")
 drawn = datainf.collect_curvature(model, train_rows, task, out="run/curvature")
 scores = datainf.attribute(train, query, curvature=drawn)
 scores.top(query=0, k=10)
+
+Names are loaded at first use: torch, which nearly all of them need, takes a second.
 """
 
-from datainf import errors, estimators, tasks
-from datainf.attribute import attribute, self_influence, sweep
-from datainf.gradients import collect, collect_curvature
-from datainf.linalg import Damping
-from datainf.scores import Scores
-from datainf.store import GradientStore
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datainf import errors, estimators, tasks
+    from datainf.attribution import attribute, self_influence, sweep
+    from datainf.gradients.collect import collect
+    from datainf.gradients.curvature import collect_curvature
+    from datainf.linalg import Damping
+    from datainf.scores import Scores
+    from datainf.store import GradientStore
 
 __version__ = "0.1.0"
 
@@ -30,3 +37,31 @@ __all__ = [
     "sweep",
     "tasks",
 ]
+
+_HOMES = {
+    "Damping": "datainf.linalg",
+    "GradientStore": "datainf.store",
+    "Scores": "datainf.scores",
+    "attribute": "datainf.attribution",
+    "collect": "datainf.gradients.collect",
+    "collect_curvature": "datainf.gradients.curvature",
+    "self_influence": "datainf.attribution",
+    "sweep": "datainf.attribution",
+}
+"""Where each name is defined that is no module itself."""
+
+if not TYPE_CHECKING:  # a type checker would take it to have any name
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name in _HOMES:
+            found = getattr(import_module(_HOMES[name]), name)
+        else:
+            found = import_module(f"datainf.{name}")
+        globals()[name] = found  # not asked for again
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,9 +9,8 @@ from typing import Any, Self
 import torch
 import yaml
 
-from datainf.attribute import DEFAULT_METHOD
-from datainf.data import Columns
-from datainf.data.columns import PARTS, TaskName, known_task
+from datainf.attribution import DEFAULT_METHOD
+from datainf.columns import PARTS, Columns, TaskName, known_task
 from datainf.errors import InputError, OptionError
 from datainf.estimators import from_name
 from datainf.files import write_atomically

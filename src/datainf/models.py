@@ -22,7 +22,7 @@ from torch import nn
 
 from datainf import tasks
 from datainf.checkpoints import FOLDER
-from datainf.data.columns import Candidates, TaskName
+from datainf.columns import Candidates, TaskName
 from datainf.errors import ModelError, OptionError
 from datainf.tasks import Task
 from datainf.tasks.kinds import KINDS, by_architecture, by_peft_task

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from datainf.attribute import DEFAULT_METHOD, WITHOUT_CURVATURE
+from datainf.attribution import DEFAULT_METHOD, WITHOUT_CURVATURE
+from datainf.columns import PARTS
 from datainf.config import RunConfig
 from datainf.data import Examples
-from datainf.data.columns import PARTS
 from datainf.estimators import from_name
 from datainf.gradient_flow import RATE_SUM
 from datainf.gradients import collect, collect_curvature

@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 
-from datainf.attribute import attribute
+from datainf.attribution import attribute
+from datainf.columns import TaskName
 from datainf.config import RunConfig
 from datainf.data import Examples, load
-from datainf.data.columns import TaskName
 from datainf.errors import DataError, DatainfError, InputError, OptionError, StoreError
 from datainf.estimators import from_name
 from datainf.files import make_folder, write_atomically

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import safetensors
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from datainf.errors import OptionError, StoreCorruptError, StoreError
-from datainf.files import make_folder, write_atomically, writing
+from datainf.files import make_folder, write_atomically
 from datainf.fingerprint import digest
 
 SIGN = "positive = helpful"
@@ -167,31 +165,9 @@ class Scores:
         (text), `query_row`, `train_row` (int32), `score` (float32), `rank` (int32, 0 = most
         helpful of its query). One row group a query, so that a reader can take one query alone.
         """
-        path = Path(path)
-        make_folder(path.parent)
-        train_ids = pa.array([str(identifier) for identifier in self.train_ids])
-        train_rows = pa.array(range(len(self.train_ids)), type=pa.int32())
-        aside = path.with_name(path.name + ".tmp")
-        with writing(path):
-            with pq.ParquetWriter(aside, _LONG) as writer:
-                for row in range(len(self.query_ids)):
-                    writer.write_table(self._long(row, train_ids, train_rows))
-            aside.replace(path)
+        from datainf.scores_table import write_table  # brings pyarrow; only this needs it
 
-    def _long(self, row: int, train_ids: pa.Array, train_rows: pa.Array) -> pa.Table:
-        n = len(self.train_ids)
-        ranks = torch.empty(n, dtype=torch.int32)
-        order = torch.sort(self.values[row], descending=True, stable=True).indices
-        ranks[order] = torch.arange(n, dtype=torch.int32)
-        columns = [
-            pa.array([str(self.query_ids[row])] * n),
-            train_ids,
-            pa.array([row] * n, type=pa.int32()),
-            train_rows,
-            pa.array(self.values[row].float().numpy()),
-            pa.array(ranks.numpy()),
-        ]
-        return pa.Table.from_arrays(columns, schema=_LONG)
+        write_table(Path(path), self.values, self.query_ids, self.train_ids)
 
     def __repr__(self) -> str:
         m, n = self.shape
@@ -211,18 +187,6 @@ def weighted_sum(scores: Sequence[Scores], weights: Sequence[float]) -> Scores:
         {"weight": weight, **one.diagnostics} for one, weight in zip(scores, weights, strict=True)
     ]
     return replace(first, values=values, diagnostics={"checkpoints": told})
-
-
-_LONG = pa.schema(
-    [
-        ("query_id", pa.string()),
-        ("train_id", pa.string()),
-        ("query_row", pa.int32()),
-        ("train_row", pa.int32()),
-        ("score", pa.float32()),
-        ("rank", pa.int32()),
-    ]
-)
 
 
 def _checksum(about: str, tensors: Mapping[str, Tensor]) -> str:

@@ -370,7 +370,7 @@ def test_interruption_says_that_work_is_kept(datainf, monkeypatch):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("datainf.cli.inspect.GradientStore.open", stop)
+    monkeypatch.setattr("datainf.store.GradientStore.open", stop)
     code, _, err = datainf("inspect", ".")
     assert code == 130
     assert "Finished work is kept" in err

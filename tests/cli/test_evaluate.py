@@ -230,11 +230,11 @@ shutil.copytree({adapter!r}, pathlib.Path(out) / f"checkpoint-{{rows}}")
 
 def test_a_command_and_a_trainers_output_folder(place, saved_llama, datainf):
     folder = place[0]
-    (folder / "copy.py").write_text(COPY.format(adapter=str(saved_llama[1])))
+    (folder / "copy_adapter.py").write_text(COPY.format(adapter=str(saved_llama[1])))
     code, out, err = datainf(
         "evaluate", folder / "run", "--out", folder / "copied", "--parts", 3, "--seeds", 1,
         "--drop", 0, "--method", "gradient", "--jobs", 2,
-        "--train-command", f"python {folder}/copy.py {{data}} {{seed}} {{out}}",
+        "--train-command", f"python {folder}/copy_adapter.py {{data}} {{seed}} {{out}}",
     )  # fmt: skip
     assert code == 0, err
     assert "no ceiling" in out

@@ -128,13 +128,20 @@ def test_no_rows_give_no_gradients(name):
         assert gradient.shape == (0, *layer.get_parameter(local).shape)
 
 
-def test_a_subclass_with_a_forward_of_its_own_has_no_rule():
-    class Doubled(nn.Linear):
+@pytest.mark.parametrize("kind", [nn.Linear, Conv1D], ids=["by class", "by name"])
+def test_a_subclass_with_a_forward_of_its_own_has_no_rule(kind):
+    class Doubled(kind):
         def forward(self, X):
             return 2 * super().forward(X)
 
-    class Named(nn.Linear):
+    class Named(kind):
         pass
 
     assert rule_of(Doubled(2, 2)) is None
-    assert rule_of(Named(2, 2)) is not None
+    assert rule_of(Named(2, 2)) is rule_of(kind(2, 2)) is not None
+
+
+def test_parameters_in_containers_have_no_rule_of_the_module_that_holds_those():
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
+    assert rule_of(layer, ["bias"]) is not None
+    assert rule_of(layer, ["parametrizations.weight.original0"]) is None

@@ -7,8 +7,8 @@ import pytest
 import transformers
 
 from datainf import tasks
-from datainf.data.columns import PARTS
-from datainf.data.conventions import CONVENTIONS, in_words
+from datainf.columns import PARTS
+from datainf.conventions import CONVENTIONS, in_words
 from datainf.tasks.kinds import KINDS, by_architecture, by_peft_task
 
 

@@ -1,4 +1,7 @@
-"""The command line, thin over the library."""
+"""The command line, thin over the library.
+
+Commands import the library when they run, so that no help has to wait for torch and transformers.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import logging
 import warnings
 from typing import Annotated, Any
 
-import datasets
-import transformers
 import typer
 import typer.core
 
@@ -15,7 +16,15 @@ from datainf import __version__
 from datainf.cli import attribute, collect, demo, evaluate, inspect, score, top
 from datainf.cli.console import error_console, say
 from datainf.errors import DatainfError
-from datainf.gradients.engine import FallbackWarning, UnusedWarning
+
+
+class Command(typer.core.TyperCommand):
+    """A command; the libraries are made ready when it runs, not when its help is asked for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        _quiet_libraries()
+        _say_our_warnings()
+        return super().invoke(ctx)
 
 
 class Program(typer.core.TyperGroup):
@@ -45,13 +54,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("attribute")(attribute.attribute)
-app.command("collect")(collect.collect)
-app.command("score")(score.score)
-app.command("top")(top.top)
-app.command("inspect")(inspect.inspect)
-app.command("evaluate")(evaluate.evaluate)
-app.command("demo")(demo.demo)
+app.command("attribute", cls=Command)(attribute.attribute)
+app.command("collect", cls=Command)(collect.collect)
+app.command("score", cls=Command)(score.score)
+app.command("top", cls=Command)(top.top)
+app.command("inspect", cls=Command)(inspect.inspect)
+app.command("evaluate", cls=Command)(evaluate.evaluate)
+app.command("demo", cls=Command)(demo.demo)
 
 
 def _version(wanted: bool) -> None:
@@ -71,13 +80,14 @@ def _root(
 
 def main() -> None:
     """The entry point."""
-    _quiet_libraries()
-    _say_our_warnings()
     app()
 
 
 def _quiet_libraries() -> None:
     """Progress bars and warnings of the libraries below would tear ours apart."""
+    import datasets
+    import transformers
+
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.utils.logging.set_verbosity_error()
@@ -89,6 +99,8 @@ def _quiet_libraries() -> None:
 
 def _say_our_warnings() -> None:
     """Our own warnings, once each, as messages; others as they are."""
+    from datainf.gradients.engine import FallbackWarning, UnusedWarning
+
     ours = (FallbackWarning, UnusedWarning)
     for category in ours:
         warnings.simplefilter("once", category)

@@ -9,9 +9,6 @@ import typer
 
 from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
-from datainf.cli.tables import print_query
-from datainf.config import RunConfig, read_config
-from datainf.runs import run
 
 SHOWN_QUERIES = 10
 
@@ -79,6 +76,10 @@ def attribute(
     where it was.
     """
     own = {name: v for name, v in locals().items() if name not in ("config", "shared")}
+    from datainf.cli.tables import print_query
+    from datainf.config import RunConfig, read_config
+    from datainf.runs import run
+
     known = {} if config is None else read_config(config)
     settings = RunConfig.from_values(
         {**known, **o.given(own), **shared}, "attribute" if config is None else str(config)

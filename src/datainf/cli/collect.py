@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from datainf.cli import options as o
 from datainf.cli.console import progress, say
-from datainf.config import RunConfig
-from datainf.data import Examples, load
 from datainf.errors import OptionError
-from datainf.models import candidates
-from datainf.run_checkpoints import at_each
-from datainf.run_gradients import collect_drawn, collect_stores, load_model_and_task, once
-from datainf.run_stores import RunStores, read_run
+
+if TYPE_CHECKING:
+    from datainf.config import RunConfig
+    from datainf.data import Examples
 
 
 @o.with_shared_options
@@ -64,6 +62,12 @@ def collect(
     Killed, the same command goes on from its last finished shard.
     """
     own = {name: value for name, value in locals().items() if name not in ("shared", "run")}
+    from datainf.config import RunConfig
+    from datainf.data import load
+    from datainf.models import candidates
+    from datainf.run_checkpoints import at_each
+    from datainf.run_gradients import collect_drawn, collect_stores, load_model_and_task, once
+
     values = o.given(own) | shared
     source, rows, part = values.pop("data"), values.pop("limit", None), values.pop("split", None)
     values |= {"train": source, "query": source}
@@ -99,6 +103,9 @@ def collect(
 def _of_run(run: Path, values: dict[str, Any]) -> tuple[RunConfig, Examples | None]:
     """A run's settings for other data, without its method; and its training data, where their
     folders name the classes."""
+    from datainf.data import load
+    from datainf.run_stores import RunStores, read_run
+
     own, task = read_run(run), RunStores.open(run).train[-1].index.task["name"]
     settings = replace(own, **{"method": None, "steps": None, "task": task, **values})
     if task != "image-classification" or own.labels or not Path(own.train).is_dir():

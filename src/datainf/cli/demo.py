@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.table import Table
 
 from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
-from datainf.cli.tables import print_query
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from datainf.demos.demo import DemoResult
 
 
@@ -33,7 +33,8 @@ def demo(
     Needs no network. 900 training and 100 test examples; for each test example, a good method
     ranks the 90 training examples of the same transformation first.
     """
-    from datainf.demos.demo import run_demo  # brings peft and scikit-learn, which take seconds
+    from datainf.cli.tables import print_query
+    from datainf.demos.demo import run_demo
 
     say(
         "1. write 900 training and 100 test examples of ten sentence transformations\n"
@@ -52,6 +53,8 @@ def demo(
 
 
 def _table(result: DemoResult) -> Table:
+    import numpy as np
+
     table = Table(
         title="AUC / recall of the same transformation (mean over its 10 test examples)",
         title_justify="left",

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from datainf.applications.inspect import BlockReport
-from datainf.applications.inspect import inspect as inspect_store
 from datainf.cli.console import console, plain
-from datainf.linalg import Damping
-from datainf.run_stores import RunStores, is_run
-from datainf.store import GradientStore
+
+if TYPE_CHECKING:
+    from datainf.applications.inspect import BlockReport
 
 
 def inspect(
@@ -34,6 +32,11 @@ def inspect(
 
     Warns where a method is outside what it assumes.
     """
+    from datainf.applications.inspect import inspect as inspect_store
+    from datainf.linalg import Damping
+    from datainf.run_stores import RunStores, is_run
+    from datainf.store import GradientStore
+
     opened = RunStores.open(store).train[-1] if is_run(store) else GradientStore.open(store)
     report = inspect_store(opened, Damping.parse(damping))
     shown = console()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from datainf.data.columns import PARTS, TASK_NAMES
+from datainf.columns import PARTS, TASK_NAMES
 
 DATA = (
     ".jsonl, .json, .csv, .tsv or .parquet file, a folder saved by datasets or of images, or a "
@@ -167,7 +167,7 @@ PART_HELP = {
     "image": "image, or its path",
     "id": "id; by default 'id' if there is one, else row numbers",
 }
-"""What each part of `data.Columns` is, for --help."""
+"""What each part of `Columns` is, for --help."""
 
 
 TASK_HELP: dict[str, tuple[type, str]] = {
@@ -192,8 +192,8 @@ TASK_HELP: dict[str, tuple[type, str]] = {
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options of tasks, and one for each part of `data.Columns`, --text-column
-    and so on; it gets those that were given as its argument `shared`, setting → value."""
+    """A command with the options of tasks, and one for each part of `Columns`, --text-column and so
+    on; it gets those that were given as its argument `shared`, setting → value."""
 
     @functools.wraps(command)
     def wrapped(**options: Any) -> None:

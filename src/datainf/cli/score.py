@@ -8,12 +8,9 @@ from typing import Annotated
 
 import typer
 
-from datainf.attribute import sweep
 from datainf.cli import options as o
 from datainf.cli.console import progress, say
 from datainf.errors import OptionError
-from datainf.run_stores import ASKED, SCORES, RunStores, opened
-from datainf.runs import say_what_is_replaced, told, write_scores
 
 
 def score(
@@ -75,6 +72,10 @@ def score(
 
     A run is scored by its own method and options, or by another method with that one's own.
     """
+    from datainf.attribution import sweep
+    from datainf.run_stores import ASKED, SCORES, RunStores, opened
+    from datainf.runs import say_what_is_replaced, told, write_scores
+
     if len(set(damping or ())) < len(damping or ()):
         raise OptionError("the same --damping was given twice")
     options = o.given({"normalize": normalize, "metric": metric, "blocks": blocks, "steps": steps})

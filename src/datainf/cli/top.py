@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 
 from datainf.cli.console import console
-from datainf.cli.tables import print_mean, print_query
 from datainf.errors import OptionError
-from datainf.runs import open_run
 
 
 def top(
@@ -28,6 +26,9 @@ def top(
     k: Annotated[int, typer.Option("-k", min=1, help="Examples to show of each end.")] = 10,
 ) -> None:
     """Show the top training examples of one query of a run, or of all together."""
+    from datainf.cli.tables import print_mean, print_query
+    from datainf.runs import open_run
+
     if mean and query is not None:
         raise OptionError("--mean is over all queries; --query names one", remedy="one of the two")
     finished = open_run(run, scores)

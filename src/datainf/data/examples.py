@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
-from datainf.data.columns import Candidates, Columns, Decision, TaskName, decide
+from datainf.columns import Candidates, Columns, Decision, TaskName, decide
 from datainf.data.formats import Table
 from datainf.data.pictures import check_picture, located, pictures_digest
 from datainf.data.read import read

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datainf.attribute import DEFAULT_METHOD, attribute
+from datainf.attribution import DEFAULT_METHOD, attribute
 from datainf.config import RunConfig
 from datainf.data import Examples
 from datainf.demos.finetune import Tuning, finetune, mean_loss

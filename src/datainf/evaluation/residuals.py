@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from datainf.attribute import AnyDamping, damping_of
+from datainf.attribution import AnyDamping, damping_of
 from datainf.estimators import Estimator, from_name
 from datainf.estimators.base import curvature_product
 from datainf.store import GradientStore

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datainf.attribute import sweep
+from datainf.attribution import sweep
 from datainf.errors import OptionError
 from datainf.estimators import from_name
 from datainf.evaluation.lds import RESAMPLES, Interval, lds

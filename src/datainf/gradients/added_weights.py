@@ -24,6 +24,7 @@ from datainf.gradients.rules import rule, rule_of
     "peft.tuners.loha.layer.Linear",
     "peft.tuners.loha.layer.Conv1d",
     "peft.tuners.loha.layer.Conv2d",
+    containers=True,
 )
 def added_weight(
     module: nn.Module, X: Tensor, dY: Tensor, wanted: frozenset[str]

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from datainf.projection import TwoSided
 
@@ -28,21 +27,17 @@ Rule = Callable[[nn.Module, Tensor, Tensor, frozenset[str]], Mapping[str, Tensor
 """(module, X, dY, names of its parameters wanted) → name → [B, *parameter's shape], float32 or
 better."""
 
-_RULES: dict[type[nn.Module], Rule] = {}
-_BY_NAME: dict[str, Rule] = {}
+_RULES: dict[type | str, Rule] = {}
+_OF_CONTAINERS: dict[type | str, Rule] = {}
 
 
-def rule(*kinds: type[nn.Module] | str) -> Callable[[Rule], Rule]:
+def rule(*kinds: type[nn.Module] | str, containers: bool = False) -> Callable[[Rule], Rule]:
     """Register the rule of a kind of module, or of several; by full name ("peft.tuners.…") where
-    importing the kind takes long. A kind that is named keeps its parameters in containers, and
-    its rule knows them by their dotted names."""
+    importing the kind takes long. With `containers`, of a kind that keeps its parameters in
+    containers; its rule knows them by their dotted names."""
 
     def register(function: Rule) -> Rule:
-        for kind in kinds:
-            if isinstance(kind, str):
-                _BY_NAME[kind] = function
-            else:
-                _RULES[kind] = function
+        (_OF_CONTAINERS if containers else _RULES).update(dict.fromkeys(kinds, function))
         return function
 
     return register
@@ -53,10 +48,10 @@ def rule_of(module: nn.Module, parameters: Iterable[str] = ()) -> Rule | None:
 
     A subclass has its parent's rule only while it has its parent's forward too.
     """
-    if any("." in name for name in parameters):
-        return _BY_NAME.get(f"{type(module).__module__}.{type(module).__qualname__}")
-    for kind, function in _RULES.items():
-        if isinstance(module, kind) and type(module).forward is kind.forward:
+    rules = _OF_CONTAINERS if any("." in name for name in parameters) else _RULES
+    for kind in type(module).__mro__:
+        function = rules.get(kind) or rules.get(f"{kind.__module__}.{kind.__qualname__}")
+        if function is not None and type(module).forward is getattr(kind, "forward", None):
             return function
     return None
 
@@ -90,7 +85,7 @@ def projected_linear(
     return gradients
 
 
-@rule(Conv1D)
+@rule("transformers.pytorch_utils.Conv1D")
 def conv1d_of_gpt2(
     module: nn.Module, X: Tensor, dY: Tensor, wanted: frozenset[str]
 ) -> Mapping[str, Tensor]:

@@ -1,6 +1,6 @@
 """The tasks by name: which class does each, and by which signs a model is known to be made for it.
 
-A task's columns stand in `datainf.data.conventions`, under the same names.
+A task's columns stand in `datainf.conventions`, under the same names.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
-from datainf.data.conventions import CONVENTIONS, in_words
+from datainf.conventions import CONVENTIONS, in_words
 from datainf.errors import DataError, OptionError
 
 TaskName = str

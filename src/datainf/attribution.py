@@ -1,4 +1,4 @@
-"""attribute: (training store, query store, estimator) → Scores.
+"""Attribution: (training store, query store, estimator) → Scores.
 
 Options, checkpoints and stores are checked here; the work is in `datainf.scoring`.
 """

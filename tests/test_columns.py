@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datainf.data import Candidates, Columns, decide
+from datainf.columns import Candidates, Columns, decide
 from datainf.errors import DataError, OptionError
 
 CAUSAL = Candidates(("causal-lm", "preference"), "the adapter's task type CAUSAL_LM")
