@@ -12,9 +12,10 @@ import datainf
 ROOT = Path(datainf.__file__).parent
 
 ORDER = [
-    "errors", "files", "fingerprint", "progress", "projection", "distributed", "linalg",
-    "second_moments", "store", "gradient_flow", "scores_table", "scores", "estimators", "tasks",
-    "gradients", "conventions", "columns", "data", "checkpoints", "models", "pipelines", "views",
+    "errors", "files", "fingerprint", "progress", "memory", "projection", "distributed",
+    "linalg", "second_moments", "store", "gradient_flow", "scores_table", "scores", "estimators",
+    "tasks", "gradients", "conventions", "columns", "data", "checkpoints", "models", "pipelines",
+    "views",
     "scoring", "attribution", "config", "run_checkpoints", "run_stores", "run_gradients", "runs",
     "applications", "evaluation", "report", "demos", "cli", "__main__",
 ]  # fmt: skip

@@ -51,7 +51,7 @@ class RunConfig:
     trainable: str | None = None
     device: str | None = None
     dtype: str | None = None
-    batch_tokens: int = 4096
+    batch_tokens: int | None = None
     max_length: int | None = None
     max_target_length: int | None = None
     labels: str | None = None
@@ -93,7 +93,7 @@ class RunConfig:
             known_task(self.task)
         if self.top < 1:
             raise OptionError(f"top must be at least 1, got {self.top}")
-        if self.batch_tokens < 1:
+        if self.batch_tokens is not None and self.batch_tokens < 1:
             raise OptionError(f"batch_tokens must be at least 1, got {self.batch_tokens}")
         # Before hours of gradients, not after.
         if self.method is None and self.steps is not None:

@@ -77,7 +77,7 @@ def writing_aside(path: Path) -> Iterator[Path]:
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -86,7 +86,18 @@ def write_atomically(path: Path, data: bytes) -> None:
         aside.write_bytes(data)
 
 
-def _sync_folder(folder: Path) -> None:
+def allocate(handle: int, size: int) -> None:
+    """Ask the disk for room now, where it can tell; raises the system's `OSError` if there is none."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+
+
+def sync_folder(folder: Path) -> None:
     """Make a rename durable; not every file system can."""
     try:
         handle = os.open(folder, os.O_RDONLY)

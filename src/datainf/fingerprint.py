@@ -64,10 +64,11 @@ def tokenizer_digest(tokenizer: Any) -> str:
     if fast is None:
         rules: Any = sorted(tokenizer.get_vocab().items())
     else:
-        rules = json.loads(fast.to_str())
+        parsed = json.loads(fast.to_str())
         # The state of the last call, not a property of the tokenizer.
-        rules.pop("truncation", None)
-        rules.pop("padding", None)
+        parsed.pop("truncation", None)
+        parsed.pop("padding", None)
+        rules = json.dumps(parsed, sort_keys=True)
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     return digest([rules, special, getattr(tokenizer, "chat_template", None)])
 
@@ -97,6 +98,10 @@ def _update(state: xxhash.xxh3_128, value: Any) -> None:
             _update(state, value[key])
     elif isinstance(value, list | tuple):
         state.update(f"l{len(value)}:".encode())
+        if all(type(item) is int for item in value):  # token ids: many, and so at one time
+            texts = map(str, value)
+            state.update("".join(f"j{len(text)}:{text}" for text in texts).encode())
+            return
         for item in value:
             _update(state, item)
     elif hasattr(value, "__array__") or hasattr(value, "tobytes"):  # numpy, PIL

@@ -31,8 +31,12 @@ from datainf.errors import (
     WriteError,
 )
 from datainf.files import locked
+from datainf.gradients import collector
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import one_at_a_time
+
+# The package gives the function of this name.
+collect_module = sys.modules["datainf.gradients.collect"]
 
 
 @pytest.fixture
@@ -63,6 +67,36 @@ def test_rows_stand_in_the_order_of_the_data(llama, rows, task, tmp_path):
             assert store.sq_norms[i, position] == pytest.approx(
                 float(found.square().sum()), rel=1e-5
             )
+
+
+def test_the_probe_s_batches_are_noted_and_kept_when_a_store_is_continued(
+    llama, rows, task, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(collector, "token_budget", lambda *given: asked.append(given) or 100)
+    store = collect(llama, rows, task, out=tmp_path / "s", shard_rows=5)
+    (_, kept, tokens) = asked[0]
+    assert store.index.notes["batch_tokens"] == 100
+    assert tokens == max(len(task.for_model(llama).encode(row)["input_ids"]) for row in rows)
+    assert kept > 4 * 16 * tokens  # more than one hidden state
+    whole = shards(tmp_path / "s")
+    store.index.shards = store.index.shards[:1]
+    store.index.save(tmp_path / "s")
+    collect(llama, rows, task, out=tmp_path / "s", shard_rows=5)
+    assert len(asked) == 1
+    assert shards(tmp_path / "s") == whole
+    alike = collect(llama, rows, task, out=tmp_path / "a", shard_rows=5, batch_tokens=100)
+    assert shards(tmp_path / "a") == whole
+    assert alike.index.notes["batch_tokens"] == 100
+
+
+def test_shards_are_of_one_size(llama, rows, task, tmp_path, monkeypatch):
+    monkeypatch.setattr(collect_module, "SHARD_ROWS", 7)
+    store = collect(llama, rows, task, out=tmp_path / "s")
+    assert [shard.rows for shard in store.index.shards] == [6, 6, 6]
+    monkeypatch.setattr(collect_module, "SHARD_BYTES", 2 * store.index.row_bytes + 1)
+    store = collect(llama, rows, task, out=tmp_path / "t")
+    assert [shard.rows for shard in store.index.shards] == [2] * 9
 
 
 def test_batches_shards_and_order_change_nothing(llama, rows, task, tmp_path):

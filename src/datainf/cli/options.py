@@ -79,7 +79,8 @@ Dtype = Annotated[
 BatchTokens = Annotated[
     int | None,
     typer.Option(
-        help="Most tokens of a batch, padding counted; halved if memory runs out. (default 4096)",
+        help="Most tokens of a batch, padding counted; halved if memory runs out. (default: what "
+        "keeps the device busy and fits, by a short probe)",
         rich_help_panel=MODEL_PANEL,
     ),
 ]

@@ -30,7 +30,7 @@ from datainf.data import Examples
 from datainf.errors import ModelError, OptionError, TrainingError
 from datainf.files import make_folder
 from datainf.fingerprint import digest, file_digest
-from datainf.gradients.losses import losses
+from datainf.gradients.losses import LOSS_TOKENS, losses
 from datainf.models import PIPELINE_INDEX, PIPELINE_LORA
 from datainf.run_gradients import load_model_and_task
 
@@ -205,7 +205,7 @@ class TrainAgain:
         except ModelError as error:
             raise TrainingError(f"what the training left: {error.message}") from None
         found: list[float] = losses(
-            model, self.query, task, batch_tokens=config.batch_tokens
+            model, self.query, task, batch_tokens=config.batch_tokens or LOSS_TOKENS
         ).tolist()
         return found
 

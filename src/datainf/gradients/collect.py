@@ -30,12 +30,9 @@ from datainf.tasks.trainer import FromTrainer, is_trainer
 if TYPE_CHECKING:
     from transformers import Trainer
 
-SHARD_BYTES, LARGE_SHARD_BYTES = 64 * 2**20, 2**30
-SHARD_ROWS, ENOUGH_ROWS = 1024, 64
-MOST_SHARDS = 4096
-"""What a shard holds is bounded by bytes, by the work that a kill can cost, and from below by the
-examples that batches of like lengths are made of; see `_shard_rows`."""
-BATCH_TOKENS = 4096
+SHARD_ROWS, SHARD_BYTES = 1024, 4 * 2**30
+"""Upper bounds on a shard: the work that a kill can cost, and a file's size. Batches of like
+lengths are made of a shard's examples, so fewer of them would mean more padding."""
 
 TRAINERS_OWN: Any = object()
 """Stands for a trainer's training data, where no data set was given."""
@@ -50,7 +47,7 @@ def collect(
     trainable: str | None = None,
     dtype: torch.dtype | str | None = None,
     project: int | Projection | None = None,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     shard_rows: int | None = None,
     fallback: bool = True,
     second_moments: Mapping[str, Tensor] | None = None,
@@ -78,7 +75,8 @@ def collect(
         project: Keep about one of so many numbers of every tensor by a random projection that
             keeps inner products, see `datainf.projection`. Queries and training examples have to
             be projected alike.
-        batch_tokens: Most tokens of a batch, padding counted; halved when memory runs out.
+        batch_tokens: Most tokens of a batch, padding counted; halved when memory runs out. By
+            default what keeps the device busy and fits, see `datainf.gradients.budget`.
         shard_rows: Examples a shard; by default 1024, or as many as make 256 MiB.
         fallback: Whether to take each example alone, exactly and slower and with a
             `FallbackWarning`, where a parameter's gradients cannot be taken in batches.
@@ -100,7 +98,7 @@ def collect(
         StoreMismatchError: `out` holds a store of something else.
         StoreBusyError, WriteError: see `datainf.errors`.
     """
-    if batch_tokens < 1:
+    if batch_tokens is not None and batch_tokens < 1:
         raise OptionError(f"batch_tokens must be at least 1, got {batch_tokens}")
     if shard_rows is not None and shard_rows < 1:
         raise OptionError(f"shard_rows must be at least 1, got {shard_rows}")
@@ -127,6 +125,7 @@ def collect(
             collector.recheck(store)
         if store.index.rows_done < store.index.n:
             collector.check()
+            collector.settle_budget(store)
             advance = progress.stage("gradients", store.index.n, store.index.rows_done)
             for rows in store.missing():
                 collector.shard(store, rows, advance)
@@ -230,11 +229,9 @@ def _index(
 
 
 def _shard_rows(n: int, row_bytes: int) -> int:
-    """Examples a shard: few enough for little memory and little lost to a kill; enough for batches
-    of like lengths, and for an index that does not grow long."""
-    small = SHARD_BYTES // row_bytes
-    enough = min(ENOUGH_ROWS, LARGE_SHARD_BYTES // row_bytes)
-    return max(1, -(-n // MOST_SHARDS), min(SHARD_ROWS, max(small, enough)))
+    """Examples a shard, of as many in each as the bounds allow."""
+    most = max(1, min(SHARD_ROWS, SHARD_BYTES // row_bytes))
+    return -(-n // -(-n // most))
 
 
 def _held_bytes(blocks: Sequence[Block], reductions: Reductions) -> int:

@@ -10,15 +10,20 @@ from torch import Tensor
 
 from datainf.errors import ModelError, NonFiniteError, StoreMismatchError, VerificationError
 from datainf.gradients.batches import batches
+from datainf.gradients.budget import token_budget
 from datainf.gradients.engine import PerExample
 from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, encode, where
+from datainf.memory import counting_kept
 from datainf.store import GradientStore
+from datainf.store.shards import ShardDraft
 from datainf.store.writer import StoreWriter
 from datainf.tasks import Task
 
 BATCH_GRADIENT_BYTES = 512 * 2**20
 """Upper bound on the gradients that one batch holds."""
+BATCH_TOKENS = "batch_tokens"
+"""Where a store notes how many tokens its batches may have."""
 SPOT_CHECKED_ROWS = 64
 """A shard of as many examples has one compared with autograd."""
 
@@ -32,10 +37,11 @@ class Collector:
         task: Task,
         dataset: Sequence[Any],
         survey: Survey,
-        batch_tokens: int,
+        batch_tokens: int | None,
         row_bytes: int,
     ) -> None:
-        """`row_bytes`: what an example's gradients take while its batch is computed."""
+        """`batch_tokens`: None for what `settle_budget` finds. `row_bytes`: what an example's
+        gradients take while its batch is computed."""
         self.gradients, self.task, self.dataset, self.survey = gradients, task, dataset, survey
         self.batch_tokens = batch_tokens
         self.max_rows = max(1, BATCH_GRADIENT_BYTES // row_bytes)
@@ -66,34 +72,53 @@ class Collector:
                 remedy="model.unmerge_adapter(), model.set_adapter(name), or --trainable",
             )
 
+    def settle_budget(self, store: StoreWriter) -> None:
+        """Tokens a batch, where nobody said: those that the store was begun with, or what the
+        longest example tells by what it keeps in memory."""
+        if self.batch_tokens is None:
+            self.batch_tokens = store.index.notes.get(BATCH_TOKENS) or self._probed()
+        store.index.notes.setdefault(BATCH_TOKENS, self.batch_tokens)
+
+    def _probed(self) -> int:
+        longest = max(range(len(self.dataset)), key=lambda row: self.survey.lengths[row])
+        with counting_kept(self.gradients.model) as kept:
+            self.gradients(self._examples([longest]))
+        return token_budget(self.gradients.device, kept.bytes, max(1, self.survey.lengths[longest]))
+
     def shard(self, store: StoreWriter, rows: range, advance: Callable[[int], None]) -> None:
-        """Collect one shard, its rows in the order of the data set, and append it."""
-        shard = store.shard(len(rows))
+        """Collect one shard, its rows in the order of the data set."""
+        with store.filling(self.survey.ids[rows.start : rows.stop]) as draft:
+            suspect = self._fill(draft, rows, advance)
+            if suspect is not None and len(rows) >= SPOT_CHECKED_ROWS and not self.gradients.alone:
+                self._spot_check(rows[suspect], *draft.row(suspect), store)
+
+    def _fill(self, draft: ShardDraft, rows: range, advance: Callable[[int], None]) -> int | None:
+        """Collect a shard's rows in batches of like lengths; the place of the example that had the
+        most padding, if any had."""
         lengths = self.survey.lengths[rows.start : rows.stop]
         # Longest first, so that a budget that does not fit is found out at once.
-        todo = batches(lengths, self.batch_tokens, self.max_rows)[::-1]
-        padded, suspect = 0, None  # the example with the most padding
+        budget = self.batch_tokens or 1
+        todo = batches(lengths, budget, self.max_rows)[::-1]
+        padded, suspect = 0, None
         while todo:
-            positions = todo.pop()
+            places = todo.pop()
             try:
-                found = self.gradients(self._examples([rows[p] for p in positions]))
+                found = self.gradients(self._examples([rows[p] for p in places]))
             except Exception as error:
-                if len(positions) == 1 or not should_reduce_batch_size(error):
+                if len(places) == 1 or not should_reduce_batch_size(error):
                     raise
-                self.batch_tokens = max(1, self.batch_tokens // 2)
-                half = len(positions) // 2
-                todo += [positions[half:], positions[:half]]
+                self.batch_tokens = budget = max(1, budget // 2)
+                half = len(places) // 2
+                todo += [places[half:], places[:half]]
                 continue
-            finite = shard.put(positions, found.gradients, found.losses)
+            finite = draft.put(places, found.gradients, found.losses)
             if not finite.all():
-                self._blame(finite, [rows[p] for p in positions])
-            padding = lengths[positions[0]] - lengths[positions[-1]]
-            if len(positions) > 1 and padding >= padded:
-                padded, suspect = padding, positions[-1]
-            advance(len(positions))
-        if suspect is not None and len(rows) >= SPOT_CHECKED_ROWS and not self.gradients.alone:
-            self._spot_check(rows[suspect], *shard.row(suspect), store)
-        store.write(shard, self.survey.ids[rows.start : rows.stop])
+                self._blame(finite, [rows[p] for p in places])
+            padding = lengths[places[0]] - lengths[places[-1]]
+            if len(places) > 1 and padding >= padded:
+                padded, suspect = padding, places[-1]
+            advance(len(places))
+        return suspect
 
     def _spot_check(
         self, row: int, loss: Tensor, gradient: dict[str, Tensor], store: StoreWriter

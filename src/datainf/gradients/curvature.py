@@ -4,17 +4,19 @@ Gauss–Newton matrix."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from datainf.errors import OptionError
 from datainf.gradients import survey
-from datainf.gradients.collect import BATCH_TOKENS, collect
+from datainf.gradients.collect import collect
 from datainf.progress import Progress
+from datainf.projection import Projection
 from datainf.store import GradientStore
 from datainf.tasks import Task
 from datainf.tasks.sampled import DRAW, EXAMPLE, Sampled
@@ -39,7 +41,10 @@ def collect_curvature(
     rows: int | None = None,
     seed: int = 0,
     trainable: str | None = None,
-    batch_tokens: int = BATCH_TOKENS,
+    dtype: torch.dtype | str | None = None,
+    project: int | Projection | None = None,
+    batch_tokens: int | None = None,
+    second_moments: Mapping[str, Tensor] | None = None,
     notes: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> GradientStore:
@@ -50,7 +55,8 @@ def collect_curvature(
     interruption as any store is.
 
     Args:
-        model, task, out, trainable, batch_tokens, notes, progress: As for `collect`.
+        model, task, out, trainable, dtype, project, batch_tokens, second_moments, notes, progress:
+            As for `collect`; made smaller as the training gradients are.
         dataset: The training data.
         rows: How many gradients. Of a larger data set, a random part with one draw each; a smaller
             one is gone through several times, with other targets each time. By default
@@ -68,7 +74,8 @@ def collect_curvature(
     drawn: Any = _Drawn(dataset, rows, seed)
     return collect(
         model, drawn, Sampled(task, seed), out=out, trainable=trainable,
-        batch_tokens=batch_tokens, notes=notes, progress=progress,
+        dtype=dtype, project=project, batch_tokens=batch_tokens, second_moments=second_moments,
+        notes=notes, progress=progress,
     )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from datainf.gradients.survey import encode, survey
 from datainf.progress import Progress, Silent
 from datainf.tasks import Task
 
-MAX_ROWS = 256
+LOSS_TOKENS, MAX_ROWS = 4096, 256
+"""Of a batch, unless told otherwise: nothing is kept for a backward pass."""
 
 
 def losses(
@@ -23,7 +24,7 @@ def losses(
     dataset: Sequence[Any],
     task: Task,
     *,
-    batch_tokens: int = 4096,
+    batch_tokens: int = LOSS_TOKENS,
     progress: Progress | None = None,
 ) -> Tensor:
     """The loss of every example under `model` as it is, float32 [n]; dropout is off meanwhile.

@@ -7,50 +7,146 @@ memory is read once and not twice.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import safetensors
-from safetensors.torch import save_file
+import torch
+import xxhash
 from torch import Tensor
 
 from datainf.errors import StoreCorruptError
-from datainf.files import writing_aside
-from datainf.fingerprint import bytes_digest, tensor_bytes
+from datainf.files import allocate, sync_folder, writing
+from datainf.fingerprint import READ_BYTES, bytes_digest, tensor_bytes
+from datainf.store.encoding import Encoded, encode
+from datainf.store.header import LENGTH_BYTES, Header, digests_of
 from datainf.store.index import Index, Shard
 
 IDS, LOSSES, SQ_NORMS, SCALES = "meta/ids", "meta/losses", "meta/sq_norms", "meta/scales"
 """Tensors of a shard beside its blocks; no parameter's name holds a slash."""
-DIGESTS = "digests"
-HEADER_LENGTH = 8
-"""Bytes at the start of a safetensors file that tell how long its header is."""
 
 
-def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[int, str]:
-    """Write a shard, in full or not at all; its bytes and its header's digest.
+class ShardDraft:
+    """A shard while its rows are computed: a file beside its place, to which every row is written
+    as it comes, so that no more of a shard is in memory than a batch.
 
-    Raises `WriteError` if the disk refuses.
+    Raises `WriteError` if the disk refuses; room for all rows is asked for at the start.
     """
-    digests = {name: bytes_digest(tensor_bytes(t)) for name, t in tensors.items()}
-    with writing_aside(path) as aside:
-        _save(tensors, aside, {DIGESTS: json.dumps(digests, sort_keys=True)})
-        size, checksum = aside.stat().st_size, bytes_digest(_header(aside))
-    return size, checksum
+
+    def __init__(self, path: Path, index: Index, ids: list[int | str]) -> None:
+        rows = len(ids)
+        self.path, self.aside = path, path.with_name(path.name + ".tmp")
+        self.blocks, self.dtype = index.blocks, index.torch_dtype
+        self.losses = torch.empty(rows)
+        self.sq_norms = torch.empty((rows, len(self.blocks)))
+        self.scales = torch.ones((rows, len(self.blocks))) if self.dtype == torch.int8 else None
+        self._ids = torch.tensor(list(json.dumps(ids).encode()), dtype=torch.uint8)
+        shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+            block.name: (self.dtype, (rows, block.columns)) for block in self.blocks
+        }
+        shapes |= {name: (t.dtype, tuple(t.shape)) for name, t in self._beside().items()}
+        self._header = Header(shapes)
+        with writing(path):
+            self._file = self.aside.open("w+b", buffering=0)
+            try:
+                allocate(self._file.fileno(), self._header.file_bytes)
+            except OSError:
+                self.drop()
+                raise
+
+    def put(self, places: Sequence[int], gradients: Mapping[str, Tensor], losses: Tensor) -> Tensor:
+        """Store rows at `places`: gradients [rows, columns] a block, on any device.
+
+        Returns which of them are finite, [rows, blocks] with the loss's last.
+        """
+        encoded = [encode(gradients[block.name], self.dtype) for block in self.blocks]
+        squares = torch.stack([rows.sq_norms() for rows in encoded], dim=1)
+        with writing(self.path):
+            for block, rows in zip(
+                self.blocks, _on_host([rows.stored for rows in encoded]), strict=True
+            ):
+                self._write_rows(block.name, places, rows)
+        at = torch.as_tensor(places)
+        if self.scales is not None:
+            scales = [rows.scale for rows in encoded if rows.scale is not None]
+            self.scales[at] = torch.stack(scales, dim=1).cpu()
+        beside = torch.cat([squares, losses[:, None].to(squares)], dim=1).cpu()
+        self.sq_norms[at], self.losses[at] = beside[:, :-1].float(), beside[:, -1].float()
+        return beside.isfinite()
+
+    def row(self, place: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """One row's loss, a scalar, and gradient as stored, block name → [columns], float32 or
+        better."""
+        found = {}
+        for position, block in enumerate(self.blocks):
+            start, width = self._header.offset(block.name), block.columns * self.dtype.itemsize
+            stored = bytearray(os.pread(self._file.fileno(), width, start + place * width))
+            scale = None if self.scales is None else self.scales[place : place + 1, position]
+            rows = torch.frombuffer(stored, dtype=self.dtype)[None]
+            found[block.name] = Encoded(rows, scale).decoded()[0]
+        return self.losses[place], found
+
+    def finish(self) -> tuple[int, str]:
+        """Put the shard in its place, on the disk for good; its bytes and its header's digest."""
+        with writing(self.path):
+            try:
+                for name, tensor in self._beside().items():
+                    self._write_at(self._header.offset(name), tensor_bytes(tensor))
+                digests = {name: self._digest(name) for name in self._header.shapes}
+                header = self._header.with_digests(digests)
+                self._write_at(0, memoryview(header))
+                os.fsync(self._file.fileno())
+                self.aside.replace(self.path)
+            except BaseException:
+                self.drop()
+                raise
+            self._file.close()
+            sync_folder(self.path.parent)
+        return self._header.file_bytes, bytes_digest(header)
+
+    def drop(self) -> None:
+        """Leave nothing."""
+        self._file.close()
+        self.aside.unlink(missing_ok=True)
+
+    def _beside(self) -> dict[str, Tensor]:
+        tensors = {IDS: self._ids, LOSSES: self.losses, SQ_NORMS: self.sq_norms}
+        return tensors if self.scales is None else {**tensors, SCALES: self.scales}
+
+    def _write_rows(self, name: str, places: Sequence[int], rows: Tensor) -> None:
+        start, width = self._header.offset(name), rows.shape[1] * rows.itemsize
+        data = tensor_bytes(rows.contiguous())
+        for row, place in enumerate(places):
+            self._write_at(start + place * width, data[row * width : (row + 1) * width])
+
+    def _write_at(self, offset: int, data: memoryview) -> None:
+        while len(data):
+            written = os.pwrite(self._file.fileno(), data, offset)
+            offset, data = offset + written, data[written:]
+
+    def _digest(self, name: str) -> str:
+        """Of what the file has, without keeping it in memory."""
+        state, offset, left = xxhash.xxh3_128(), *self._header.place(name)
+        while left:
+            piece = os.pread(self._file.fileno(), min(left, READ_BYTES), offset)
+            if not piece:
+                raise OSError(errno.EIO, f"{self.aside} ends too early")
+            state.update(piece)
+            offset, left = offset + len(piece), left - len(piece)
+        return state.hexdigest()
 
 
-def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    try:
-        save_file(dict(tensors), path, metadata=metadata)
-    except safetensors.SafetensorError as error:  # which keeps the system's number in its text
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+def _on_host(rows: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Blocks of one dtype in the CPU's memory; from another device by one copy, since each waits
+    until that device has done all before."""
+    if rows[0].device.type == "cpu":
+        return rows
+    return torch.split(torch.cat(list(rows), dim=1).cpu(), [block.shape[1] for block in rows], 1)
 
 
 @dataclass
@@ -102,9 +198,7 @@ class ShardFile:
             raise StoreCorruptError(f"{self.path}: {error.strerror}", remedy=AGAIN) from None
         if bytes_digest(header) != self.shard.checksum:
             raise self._corrupt("its header")
-        metadata = json.loads(header[HEADER_LENGTH:])["__metadata__"]
-        digests: dict[str, str] = json.loads(metadata[DIGESTS])
-        return digests
+        return digests_of(header)
 
     def _corrupt(self, what: str) -> StoreCorruptError:
         return StoreCorruptError(
@@ -128,7 +222,7 @@ def check_size(folder: Path, shard: Shard) -> None:
 def _header(path: Path) -> bytes:
     """A safetensors file's header with its length before it; no more bytes than the file has."""
     with path.open("rb") as file:
-        length = file.read(HEADER_LENGTH)
+        length = file.read(LENGTH_BYTES)
         rest = min(int.from_bytes(length, "little"), path.stat().st_size)
         return length + file.read(rest)
 

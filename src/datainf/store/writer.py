@@ -1,74 +1,22 @@
 """Writing a gradient store, shard by shard, from the start or from where a killed run left it.
 
-A shard is written by a thread of its own while the next one is computed. One is in hand at most,
-so that two shards' rows are in memory and not more.
+A shard's rows go to its file as they are computed. What remains then, checksums and the wait for
+the disk, is done by a thread of its own while the next shard is computed.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from datainf.errors import StoreCorruptError, StoreError, StoreMismatchError
 from datainf.files import locked, make_folder
-from datainf.store.encoding import Encoded, encode
 from datainf.store.index import INDEX, Index, Shard
-from datainf.store.shards import IDS, LOSSES, SCALES, SQ_NORMS, ShardFile, write_shard
-
-
-class ShardRows:
-    """The rows of one shard while they are collected: as stored, in the order of the data set."""
-
-    def __init__(self, rows: int, index: Index) -> None:
-        self.dtype, self.names = index.torch_dtype, [block.name for block in index.blocks]
-        self.tensors = {
-            block.name: torch.empty((rows, block.columns), dtype=self.dtype)
-            for block in index.blocks
-        }
-        self.losses = torch.empty(rows)
-        self.sq_norms = torch.empty((rows, len(index.blocks)))
-        self.scales = torch.ones((rows, len(index.blocks))) if self.dtype == torch.int8 else None
-
-    def put(self, places: Sequence[int], gradients: Mapping[str, Tensor], losses: Tensor) -> Tensor:
-        """Store rows at `places`: gradients [rows, columns] a block, on any device.
-
-        Returns which of them are finite, [rows, blocks] with the loss's last.
-        """
-        encoded = [encode(gradients[name], self.dtype) for name in self.names]
-        squares = torch.stack([rows.sq_norms() for rows in encoded], dim=1)
-        at = torch.as_tensor(places)
-        stored = _on_host([rows.stored for rows in encoded])
-        for name, rows in zip(self.names, stored, strict=True):
-            self.tensors[name].index_copy_(0, at, rows)
-        if self.scales is not None:
-            scales = [rows.scale for rows in encoded if rows.scale is not None]
-            self.scales[at] = torch.stack(scales, dim=1).cpu()
-        beside = torch.cat([squares, losses[:, None].to(squares)], dim=1).cpu()
-        self.sq_norms[at], self.losses[at] = beside[:, :-1].float(), beside[:, -1].float()
-        return beside.isfinite()
-
-    def row(self, place: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """One row's loss, a scalar, and gradient as stored, block name → [columns], float32 or
-        better."""
-        found = {}
-        for position, (name, rows) in enumerate(self.tensors.items()):
-            scale = None if self.scales is None else self.scales[place : place + 1, position]
-            found[name] = Encoded(rows[place : place + 1], scale).decoded()[0]
-        return self.losses[place], found
-
-
-def _on_host(rows: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Blocks of one dtype in the CPU's memory; from another device by one copy, since each waits
-    until that device has done all before."""
-    if rows[0].device.type == "cpu":
-        return rows
-    return torch.split(torch.cat(list(rows), dim=1).cpu(), [block.shape[1] for block in rows], 1)
+from datainf.store.shards import ShardDraft, ShardFile
 
 
 class StoreWriter:
@@ -88,40 +36,41 @@ class StoreWriter:
             yield range(start, stop)
             start = stop
 
-    def shard(self, rows: int) -> ShardRows:
-        """Room for the next shard's rows."""
-        return ShardRows(rows, self.index)
-
     def append(self, gradients: Mapping[str, Tensor], ids: list[int | str], losses: Tensor) -> None:
-        """Write the next shard: gradients [rows, columns] a block, float32 or better, in the order
-        of the data set. As `write`."""
-        rows = self.shard(len(ids))
-        rows.put(range(len(ids)), gradients, losses)
-        self.write(rows, ids)
+        """Write the next shard at once: gradients [rows, columns] a block, float32 or better, in
+        the order of the data set. Raises `WriteError` if the disk refuses."""
+        with self.filling(ids) as draft:
+            draft.put(range(len(ids)), gradients, losses)
+        self.finish()
 
-    def write(self, rows: ShardRows, ids: list[int | str]) -> None:
-        """Have the next shard written; the rows belong to the writer from then on.
+    @contextmanager
+    def filling(self, ids: list[int | str]) -> Iterator[ShardDraft]:
+        """The next shard, to be filled; it is then finished while other work goes on, or dropped
+        after an error.
 
-        Raises `WriteError` if the disk refused the one before; what was finished stays.
+        Raises `WriteError` if the disk refuses it or refused the shard before, which was finished
+        meanwhile; those that are in the index stay.
         """
         self.finish()
-        self._in_hand = self._thread.submit(self._write, rows, ids)
+        name = f"shard-{len(self.index.shards):05d}.safetensors"
+        draft = ShardDraft(self.path / name, self.index, ids)
+        try:
+            yield draft
+        except BaseException:
+            draft.drop()
+            raise
+        self._in_hand = self._thread.submit(self._finish, draft, len(ids))
 
     def finish(self) -> None:
-        """Wait until the shard in hand is written. Raises `WriteError` if the disk refuses."""
+        """Wait until the shard in hand is on the disk. Raises `WriteError` if the disk refuses."""
         in_hand, self._in_hand = self._in_hand, None
         if in_hand is not None:
             in_hand.result()
 
-    def _write(self, rows: ShardRows, ids: list[int | str]) -> None:
-        encoded_ids = torch.tensor(list(json.dumps(ids).encode()), dtype=torch.uint8)
-        tensors = {**rows.tensors, IDS: encoded_ids, LOSSES: rows.losses, SQ_NORMS: rows.sq_norms}
-        if rows.scales is not None:
-            tensors[SCALES] = rows.scales
-        name = f"shard-{len(self.index.shards):05d}.safetensors"
-        size, checksum = write_shard(self.path / name, tensors)
+    def _finish(self, draft: ShardDraft, rows: int) -> None:
+        size, checksum = draft.finish()
         start = self.index.rows_done
-        self.index.shards.append(Shard(name, start, len(ids), size, checksum))
+        self.index.shards.append(Shard(draft.path.name, start, rows, size, checksum))
         self.index.save(self.path)
 
 

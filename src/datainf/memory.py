@@ -1,0 +1,55 @@
+"""How much memory there is, and how much a forward pass keeps for its backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+"""Where Linux says what a container may use."""
+
+
+def available(device: torch.device) -> int:
+    """Bytes that can still be taken on a device: of the machine or the container, for the CPU."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        # What torch keeps to hand out again counts as taken there.
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = int((CONTROL_GROUP / "memory.max").read_text())
+        used = int((CONTROL_GROUP / "memory.current").read_text())
+    except (OSError, ValueError):  # no control group, or none with a limit ("max")
+        return free
+    return max(0, min(free, limit - used))
+
+
+class Kept:
+    """Bytes that autograd has kept so far."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+@contextmanager
+def counting_kept(model: nn.Module) -> Iterator[Kept]:
+    """Count what the forward passes within keep for a backward pass: every storage once, and no
+    weights."""
+    kept = Kept()
+    seen = {tensor.untyped_storage().data_ptr() for tensor in model.parameters()}
+    seen |= {tensor.untyped_storage().data_ptr() for tensor in model.buffers()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            kept.bytes += storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield kept
