@@ -17,6 +17,8 @@ from datainf.files import write_atomically
 from datainf.gradient_flow import FLOW
 from datainf.linalg import Damping
 from datainf.models import TASK_OPTIONS, device_of, dtype_of
+from datainf.projection import Projection
+from datainf.store.encoding import stored_dtype
 from datainf.views import Blocks, Metric, Normalize, Options
 
 KINDS_OF_VALUE: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -52,6 +54,8 @@ class RunConfig:
     device: str | None = None
     dtype: str | None = None
     batch_tokens: int | None = None
+    store: str | None = None
+    project: int | None = None
     max_length: int | None = None
     max_target_length: int | None = None
     labels: str | None = None
@@ -96,6 +100,15 @@ class RunConfig:
         if self.batch_tokens is not None and self.batch_tokens < 1:
             raise OptionError(f"batch_tokens must be at least 1, got {self.batch_tokens}")
         # Before hours of gradients, not after.
+        stored_dtype(self.store or "float32")
+        if self.project is not None:
+            Projection(self.project)
+            if self.metric == "fisher":
+                raise OptionError(
+                    "the metric fisher is known once all gradients are, and they are projected "
+                    "before",
+                    remedy="--metric adam or none; or no --project",
+                )
         if self.method is None and self.steps is not None:
             raise OptionError(
                 f"{self.steps} steps of which method?", remedy="--method ridge, cg or lissa"

@@ -87,7 +87,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def allocate(handle: int, size: int) -> None:
-    """Ask the disk for room now, where it can tell; raises the system's `OSError` if there is none."""
+    """Ask the disk for room now, where it can tell; raises its `OSError` if there is none."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from datainf.attribution import DEFAULT_METHOD, WITHOUT_CURVATURE
 from datainf.columns import PARTS
@@ -20,6 +20,7 @@ from datainf.gradients import collect, collect_curvature
 from datainf.models import load_model, make_task, name_classes
 from datainf.pipelines import load_pipeline, pipeline_of
 from datainf.progress import Progress
+from datainf.projection import Projection
 from datainf.run_checkpoints import moments_of
 from datainf.store import GradientStore
 from datainf.tasks import Task
@@ -69,6 +70,7 @@ def collect_stores(
     if curvature is not None and wanted:
         Sampled(task)  # refuses now what cannot be drawn, and not after the gradients
     moments = moments_of(trained, config, model, say)
+    projection = projection_of(config, method, moments)
     known = {} if rate_sum is None else {RATE_SUM: rate_sum}
     stores = []
     for folder, examples in sources.items():
@@ -78,6 +80,8 @@ def collect_stores(
             task,
             out=folder,
             trainable=config.trainable,
+            dtype=config.store,
+            project=projection,
             batch_tokens=config.batch_tokens,
             second_moments=moments,
             notes={"source": examples.source, "source_digest": examples.digest, **known},
@@ -87,22 +91,39 @@ def collect_stores(
         stores.append(store)
     drawn = None
     if curvature is not None and wanted:
-        drawn = collect_drawn(config, model, task, first, curvature, progress, say)
+        drawn = collect_drawn(
+            config, model, task, first, curvature, progress, say, projection, moments
+        )
     return Collected(task, stores, method, drawn)
 
 
 def collect_drawn(
     config: RunConfig, model: nn.Module, task: Task, examples: Examples, out: Path,
-    progress: Progress, say: Say,
+    progress: Progress, say: Say, projection: Projection | None = None,
+    moments: Mapping[str, Tensor] | None = None,
 ) -> GradientStore:  # fmt: skip
-    """The store of a curvature, by the settings of a run."""
+    """The store of a curvature, by the settings of a run and made smaller as its other stores."""
     store = collect_curvature(
         model, examples, task, out=out, rows=config.curvature_rows, seed=config.seed,
-        trainable=config.trainable, batch_tokens=config.batch_tokens,
+        trainable=config.trainable, dtype=config.store, project=projection,
+        batch_tokens=config.batch_tokens, second_moments=moments,
         notes={"source": examples.source, "source_digest": examples.digest}, progress=progress,
     )  # fmt: skip
     say(f"{store.path}: {len(store)} gradients of drawn targets, for the curvature")
     return store
+
+
+def projection_of(
+    config: RunConfig, method: str, moments: Mapping[str, Tensor] | None
+) -> Projection | None:
+    """The projection that was asked for, in the metric that the method will want: once they are
+    projected, gradients cannot be had in another."""
+    if config.project is None:
+        return None
+    metric = config.metric or from_name(method).defaults.metric
+    if metric == "auto":
+        metric = "none" if moments is None else "adam"
+    return Projection(config.project, metric=metric)
 
 
 def _default_method(task: Task, say: Say) -> str:

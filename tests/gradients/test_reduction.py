@@ -12,6 +12,7 @@ from conftest import make_rows
 from datainf import GradientStore, attribute, collect, self_influence, tasks
 from datainf import projection as projection_module
 from datainf.errors import OptionError, StoreMismatchError
+from datainf.gradients import sample
 from datainf.gradients.engine import FallbackWarning
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import each_alone
@@ -242,3 +243,17 @@ def test_what_there_is_not_is_refused(llama, rows, task, tmp_path, wrong):
     with pytest.raises(OptionError):
         collect(llama, rows, task, out=tmp_path / "s", **wrong)
     assert not (tmp_path / "s").exists()
+
+
+def test_a_smaller_store_keeps_some_examples_in_full(llama, rows, task, tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "MOST_ROWS", 5)
+    named = [row | {"id": f"r{i}"} for i, row in enumerate(rows)]
+    small = collect(llama, named, task, out=tmp_path / "small", project=4)
+    full = collect(llama, named, task, out=tmp_path / "full")
+    assert full.sample is None
+    assert small.sample.ids == [f"r{i}" for i in (0, 2, 4, 7, 9)]
+    for name, block in small.sample.blocks.items():
+        assert relative(block.to_dense(), full.blocks[name].to_dense()[[0, 2, 4, 7, 9]]) < 1e-5
+    assert (
+        collect(llama, named, task, out=tmp_path / "n", dtype="int8", sample=False).sample is None
+    )

@@ -50,6 +50,8 @@ def attribute(
     device: o.Device = None,
     dtype: o.Dtype = None,
     batch_tokens: o.BatchTokens = None,
+    store: o.Store = None,
+    project: o.Project = None,
     seed: o.Seed = None,
     train_split: Annotated[
         str | None, typer.Option(help="Split of --train.", rich_help_panel=o.DATA_PANEL)

@@ -40,6 +40,8 @@ def collect(
     device: o.Device = None,
     dtype: o.Dtype = None,
     batch_tokens: o.BatchTokens = None,
+    store: o.Store = None,
+    project: o.Project = None,
     seed: o.Seed = None,
     split: Annotated[
         str | None, typer.Option(help="Split of --data.", rich_help_panel=o.DATA_PANEL)
@@ -62,11 +64,18 @@ def collect(
     Killed, the same command goes on from its last finished shard.
     """
     own = {name: value for name, value in locals().items() if name not in ("shared", "run")}
+    from datainf.attribution import DEFAULT_METHOD
     from datainf.config import RunConfig
     from datainf.data import load
     from datainf.models import candidates
-    from datainf.run_checkpoints import at_each
-    from datainf.run_gradients import collect_drawn, collect_stores, load_model_and_task, once
+    from datainf.run_checkpoints import at_each, moments_of
+    from datainf.run_gradients import (
+        collect_drawn,
+        collect_stores,
+        load_model_and_task,
+        once,
+        projection_of,
+    )
 
     values = o.given(own) | shared
     source, rows, part = values.pop("data"), values.pop("limit", None), values.pop("split", None)
@@ -89,15 +98,19 @@ def collect(
     tell = once(say)
     with progress() as bars:
         for config, folder in places:
+            trained = None if config.adapter is None else Path(config.adapter)
             if curvature_rows is None:
-                trained = None if config.adapter is None else Path(config.adapter)
                 collect_stores(
                     config, {folder: examples}, trained=trained, named_by=named_by, progress=bars,
                     say=tell,
                 )  # fmt: skip
             else:
                 found, named = load_model_and_task(config, named_by or examples, tell)
-                collect_drawn(config, found, named, examples, folder, bars, tell)
+                moments = moments_of(trained, config, found, tell)
+                projection = projection_of(config, DEFAULT_METHOD, moments)
+                collect_drawn(
+                    config, found, named, examples, folder, bars, tell, projection, moments
+                )
 
 
 def _of_run(run: Path, values: dict[str, Any]) -> tuple[RunConfig, Examples | None]:
@@ -106,8 +119,12 @@ def _of_run(run: Path, values: dict[str, Any]) -> tuple[RunConfig, Examples | No
     from datainf.data import load
     from datainf.run_stores import RunStores, read_run
 
-    own, task = read_run(run), RunStores.open(run).train[-1].index.task["name"]
-    settings = replace(own, **{"method": None, "steps": None, "task": task, **values})
+    own, index = read_run(run), RunStores.open(run).train[-1].index
+    task, projection = index.task["name"], index.projection
+    metric = own.metric if projection is None else projection["metric"]
+    settings = replace(
+        own, **{"method": None, "steps": None, "task": task, "metric": metric, **values}
+    )
     if task != "image-classification" or own.labels or not Path(own.train).is_dir():
         return settings, None
     return settings, load(

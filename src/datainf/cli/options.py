@@ -84,6 +84,23 @@ BatchTokens = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        help="What gradients are stored as: float32, bfloat16 (half the disk) or int8 (a quarter). "
+        "(default float32)",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Project = Annotated[
+    int | None,
+    typer.Option(
+        metavar="RATIO",
+        help="Store about one of so many numbers of every tensor, by a random projection that "
+        "keeps inner products: 16, say. With --store int8 a quarter of that again.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(help="Of whatever is random. (default 0)", rich_help_panel=MODEL_PANEL),

@@ -16,12 +16,13 @@ from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import adapter_settings, architecture, blocks_of, select, weights
 from datainf.gradients.reduction import Reductions, projected, reductions_of
+from datainf.gradients.sample import Rows, sampled_rows
 from datainf.gradients.survey import Survey, survey
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress, Silent
 from datainf.projection import Projection
 from datainf.second_moments import save_moments
-from datainf.store import Block, GradientStore, Index
+from datainf.store import SAMPLE, Block, GradientStore, Index
 from datainf.store.encoding import stored_dtype
 from datainf.store.writer import writer
 from datainf.tasks import Task
@@ -51,6 +52,7 @@ def collect(
     shard_rows: int | None = None,
     fallback: bool = True,
     second_moments: Mapping[str, Tensor] | None = None,
+    sample: bool = True,
     notes: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> GradientStore:
@@ -82,6 +84,8 @@ def collect(
             `FallbackWarning`, where a parameter's gradients cannot be taken in batches.
         second_moments: Adam's v̂ by parameter name, of the training that led to the weights; kept
             with the store, for `attribute(metric="adam")`.
+        sample: Whether a store that is made smaller keeps some of its examples' gradients in full
+            beside, for `datainf score --check`.
         notes: Plain JSON values to keep in the index.
         progress: Where to show how far it is.
 
@@ -130,6 +134,13 @@ def collect(
             for rows in store.missing():
                 collector.shard(store, rows, advance)
             gradients.say_unused()
+    if index.is_smaller and sample:
+        some: Any = Rows(dataset, sampled_rows(index), found.ids)
+        collect(
+            model, some, task, out=out / SAMPLE, trainable=trainable,
+            batch_tokens=batch_tokens, fallback=fallback, second_moments=second_moments,
+            progress=progress,
+        )  # fmt: skip
     return GradientStore.open(out)
 
 

@@ -17,6 +17,9 @@ from datainf.store.encoding import Encoded
 from datainf.store.index import Block, Index
 from datainf.store.shards import IDS, LOSSES, SCALES, SQ_NORMS, ShardFile, check_size
 
+SAMPLE = "sample"
+"""The folder in a store of smaller rows that keeps some of them in full."""
+
 
 class GradientStore:
     """A finished store, opened for reading; see `open`."""
@@ -93,6 +96,11 @@ class GradientStore:
         """Adam's v̂ by block [d_l], of the training that led to the weights; None if the store was
         collected without."""
         return load_moments(self.path)
+
+    @cached_property
+    def sample(self) -> GradientStore | None:
+        """Some of the examples in full, where the store is made smaller; None if there are none."""
+        return GradientStore.open(self.path / SAMPLE) if (self.path / SAMPLE).exists() else None
 
     def example(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One example's loss, a scalar, and gradient as stored, block name → [columns], float32

@@ -74,6 +74,11 @@ class Index:
         return sum(shard.rows for shard in self.shards)
 
     @property
+    def is_smaller(self) -> bool:
+        """Whether rows are stored by less than float32 has."""
+        return self.torch_dtype.itemsize < 4 or self.projection is not None
+
+    @property
     def row_bytes(self) -> int:
         """Of one example's gradients, as stored."""
         return self.torch_dtype.itemsize * sum(block.columns for block in self.blocks)
