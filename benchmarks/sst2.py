@@ -4,7 +4,7 @@ Fine-tunes on rows of which 20 % have their label flipped, saves the adapter, ru
 `datainf attribute` and `datainf score` as a person would, and asks how well each method's scores
 tell the flipped rows from the others. Writes benchmarks/sst2.md.
 
-    python benchmarks/sst2.py --data FOLDER      # holds train.tsv and dev.tsv of GLUE's SST-2
+    python -m benchmarks.sst2 --data FOLDER      # holds train.tsv and dev.tsv of GLUE's SST-2
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pathlib import Path
 
 import peft
 import torch
-from machine import describe_machine
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import datainf
+from benchmarks.machine import describe_machine
 from datainf.evaluation import agreement, detection_auc
 
 RANK, EPOCHS, BATCH, LEARNING_RATE = 8, 5, 32, 1e-3
@@ -184,7 +184,7 @@ def report(
             "",
             *lines,
             "",
-            "Made by `python benchmarks/sst2.py --data FOLDER`.",
+            "Made by `python -m benchmarks.sst2 --data FOLDER`.",
             "",
         ]
     )

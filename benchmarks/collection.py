@@ -1,0 +1,70 @@
+"""Collection beside a plain forward and backward pass over the same batches."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import datainf
+from benchmarks.timing import alternating
+from benchmarks.works import Work, llama, minilm
+from datainf.gradients.engine import PerExample
+from datainf.gradients.evaluating import evaluating
+from datainf.gradients.parameters import select
+
+ROWS, BUDGET = 1000, 1024
+"""Examples, and tokens a batch: what the probe finds for two cores."""
+
+
+def run(data: Path | None) -> dict[str, Any]:
+    works = [llama(ROWS)]
+    if data is not None:
+        works += [minilm(data, "SST-2", ROWS), minilm(data, "MRPC", ROWS)]
+    return {work.name: measure(work) for work in works}
+
+
+def measure(work: Work) -> dict[str, float]:
+    task, batches = work.task.for_model(work.model), work.batches(BUDGET)
+    with tempfile.TemporaryDirectory() as folder, evaluating(work.model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        engine = PerExample(work.model, select(work.model), task, torch.device("cpu"))
+        engine.check(batches[0][:1] + batches[-1][:2])
+
+        def gradients() -> None:
+            for batch in batches:
+                engine(batch)
+
+        def whole(**options: Any) -> None:
+            shutil.rmtree(folder, ignore_errors=True)
+            datainf.collect(
+                work.model, work.rows, work.task, out=folder, batch_tokens=BUDGET, sample=False,
+                **options,
+            )  # fmt: skip
+
+        return alternating(
+            {
+                "plain": lambda: work.plain_pass(batches),
+                "gradients": gradients,
+                "to disk": whole,
+                "to disk, int8": lambda: whole(dtype="int8"),
+                "to disk, 1/64": lambda: whole(project=64),
+            }
+        )
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    table = [
+        "| work, 1,000 examples | plain pass, s | per-example gradients ÷ plain | `collect` to "
+        "disk ÷ plain | the same, int8 | the same, projected to 1/64 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, times in found.items():
+        plain = times["plain"]
+        ratios = " | ".join(f"{t / plain:.2f}" for way, t in times.items() if way != "plain")
+        table.append(f"| {name} | {plain:.2f} | {ratios} |")
+    return table

@@ -1,0 +1,73 @@
+"""Memory and time as the number of examples grows: one is to stay, the other to be in proportion.
+
+Every size is a process of its own: collection on SST-2 under MiniLM with LoRA, then DataInf for 50
+queries, all scores and then the best alone, from the store that it left.
+
+    python -m benchmarks.growth collect|score STORE N DATA     # one of them
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import datainf
+from benchmarks.timing import apart, peak_mib, timed
+from benchmarks.works import minilm
+
+SIZES, QUERIES = (1000, 3000, 10_000, 30_000), 50
+
+
+def run(data: Path | None) -> dict[str, Any]:
+    if data is None:
+        return {}
+    found: dict[str, Any] = {"collect": {}, "score": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for n in SIZES:
+            for stage in found:
+                found[stage][str(n)] = apart("growth", stage, folder, n, data)
+            shutil.rmtree(Path(folder) / "train")
+    return found
+
+
+def one(stage: str, folder: Path, n: int, data: Path) -> dict[str, float]:
+    if stage == "collect":
+        work = minilm(data, "SST-2", n)
+        seconds = timed(
+            lambda: datainf.collect(work.model, work.rows, work.task, out=folder / "train")
+        )
+        if not (folder / "query").exists():
+            asked = minilm(data, "SST-2", QUERIES, start=max(SIZES))
+            datainf.collect(asked.model, asked.rows, asked.task, out=folder / "query")
+    else:
+        paths = folder / "train", folder / "query"
+        seconds = timed(
+            lambda: datainf.attribute(*map(datainf.GradientStore.open, paths), "datainf")
+        )
+    return {"seconds": seconds, "peak_mib": peak_mib()}
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    table = [
+        "| stage | n | seconds | seconds a 1,000 | ÷ the first | peak, MiB | ÷ the first |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for stage, sizes in found.items():
+        first = sizes[str(SIZES[0])]
+        for n, one in sizes.items():
+            each = 1000 * one["seconds"] / int(n)
+            table.append(
+                f"| {stage} | {int(n):,} | {one['seconds']:.2f} | {each:.3f} "
+                f"| {each / (1000 * first['seconds'] / SIZES[0]):.2f} | {one['peak_mib']:,.0f} "
+                f"| {one['peak_mib'] / first['peak_mib']:.2f} |"
+            )
+    return table
+
+
+if __name__ == "__main__":
+    stage, folder, n, data = sys.argv[1:]
+    print(json.dumps(one(stage, Path(folder), int(n), Path(data))))
