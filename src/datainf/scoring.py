@@ -7,9 +7,10 @@ matrices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,10 @@ QUERY_BYTES = 256 * 2**20
 """Upper bound on the bytes of query gradients that are solved at one time."""
 HELD_BYTES = 64 * 2**20
 """A block of no more bytes is kept in memory while its products are taken."""
+MOST_WORKERS = 8
+"""Blocks that are worked on at one time, each with its memory."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,32 @@ class Block:
         return None if self.curvature is self.train else self.train
 
 
-def blocks_of(views: Views, device: torch.device) -> Iterator[tuple[str, Block]]:
-    """Every block, on the device, read into memory if it fits."""
-    for name, G in views.train.items():
+def in_parallel(
+    work: Callable[[Sequence[str]], T], names: list[str], device: torch.device
+) -> list[T]:
+    """`work` of shares of the blocks, at one time where the CPU has cores for it: thin products by
+    one core each are faster than one after another by all, and so is reading. The shares are the
+    same from run to run, and so are sums over them."""
+    threads = torch.get_num_threads()
+    workers = min(threads, len(names), MOST_WORKERS) if device.type == "cpu" else 1
+    if workers == 1:
+        return [work(names)]
+    shares = [names[place::workers] for place in range(workers)]
+    try:
+        with ThreadPoolExecutor(
+            workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
+        ) as pool:
+            return list(pool.map(work, shares))
+    finally:
+        torch.set_num_threads(threads)  # of threads yet to come, too
+
+
+def blocks_of(
+    views: Views, names: Sequence[str], device: torch.device
+) -> Iterator[tuple[str, Block]]:
+    """These blocks, on the device, each read into memory if it fits."""
+    for name in names:
+        G = views.train[name]
         train = _near(G, device)
         curvature = views.curvature[name]
         yield name, Block(train, train if curvature is G else _near(curvature, device))
@@ -78,11 +106,38 @@ def score(
     progress: Progress,
 ) -> list[tuple[Tensor, Traces]]:
     """Scores [m, n] at one checkpoint, float32 on the CPU, for every damping."""
-    V_all, m, n = views.of(query), len(query), len(views.store)
     advance = progress.stage(f"scores by {estimator.name}", len(views.train))
+    views.curvature  # noqa: B018 - made once, before there are several threads
+    V_all = views.of(query)
+    parts = in_parallel(
+        lambda names: _some(views, V_all, names, estimator, dampings, device, advance),
+        list(views.train), device,
+    )  # fmt: skip
+    found = []
+    for of_damping in zip(*parts, strict=True):
+        total = of_damping[0][0]
+        for values, _ in of_damping[1:]:
+            total += values
+        traces = {name: trace for _, traced in of_damping for name, trace in traced.items()}
+        in_order = {name: traces[name] for name in views.train}
+        found.append((finite(total.cpu(), estimator), in_order))
+    return found
+
+
+def _some(
+    views: Views,
+    V_all: Mapping[str, GradientMatrix],
+    names: Sequence[str],
+    estimator: Estimator,
+    dampings: Sequence[Damping],
+    device: torch.device,
+    advance: Callable[[int], None],
+) -> list[tuple[Tensor, Traces]]:
+    """The share of these blocks in the scores, for every damping."""
+    m, n = next(iter(V_all.values())).shape[0], len(views.store)
     values = [torch.zeros((m, n), device=device) for _ in dampings]
     traces: list[Traces] = [{} for _ in dampings]
-    for name, block in blocks_of(views, device):
+    for name, block in blocks_of(views, names, device):
         fitted = None
         for total, traced, damping in zip(values, traces, dampings, strict=True):
             lam = damping.lambda_of(block.curvature)
@@ -95,10 +150,7 @@ def score(
                 total[rows] += found.values
                 traced[name].add(found.residual)
         advance(1)
-    return [
-        (finite(total.cpu(), estimator), traced)
-        for total, traced in zip(values, traces, strict=True)
-    ]
+    return list(zip(values, traces, strict=True))
 
 
 def self_influence(
@@ -110,11 +162,17 @@ def self_influence(
 ) -> Tensor:
     """Score(k, k) of every training example at one checkpoint, [n], float32."""
     advance = progress.stage(f"self-influence by {estimator.name}", len(views.train))
-    total = torch.zeros(len(views.store), device=device)
-    for _, block in blocks_of(views, device):
-        if (lam := damping.lambda_of(block.curvature)) > 0:
-            total += estimator.fit(block.curvature).self_influence(lam, block.other).values
-        advance(1)
+    views.curvature  # noqa: B018 - made once, before there are several threads
+
+    def some(names: Sequence[str]) -> Tensor:
+        total = torch.zeros(len(views.store), device=device)
+        for _, block in blocks_of(views, names, device):
+            if (lam := damping.lambda_of(block.curvature)) > 0:
+                total += estimator.fit(block.curvature).self_influence(lam, block.other).values
+            advance(1)
+        return total
+
+    total = sum(in_parallel(some, list(views.train), device), torch.zeros(()))
     return finite(total.cpu() * views.as_query.float(), estimator)
 
 
@@ -148,7 +206,7 @@ def solve(
 ) -> Solved:
     """`queries` of a store solved for at one checkpoint."""
     V_all, R, traces = views.of(query), {}, {}
-    for name, block in blocks_of(views, device):
+    for name, block in blocks_of(views, list(views.train), device):
         lam = damping.lambda_of(block.curvature)
         traces[name] = Trace(lam)
         V = V_all[name].to(device=device).rows(queries.start, queries.stop)

@@ -78,9 +78,12 @@ class ChunkedMatrix(GradientMatrix):
     def held(self) -> ChunkedMatrix:
         if self.in_memory:
             return self
-        rows = torch.empty(self.shape, dtype=self.dtype, device=self.device)
-        for part, G in self.chunks():
-            rows[part] = G
+        if len(self.sources) == 1:  # as mapped, where nothing has to be converted
+            rows = self.rows(0, self.shape[0])
+        else:
+            rows = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+            for part, G in self.chunks():
+                rows[part] = G
         known = self.known_sq_norms
         return replace(from_dense(rows), known_sq_norms=known, parameters=self.parameters)
 

@@ -69,20 +69,21 @@ class GradientMatrix(ABC):
     def __matmul__(self, X: Tensor) -> Tensor:
         """G X: [n, d] @ [d, k] → [n, k] (or [d] → [n])."""
         check_inner("G @ X", self.shape[1], X)
-        X = self.cast(X)
-        out = X.new_empty((self.shape[0], *X.shape[1:]))
+        # Few long rows times many is what processors do faster than many times few columns.
+        thin = transposed(self.cast(X))
+        out = thin.new_empty((*thin.shape[:-1], self.shape[0]))
         for rows, G in self.chunks():
-            torch.matmul(G, X, out=out[rows])
-        return out
+            out[..., rows] = thin @ G.T
+        return transposed(out)
 
     def transposed_matmul(self, W: Tensor) -> Tensor:
         """Gᵀ W: [d, n] @ [n, k] → [d, k] (or [n] → [d])."""
         check_inner("G.T @ W", self.shape[0], W)
-        W = self.cast(W)
-        out = W.new_zeros((self.shape[1], *W.shape[1:]))
+        thin = transposed(self.cast(W))
+        out = thin.new_zeros((*thin.shape[:-1], self.shape[1]))
         for rows, G in self.chunks():
-            out += G.T @ W[rows]
-        return out
+            out += thin[..., rows] @ G
+        return transposed(out)
 
     @property
     def T(self) -> Transposed:
@@ -93,14 +94,14 @@ class GradientMatrix(ABC):
         """Gᵀ diag(w) G X: [d, k] → [d, k], for weights w [n], 1 by default, in one pass over the
         rows."""
         check_inner("G @ X", self.shape[1], X)
-        X = self.cast(X)
-        out = torch.zeros_like(X)
+        thin = transposed(self.cast(X))
+        out = torch.zeros_like(thin)
         for rows, G in self.chunks():
-            image = G @ X
+            image = thin @ G.T
             if weights is not None:
-                image = rowwise(weights[rows], image)
-            out += G.T @ image
-        return out
+                image *= weights[rows]
+            out += image @ G
+        return transposed(out)
 
     def gram(self) -> Tensor:
         """K = G Gᵀ, [n, n], from one half of it."""
@@ -177,6 +178,11 @@ def check_inner(product: str, expected: int, right: Tensor) -> None:
         raise OptionError(
             f"{product}: the right side must have {expected} rows; got shape {tuple(right.shape)}"
         )
+
+
+def transposed(X: Tensor) -> Tensor:
+    """Xᵀ of a matrix; a vector as it is."""
+    return X.T if X.ndim == 2 else X
 
 
 def rowwise(scale: Tensor, X: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from datainf.linalg.matrix import GradientMatrix, check_inner, rowwise
+from datainf.linalg.matrix import GradientMatrix, check_inner, transposed
 
 
 @dataclass(repr=False)
@@ -57,19 +57,19 @@ class HStack(GradientMatrix):
 
     def normal_matmul(self, X: Tensor, weights: Tensor | None = None) -> Tensor:
         check_inner("G @ X", self.shape[1], X)
-        X = self.cast(X)
-        out = torch.zeros_like(X)
-        pieces, sums = torch.split(X, self.widths), torch.split(out, self.widths)
+        thin = transposed(self.cast(X))
+        out = torch.zeros_like(thin)
+        pieces, sums = (torch.split(t, self.widths, dim=-1) for t in (thin, out))
         for rows in self.slices(self._step()):
             blocks = [part.rows(rows.start, rows.stop) for part in self.parts]
-            image = blocks[0] @ pieces[0]
+            image = pieces[0] @ blocks[0].T
             for G, piece in zip(blocks[1:], pieces[1:], strict=True):
-                image += G @ piece
+                image += piece @ G.T
             if weights is not None:
-                image = rowwise(weights[rows], image)
+                image *= weights[rows]
             for G, total in zip(blocks, sums, strict=True):
-                total += G.T @ image
-        return out
+                total += image @ G
+        return transposed(out)
 
     def add_gram(self, K: Tensor) -> None:
         for part in self.parts:
