@@ -23,7 +23,7 @@ ORDER = [
 
 ALLOWED = {
     "estimators": {"errors", "linalg"},
-    "linalg": {"errors"},
+    "linalg": {"errors", "memory"},
     "errors": set(),
 }
 FORBIDDEN = {"gradients": {"estimators", "scores", "attribution"}, "scores": {"store"}}

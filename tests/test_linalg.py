@@ -120,3 +120,11 @@ def test_damping_reads_what_it_writes(text):
 def test_damping_refuses_nonsense(text):
     with pytest.raises(OptionError):
         Damping.parse(text)
+
+
+@pytest.mark.parametrize(("product", "what"), [("gram", "7 × 7"), ("second_moment", "5 × 5")])
+def test_a_matrix_that_memory_does_not_hold_is_refused(monkeypatch, product, what):
+    monkeypatch.setattr(symmetric, "available", lambda _: 25 * 8 - 1)
+    with pytest.raises(OptionError, match=what) as caught:
+        getattr(from_dense(G), product)()
+    assert "--method cg" in caught.value.remedy

@@ -32,7 +32,8 @@ from datainf.linalg import GradientMatrix
 class Exact(Estimator):
     """No approximation but the block-diagonal one; O(n d min(n, d)) a block, once.
 
-    Solving raises `OptionError` for a damping that float64 cannot tell from none.
+    Raises `OptionError` where memory is too small; and in solving, for a damping that float64
+    cannot tell from none.
     """
 
     name: ClassVar[str] = "exact"
@@ -42,7 +43,10 @@ class Exact(Estimator):
 
 
 def damped_inverse(G: GradientMatrix) -> Fitted:
-    """On the smaller side."""
+    """On the smaller side, k = min(n, d): cost, n d k + k³/3, and memory, k², both grow with it.
+
+    Raises `OptionError` where memory cannot hold that side's matrix.
+    """
     n, d = G.shape
     return _Primal(G) if d <= n else _Dual(G)
 

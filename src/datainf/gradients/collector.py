@@ -112,6 +112,7 @@ class Collector:
                 todo += [places[half:], places[:half]]
                 continue
             finite = draft.put(places, found.gradients, found.losses)
+            del found  # before the next batch takes as much
             if not finite.all():
                 self._blame(finite, [rows[p] for p in places])
             padding = lengths[places[0]] - lengths[places[-1]]

@@ -104,9 +104,8 @@ class GradientMatrix(ABC):
         return transposed(out)
 
     def gram(self) -> Tensor:
-        """K = G Gᵀ, [n, n], from one half of it."""
-        n = self.shape[0]
-        K = torch.zeros((n, n), dtype=self.dtype, device=self.device)
+        """K = G Gᵀ, [n, n], from one half of it. Raises `OptionError` where memory is too small."""
+        K = symmetric.empty(self.shape[0], self.dtype, self.device, "examples by examples")
         self.add_gram(K)
         return symmetric.mirrored(K)
 
@@ -120,9 +119,8 @@ class GradientMatrix(ABC):
             symmetric.add_lower(K[rows, rows], G, G.T)
 
     def second_moment(self) -> Tensor:
-        """Gᵀ G, [d, d], from one half of it."""
-        d = self.shape[1]
-        C = torch.zeros((d, d), dtype=self.dtype, device=self.device)
+        """Gᵀ G, [d, d], from one half of it. Raises `OptionError` where memory is too small."""
+        C = symmetric.empty(self.shape[1], self.dtype, self.device, "parameters by parameters")
         for _, G in self.chunks():
             symmetric.add_lower(C, G.T, G)
         return symmetric.mirrored(C)

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from datainf.errors import OptionError
+from datainf.memory import available
 
 TILES, SMALLEST_TILE = 16, 128
 """A product is cut into so many tiles, (1 + 1/16)/2 of the work, none smaller than the machine
 multiplies well."""
+
+
+def empty(size: int, dtype: torch.dtype, device: torch.device, of: str) -> Tensor:
+    """Zeros [size, size], for a sum of products `of` something.
+
+    Raises `OptionError` where memory would not hold it.
+    """
+    needed, free = size * size * dtype.itemsize, available(device)
+    if needed > free:
+        raise OptionError(
+            f"the matrix of {of}, {size:,} × {size:,}, takes {needed / 2**30:.1f} GiB of memory; "
+            f"{free / 2**30:.1f} GiB are free",
+            remedy="--method cg or ridge, which do not form it; or smaller --blocks, tensor in "
+            "place of model; or a store that is projected, --project 16",
+        )
+    return torch.zeros((size, size), dtype=dtype, device=device)
 
 
 def add_lower(S: Tensor, A: Tensor, B: Tensor) -> None:
