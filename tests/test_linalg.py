@@ -25,7 +25,8 @@ G = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.fl
     params=[from_dense, chunked, stacked, scaled, in_a_metric], ids=lambda f: f.__name__
 )
 def matrix(request, monkeypatch):
-    monkeypatch.setattr(matrix_module, "MAX_CHUNK_BYTES", 16 * 5)
+    for bound in ("MAX_CHUNK_BYTES", "SQUARE_CHUNK_BYTES"):
+        monkeypatch.setattr(matrix_module, bound, 16 * 5)
     return request.param(G)
 
 
@@ -63,7 +64,8 @@ def test_operators_equal_their_dense_matrix(matrix):
 @pytest.mark.parametrize("chunk_rows", [1, 3, 7])
 def test_symmetric_products_are_whole_whatever_their_tiles(monkeypatch, tile, chunk_rows):
     monkeypatch.setattr(symmetric, "SMALLEST_TILE", tile)
-    monkeypatch.setattr(matrix_module, "MAX_CHUNK_BYTES", 8 * 5 * chunk_rows)
+    for bound in ("MAX_CHUNK_BYTES", "SQUARE_CHUNK_BYTES"):
+        monkeypatch.setattr(matrix_module, bound, 8 * 5 * chunk_rows)
     matrix = chunked(G)
     assert torch.allclose(matrix.gram(), G @ G.T, rtol=1e-12, atol=1e-12)
     assert torch.allclose(matrix.second_moment(), G.T @ G, rtol=1e-12, atol=1e-12)

@@ -24,7 +24,7 @@ from datainf.views import Views
 
 QUERY_BYTES = 256 * 2**20
 """Upper bound on the bytes of query gradients that are solved at one time."""
-HELD_BYTES = 64 * 2**20
+HELD_BYTES = 16 * 2**20
 """A block of no more bytes is kept in memory while its products are taken."""
 MOST_WORKERS = 8
 """Blocks that are worked on at one time, each with its memory."""

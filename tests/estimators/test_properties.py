@@ -81,7 +81,8 @@ def test_order_chunks_and_query_batches_change_nothing(method, data, monkeypatch
     assert relative_error(values(method, chunked(G[order]), V, lam), whole[:, order]) < tolerance
     one_by_one = torch.cat([values(method, chunked(G), v[None], lam) for v in V])
     assert relative_error(one_by_one, whole) < 1e-10
-    monkeypatch.setattr(matrix_module, "MAX_CHUNK_BYTES", 8)
+    for bound in ("MAX_CHUNK_BYTES", "SQUARE_CHUNK_BYTES"):
+        monkeypatch.setattr(matrix_module, bound, 8)
     assert relative_error(values(method, stacked(G), V, lam), whole) < 1e-10
 
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from datainf.errors import OptionError
 from datainf.linalg import symmetric
 
-MAX_CHUNK_BYTES = 128 * 2**20
-"""Upper bound on the bytes of G that a product holds as a converted copy at one time."""
+MAX_CHUNK_BYTES, SQUARE_CHUNK_BYTES = 16 * 2**20, 128 * 2**20
+"""Upper bounds on the bytes of G that a product has in memory at one time: a thin one, and one
+that makes a square matrix, which every chunk adds to as a whole."""
 
 
 class GradientMatrix(ABC):
@@ -54,13 +55,14 @@ class GradientMatrix(ABC):
         """Of all rows in `dtype`."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
-    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Consecutive row slices with their rows, each at most `MAX_CHUNK_BYTES`."""
-        for rows in self.slices(self._step()):
+    def chunks(self, most_bytes: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Consecutive row slices with their rows, each at most so many bytes, by default
+        `MAX_CHUNK_BYTES`."""
+        for rows in self.slices(self._step(most_bytes or MAX_CHUNK_BYTES)):
             yield rows, self.rows(rows.start, rows.stop)
 
-    def _step(self) -> int:
-        return max(1, MAX_CHUNK_BYTES // max(1, self.shape[1] * self.dtype.itemsize))
+    def _step(self, most_bytes: int) -> int:
+        return max(1, most_bytes // max(1, self.shape[1] * self.dtype.itemsize))
 
     def cast(self, X: Tensor) -> Tensor:
         """In the dtype and on the device of the products."""
@@ -111,8 +113,8 @@ class GradientMatrix(ABC):
 
     def add_gram(self, K: Tensor) -> None:
         """Add G Gᵀ to K [n, n], below the diagonal and on it alone."""
-        for rows, G in self.chunks():
-            for earlier, E in self.chunks():
+        for rows, G in self.chunks(SQUARE_CHUNK_BYTES):
+            for earlier, E in self.chunks(SQUARE_CHUNK_BYTES):
                 if earlier.start >= rows.start:
                     break
                 K[rows, earlier] += G @ E.T
@@ -121,7 +123,7 @@ class GradientMatrix(ABC):
     def second_moment(self) -> Tensor:
         """Gᵀ G, [d, d], from one half of it. Raises `OptionError` where memory is too small."""
         C = symmetric.empty(self.shape[1], self.dtype, self.device, "parameters by parameters")
-        for _, G in self.chunks():
+        for _, G in self.chunks(SQUARE_CHUNK_BYTES):
             symmetric.add_lower(C, G.T, G)
         return symmetric.mirrored(C)
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from datainf.linalg import matrix
 from datainf.linalg.matrix import GradientMatrix, check_inner, transposed
 
 
@@ -60,7 +61,7 @@ class HStack(GradientMatrix):
         thin = transposed(self.cast(X))
         out = torch.zeros_like(thin)
         pieces, sums = (torch.split(t, self.widths, dim=-1) for t in (thin, out))
-        for rows in self.slices(self._step()):
+        for rows in self.slices(self._step(matrix.MAX_CHUNK_BYTES)):
             blocks = [part.rows(rows.start, rows.stop) for part in self.parts]
             image = pieces[0] @ blocks[0].T
             for G, piece in zip(blocks[1:], pieces[1:], strict=True):
