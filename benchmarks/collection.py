@@ -16,9 +16,11 @@ from benchmarks.works import Work, llama, minilm
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
+from experiments.cost import released
 
-ROWS, BUDGET = 1000, 1024
-"""Examples, and tokens a batch: what the probe finds for two cores."""
+ROWS, BUDGET, ALONE = 1000, 1024, 50
+"""Examples; tokens a batch, what the probe finds for two cores; and examples that the released way,
+one at a time, is measured on, to count in proportion."""
 
 
 def run(data: Path | None) -> dict[str, Any]:
@@ -30,6 +32,7 @@ def run(data: Path | None) -> dict[str, Any]:
 
 def measure(work: Work) -> dict[str, float]:
     task, batches = work.task.for_model(work.model), work.batches(BUDGET)
+    some = [work.rows[place] for place in range(0, ROWS, ROWS // ALONE)]
     with tempfile.TemporaryDirectory() as folder, evaluating(work.model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         engine = PerExample(work.model, select(work.model), task, torch.device("cpu"))
@@ -46,22 +49,26 @@ def measure(work: Work) -> dict[str, float]:
                 **options,
             )  # fmt: skip
 
-        return alternating(
+        times = alternating(
             {
                 "plain": lambda: work.plain_pass(batches),
                 "gradients": gradients,
                 "to disk": whole,
                 "to disk, int8": lambda: whole(dtype="int8"),
                 "to disk, 1/64": lambda: whole(project=64),
+                "released": lambda: released.gradients(work.model, task, some),
             }
         )
+    times["released"] *= len(work.rows) / len(some)
+    return times
 
 
 def lines(found: dict[str, Any]) -> list[str]:
     table = [
         "| work, 1,000 examples | plain pass, s | per-example gradients ÷ plain | `collect` to "
-        "disk ÷ plain | the same, int8 | the same, projected to 1/64 |",
-        "|---|---|---|---|---|---|",
+        "disk ÷ plain | the same, int8 | the same, projected to 1/64 | the released way, one by "
+        "one, ÷ plain |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, times in found.items():
         plain = times["plain"]

@@ -17,6 +17,7 @@ from typing import Any
 SCRIPT = Path(__file__).parent / "peers" / "measure.py"
 RUNS: dict[str, list[list[str]]] = {
     "datainf": [[]],
+    "released": [[]],
     "dattri_llm": [[]],
     "bergson": [[]],
     "kronfluence": [[]],
@@ -25,12 +26,14 @@ RUNS: dict[str, list[list[str]]] = {
     "pydvl": [["--only", "datainf in one block"], ["--only", "datainf", "--rounds", "1"]],
 }
 """Stages that are measured in one process; those of which a round takes many minutes apart."""
+OURS = ("datainf", "released")
+"""What the project's own environment has."""
 
 
 def run(envs: Path | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for tool, runs in RUNS.items():
-        python = sys.executable if tool == "datainf" else None
+        python = sys.executable if tool in OURS else None
         if envs is not None and (envs / tool / "bin/python").exists():
             python = str(envs / tool / "bin/python")
         if python is not None:
