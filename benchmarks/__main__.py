@@ -23,6 +23,7 @@ SECTIONS = {
     "paper_scale": "The paper's scale",
     "growth": "Memory and time by the number of examples",
     "compression": "Smaller stores",
+    "scale": "The cost model",
     "others": "Other tools",
 }
 
