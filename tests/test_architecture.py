@@ -13,7 +13,7 @@ ROOT = Path(datainf.__file__).parent
 
 ORDER = [
     "errors", "files", "fingerprint", "progress", "memory", "projection", "distributed",
-    "linalg", "second_moments", "store", "gradient_flow", "scores_table", "scores", "estimators",
+    "linalg", "second_moments", "store", "gradient_flow", "scores", "estimators",
     "tasks", "gradients", "conventions", "columns", "data", "checkpoints", "models", "pipelines",
     "views",
     "scoring", "attribution", "config", "run_checkpoints", "run_stores", "run_gradients", "runs",

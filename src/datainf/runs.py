@@ -175,17 +175,16 @@ def write_top(finished: Run, path: Path, k: int) -> None:
 
 def entries(finished: Run, query: int | None, k: int, *, largest: bool) -> list[dict[str, Any]]:
     """The k top training examples of a query row, or of the mean over all, as plain values."""
-    values = finished.scores.of_query(query)
     return [
         {
-            "train_id": finished.scores.train_ids[position],
-            "train_row": position,
-            "score": float(values[position]),
-            "loss": float(finished.train_losses[position]),
-            "where": finished.train.where(position),
-            "text": describe(finished.describe, finished.train, position),
+            "train_id": finished.scores.train_ids[row],
+            "train_row": row,
+            "score": score,
+            "loss": float(finished.train_losses[row]),
+            "where": finished.train.where(row),
+            "text": describe(finished.describe, finished.train, row),
         }
-        for position in finished.scores.top_positions(query, k, largest=largest)
+        for row, score in finished.scores.top_rows(query, k, largest=largest)
     ]
 
 
