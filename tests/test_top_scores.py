@@ -86,7 +86,9 @@ def test_the_table_has_the_rows_of_the_whole_one(m, n, k, step, spread, tmp_path
 def test_more_than_is_kept_is_refused():
     whole = matrix(3, 9)
     found = kept_of(whole, 2, 4)
-    with pytest.raises(OptionError, match=r"the 2 most helpful of each query are kept[^-]*--keep 3"):
+    with pytest.raises(
+        OptionError, match=r"the 2 most helpful of each query are kept[^-]*--keep 3"
+    ):
         found.top(0, 3)
     with pytest.raises(OptionError, match="2 most harmful"):
         found.top(0, 3, largest=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from datainf.scores.file import read
 from datainf.scores.matrix import Scores, weighted_sum
-from datainf.scores.ranked import SIGN, Influence
+from datainf.scores.ranked import SIGN, Influence, over_checkpoints
 from datainf.scores.top import End, TopScores
 
 AnyScores = Scores | TopScores
@@ -39,5 +39,6 @@ __all__ = [
     "Scores",
     "TopScores",
     "load_scores",
+    "over_checkpoints",
     "weighted_sum",
 ]

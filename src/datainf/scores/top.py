@@ -5,7 +5,7 @@ A table [m, k] for either end and a mean [n] in place of a matrix [m, n].
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -27,6 +27,12 @@ class End:
     rows: Tensor
     scores: Tensor
     ranks: Tensor
+
+    @classmethod
+    def stacked(cls, ends: Sequence[End]) -> Self:
+        """Those of some queries, and of others after them."""
+        parts = zip(*(vars(end).values() for end in ends), strict=True)
+        return cls(*map(torch.cat, parts))
 
 
 @dataclass(frozen=True)
