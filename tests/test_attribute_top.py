@@ -11,6 +11,7 @@ from conftest import make_model, make_rows
 from datainf import attribute, attribute_top, collect, collect_curvature, tasks, top_scoring
 from datainf.errors import NonFiniteError, OptionError
 from datainf.estimators import BY_NAME, ConjugateGradient
+from datainf.linalg import from_dense
 from estimators.grid import exact_scores, relative_error
 
 M, N = 5, 13
@@ -143,13 +144,13 @@ def test_a_fit_serves_all_batches(checkpoints, monkeypatch):
     assert len(fits) == 1 + 3
 
 
-def linear(gradients, folder, shard_rows=7):
+def linear(gradients, folder, shard_rows=7, **options):
     """A store of these gradients [n, d]."""
     model = torch.nn.Linear(gradients.shape[1], 1, bias=False)
     task = tasks.Custom(lambda m, b: m(b)[:, 0])
     with torch.no_grad():
         model.weight.fill_(1)
-    return collect(model, list(gradients), task, out=folder, shard_rows=shard_rows)
+    return collect(model, list(gradients), task, out=folder, shard_rows=shard_rows, **options)
 
 
 def test_ties_go_by_position_as_in_the_matrix(tmp_path, monkeypatch):
@@ -196,6 +197,31 @@ def test_an_exact_solve_keeps_its_precision(tmp_path):
     found = attribute_top(train, query, "exact", damping=f"abs:{lam}", k=40)
     ordered = torch.empty(4, 40).scatter_(1, found.helpful.rows.long(), found.helpful.scores)
     assert relative_error(ordered, truth) < 1e-6
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_smaller_stores(tmp_path, dtype):
+    draw = torch.Generator().manual_seed(0)
+    G, V = torch.randn(30, 4, generator=draw), torch.randn(5, 4, generator=draw)
+    train, query = (
+        linear(rows, tmp_path / name, dtype=dtype) for name, rows in (("t", G), ("q", V))
+    )
+    for method, options in (("exact", {}), ("ridge", {"metric": "fisher"})):
+        whole = attribute(train, query, method, **options)
+        same_ends(attribute_top(train, query, method, k=3, **options), whole, 3, 1e-5)
+
+
+@pytest.mark.parametrize("method", ["exact", "gauss-newton"])
+@pytest.mark.parametrize("shape", [(9, 4), (4, 9)])
+def test_a_fit_tells_what_it_keeps(method, shape):
+    draw = torch.Generator().manual_seed(0)
+    fitted = BY_NAME[method]().fit(from_dense(torch.randn(shape, generator=draw)))
+    fitted.solve(torch.ones(1, shape[1]), 1.0)
+    assert fitted.nbytes == 2 * 8 * 4 * 4, "a matrix and its factor"
+    fitted.solve(torch.ones(1, shape[1]), 2.0)
+    assert fitted.nbytes == (3 * 4 + 1) * 4 * 8, "eigenvectors and eigenvalues too"
+    assert BY_NAME["cg"]().fit(from_dense(torch.ones(shape))).nbytes == 0
 
 
 class Largest(TorchDispatchMode):
