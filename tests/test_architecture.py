@@ -13,10 +13,11 @@ ROOT = Path(datainf.__file__).parent
 
 ORDER = [
     "errors", "files", "fingerprint", "progress", "memory", "projection", "distributed",
-    "linalg", "second_moments", "store", "gradient_flow", "scores_table", "scores", "estimators",
+    "linalg", "second_moments", "store", "gradient_flow", "scores", "estimators",
     "tasks", "gradients", "conventions", "columns", "data", "checkpoints", "models", "pipelines",
     "views",
-    "scoring", "attribution", "config", "run_checkpoints", "run_stores", "run_gradients", "runs",
+    "scoring", "top_scoring", "attribution", "config", "run_checkpoints", "run_stores",
+    "run_gradients", "runs",
     "applications", "evaluation", "report", "demos", "cli", "__main__",
 ]  # fmt: skip
 """A module imports only what stands before it."""
@@ -67,8 +68,9 @@ def test_imports_go_one_way(path):
 
 def test_public_names():
     assert datainf.__all__ == [
-        "Damping", "GradientStore", "Scores", "attribute", "collect", "collect_curvature",
-        "errors", "estimators", "self_influence", "sweep", "tasks",
+        "Damping", "GradientStore", "Scores", "TopScores", "attribute", "attribute_top", "collect",
+        "collect_curvature", "errors", "estimators", "load_scores", "self_influence", "sweep",
+        "tasks",
     ]  # fmt: skip
     assert (ROOT / "py.typed").exists()
 

@@ -60,6 +60,23 @@ def test_operators_equal_their_dense_matrix(matrix):
     assert covered == list(range(7))
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, 7), (0, 3), (2, 6), (5, 7), (3, 3)])
+def test_a_window_is_a_matrix_of_its_rows(matrix, start, stop):
+    X, inside = torch.randn(5, 2).double(), G[start:stop]
+    window = matrix.window(start, stop)
+    assert window.shape == (stop - start, 5)
+    assert window.parameters == matrix.parameters
+    for found, truth in [
+        (window @ X, inside @ X),
+        (window.T @ inside, inside.T @ inside),
+        (window.sq_norms, inside.square().sum(1)),
+        (window.held().to_dense(), inside),
+        (matrix.held().window(start, stop).to_dense(), inside),
+        (window.window(1, 2).to_dense(), inside[1:2]),
+    ]:
+        assert torch.allclose(found, truth, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("tile", [1, 2, 3, 7, 8])
 @pytest.mark.parametrize("chunk_rows", [1, 3, 7])
 def test_symmetric_products_are_whole_whatever_their_tiles(monkeypatch, tile, chunk_rows):

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datainf import errors, estimators, tasks
-    from datainf.attribution import attribute, self_influence, sweep
+    from datainf.attribution import attribute, attribute_top, self_influence, sweep
     from datainf.gradients.collect import collect
     from datainf.gradients.curvature import collect_curvature
     from datainf.linalg import Damping
-    from datainf.scores import Scores
+    from datainf.scores import Scores, TopScores, load_scores
     from datainf.store import GradientStore
 
 __version__ = "0.1.0"
@@ -28,11 +28,14 @@ __all__ = [
     "Damping",
     "GradientStore",
     "Scores",
+    "TopScores",
     "attribute",
+    "attribute_top",
     "collect",
     "collect_curvature",
     "errors",
     "estimators",
+    "load_scores",
     "self_influence",
     "sweep",
     "tasks",
@@ -42,9 +45,12 @@ _HOMES = {
     "Damping": "datainf.linalg",
     "GradientStore": "datainf.store",
     "Scores": "datainf.scores",
+    "TopScores": "datainf.scores",
     "attribute": "datainf.attribution",
+    "attribute_top": "datainf.attribution",
     "collect": "datainf.gradients.collect",
     "collect_curvature": "datainf.gradients.curvature",
+    "load_scores": "datainf.scores",
     "self_influence": "datainf.attribution",
     "sweep": "datainf.attribution",
 }

@@ -1,6 +1,7 @@
-"""Attribution: (training store, query store, estimator) → Scores.
+"""Attribution: (training store, query store, estimator) → Scores, or TopScores.
 
-Options, checkpoints and stores are checked here; the work is in `datainf.scoring`.
+Options, checkpoints and stores are checked here; the work is in `datainf.scoring` and
+`datainf.top_scoring`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datainf import scoring
+from datainf import scoring, top_scoring
 from datainf.errors import OptionError, StoreMismatchError
 from datainf.estimators import Estimator, from_name
 from datainf.gradient_flow import DRAWN, FLOW, OWN, RATE_SUM, flow_damping
 from datainf.linalg import Damping
 from datainf.progress import Progress, Silent
-from datainf.scores import Scores, weighted_sum
+from datainf.scores import Scores, TopScores, over_checkpoints, weighted_sum
 from datainf.store import GradientStore
 from datainf.tasks.sampled import OF
 from datainf.views import Blocks, Metric, Normalize, Options, Views, views_of
@@ -137,6 +138,51 @@ def sweep(
         _summed(estimator, damping, asked, of_damping)
         for damping, of_damping in zip(parsed, zip(*found, strict=True), strict=True)
     ]
+
+
+def attribute_top(
+    train: Stores,
+    query: Stores,
+    method: str | Estimator | None = None,
+    *,
+    k: int = 100,
+    curvature: Stores | None = None,
+    weights: Sequence[float] | None = None,
+    rate_sum: float | None = None,
+    damping: AnyDamping | None = None,
+    normalize: Normalize | None = None,
+    metric: Metric | None = None,
+    blocks: Blocks | None = None,
+    steps: int | None = None,
+    device: AnyDevice = None,
+    progress: Progress | None = None,
+) -> TopScores:
+    """Of every query the k most helpful and the k most harmful training examples, and the mean
+    score over all queries of every training example.
+
+    The scores are those of `attribute`, but for rounding, and the options its. The matrix [m, n] of
+    all is never formed: queries are solved for in batches, and the training gradients are read
+    once for each batch.
+
+    Raises:
+        OptionError: k is below 1; and whatever `attribute` raises.
+    """
+    if k < 1:
+        raise OptionError(f"k must be at least 1, got {k}", remedy="100")
+    estimator = _estimator(method, steps, curvature)
+    options = Options.of(estimator, normalize, metric, blocks)
+    asked = _asked(train, query, curvature, weights, options)
+    parsed = damping_of(damping, estimator, asked.views, asked.shares, rate_sum)
+    first = asked.views[0]
+    found = top_scoring.top(
+        asked.views, asked.queries, asked.shares, estimator, parsed, min(k, len(first.store)),
+        _device(device), progress or Silent(),
+    )  # fmt: skip
+    told = over_checkpoints([scoring.told(traces) for traces in found.traces], asked.shares)
+    return TopScores(
+        found.helpful, found.harmful, found.mean, asked.queries[0].ids, first.store.ids,
+        estimator.name, _settings(estimator, parsed, first), told,
+    )  # fmt: skip
 
 
 def _summed(

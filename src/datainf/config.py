@@ -49,6 +49,7 @@ class RunConfig:
     normalize: Normalize | None = None
     metric: Metric | None = None
     blocks: Blocks | None = None
+    keep: int | None = None
     top: int = 5
     trainable: str | None = None
     device: str | None = None
@@ -97,6 +98,11 @@ class RunConfig:
             known_task(self.task)
         if self.top < 1:
             raise OptionError(f"top must be at least 1, got {self.top}")
+        if self.keep is not None and self.keep < self.top:
+            raise OptionError(
+                f"{self.top} examples of each end are to be shown, and {self.keep} kept",
+                remedy=f"--keep {self.top} or more; or fewer by --top",
+            )
         if self.batch_tokens is not None and self.batch_tokens < 1:
             raise OptionError(f"batch_tokens must be at least 1, got {self.batch_tokens}")
         # Before hours of gradients, not after.

@@ -41,15 +41,23 @@ def counting_kept(model: nn.Module) -> Iterator[Kept]:
     """Count what the forward passes within keep for a backward pass: every storage once, and no
     weights."""
     kept = Kept()
-    seen = {tensor.untyped_storage().data_ptr() for tensor in model.parameters()}
-    seen |= {tensor.untyped_storage().data_ptr() for tensor in model.buffers()}
+    tensors = (*model.parameters(), *model.buffers())
+    seen = {storage.data_ptr() for storage in map(_storage, tensors) if storage is not None}
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in seen:
+        storage = _storage(tensor)
+        if storage is not None and storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
             kept.bytes += storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield kept
+
+
+def _storage(tensor: Tensor) -> torch.UntypedStorage | None:
+    """Where a tensor's numbers lie; None for those that are not dense, such as packed weights."""
+    try:
+        return tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError):
+        return None

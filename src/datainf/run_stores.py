@@ -12,7 +12,7 @@ from datainf.errors import OptionError, StoreIncompleteError
 from datainf.estimators import from_name
 from datainf.gradient_flow import RATE_SUM
 from datainf.run_checkpoints import folders_of
-from datainf.scores import Scores
+from datainf.scores import load_scores
 from datainf.store import GradientStore
 
 SETTINGS, SCORES, CURVATURE = "run.yaml", "scores.safetensors", "curvature"
@@ -60,7 +60,7 @@ class RunStores:
         is gone or broken."""
         config = read_run(run)
         folders = folders_of(config.checkpoints, run)
-        told = Scores.load(run / SCORES).diagnostics
+        told = load_scores(run / SCORES).diagnostics
         weights = [one["weight"] for one in told.get("checkpoints", [{"weight": 1.0}])]
         train, query = (
             [GradientStore.open(folder / part) for folder in folders] for part in (TRAIN, QUERY)

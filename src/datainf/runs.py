@@ -4,7 +4,7 @@ RUN/
 ├── run.yaml             every setting; replays the run
 ├── train/, query/       gradient stores; of several checkpoints in a folder each, checkpoint-N/
 ├── curvature/           beside each of them, for methods that take it: gradients of drawn targets
-├── scores.safetensors   Scores
+├── scores.safetensors   Scores; where only some of each query are kept, TopScores
 ├── scores.parquet       the same as a long table
 └── top.jsonl            a line a query: its most helpful and most harmful examples, with text
 """
@@ -12,27 +12,26 @@ RUN/
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from datainf.attribution import attribute
+from datainf.attribution import attribute, attribute_top
 from datainf.columns import TaskName
 from datainf.config import RunConfig
 from datainf.data import Examples, load
 from datainf.errors import DataError, DatainfError, InputError, OptionError, StoreError
-from datainf.estimators import from_name
 from datainf.files import make_folder, write_atomically
 from datainf.gradient_flow import RATE_SUM
 from datainf.models import base_of, candidates, load_reader, make_task
 from datainf.progress import Progress, Silent
-from datainf.run_checkpoints import folders_of, places_of, steps_of
-from datainf.run_gradients import collect_stores, once
+from datainf.run_checkpoints import Place, folders_of, places_of, steps_of
+from datainf.run_gradients import Collected, collect_stores, once
 from datainf.run_stores import ASKED, CURVATURE, SCORES, SETTINGS, read_run
-from datainf.scores import Scores
+from datainf.scores import AnyScores, load_scores
 from datainf.store import GradientStore
 from datainf.tasks.text_to_image import caption
 
@@ -46,7 +45,7 @@ Say = Callable[[str], None]
 class Run:
     """A finished run, in memory: its scores, its data, and how to show them."""
 
-    scores: Scores
+    scores: AnyScores
     train: Examples
     query: Examples
     train_losses: torch.Tensor
@@ -98,26 +97,12 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         )
         # What the task said; replayed by it.
         config = replace(config, method=found[-1].method)
-    curvatures = [one.curvature for one in found if one.curvature is not None]
-    stores = [one.stores for one in found]
-    scores = attribute(
-        [train_store for train_store, _ in stores],
-        [query_store for _, query_store in stores],
-        from_name(str(config.method), steps=config.steps),
-        curvature=curvatures or None,
-        weights=[place.weight for place in places],
-        rate_sum=places[-1].rate_sum,
-        damping=config.damping,
-        normalize=config.normalize,
-        metric=config.metric,
-        blocks=config.blocks,
-        progress=progress,
-    )
+    scores = _scored(config, places, found, progress)
     if (rate_sum := places[-1].rate_sum) is not None:  # for scores of other methods
         scores = replace(scores, diagnostics={**scores.diagnostics, RATE_SUM: rate_sum})
     say(told(scores))
     # Losses are those of the model as it is in the end.
-    train_losses, query_losses = (store.losses for store in stores[-1])
+    train_losses, query_losses = (store.losses for store in found[-1].stores)
     finished = Run(scores, train, query, train_losses, query_losses, found[-1].task.describe)
     say_what_is_replaced(out / SCORES, scores, say)
     # Only now: settings that were refused must not replace those of a finished run.
@@ -127,31 +112,51 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     return finished
 
 
-def say_what_is_replaced(path: Path, scores: Scores, say: Say) -> None:
+def _scored(
+    config: RunConfig, places: Sequence[Place], found: Sequence[Collected], progress: Progress
+) -> AnyScores:
+    """Of all pairs, or of the ends that are to be kept."""
+    train, query = zip(*(one.stores for one in found), strict=True)
+    options: dict[str, Any] = {
+        "curvature": [one.curvature for one in found if one.curvature is not None] or None,
+        "weights": [place.weight for place in places],
+        "rate_sum": places[-1].rate_sum,
+        "progress": progress,
+        **config.method_options,
+    }
+    if config.keep is None:
+        return attribute(train, query, config.method, **options)
+    return attribute_top(train, query, config.method, k=config.keep, **options)
+
+
+def say_what_is_replaced(path: Path, scores: AnyScores, say: Say) -> None:
     """Scores in a file that others are about to take the place of."""
     if not path.is_file():
         return
     try:
-        old = Scores.load(path)
+        old = load_scores(path)
     except StoreError as error:
         say(f"{path} is replaced: {error.message}")
         return
 
-    def made_by(one: Scores) -> tuple[Any, ...]:
+    def made_by(one: AnyScores) -> tuple[Any, ...]:
         checkpoints = len(one.diagnostics.get("checkpoints", ()))
-        return one.method, dict(one.settings), one.query_ids, one.train_ids, checkpoints
+        ids = one.query_ids, one.train_ids
+        return type(one), one.kept, one.method, dict(one.settings), *ids, checkpoints
 
     if made_by(old) != made_by(scores):
         say(f"{path} is replaced; it held {told(old)}, of {old.shape[0]} queries")
 
 
-def told(scores: Scores) -> str:
+def told(scores: AnyScores) -> str:
     """How scores were made, in a line."""
     settings = ", ".join(f"{name} {value}" for name, value in scores.settings.items())
-    return f"scores by {scores.method}: {settings}"
+    whole = scores.kept == len(scores.train_ids)
+    kept = "" if whole else f"; the first {scores.kept} of either end of each query are kept"
+    return f"scores by {scores.method}: {settings}{kept}"
 
 
-def write_scores(scores: Scores, out: Path) -> None:
+def write_scores(scores: AnyScores, out: Path) -> None:
     """scores.safetensors and scores.parquet in a folder."""
     scores.save(out / SCORES)
     scores.to_parquet(out / "scores.parquet")
@@ -175,17 +180,16 @@ def write_top(finished: Run, path: Path, k: int) -> None:
 
 def entries(finished: Run, query: int | None, k: int, *, largest: bool) -> list[dict[str, Any]]:
     """The k top training examples of a query row, or of the mean over all, as plain values."""
-    values = finished.scores.of_query(query)
     return [
         {
-            "train_id": finished.scores.train_ids[position],
-            "train_row": position,
-            "score": float(values[position]),
-            "loss": float(finished.train_losses[position]),
-            "where": finished.train.where(position),
-            "text": describe(finished.describe, finished.train, position),
+            "train_id": finished.scores.train_ids[row],
+            "train_row": row,
+            "score": score,
+            "loss": float(finished.train_losses[row]),
+            "where": finished.train.where(row),
+            "text": describe(finished.describe, finished.train, row),
         }
-        for position in finished.scores.top_positions(query, k, largest=largest)
+        for row, score in finished.scores.top_rows(query, k, largest=largest)
     ]
 
 
@@ -204,7 +208,7 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
     files are gone or have changed: their rows would no longer be the ones that were scored.
     """
     config = replace(read_run(folder), out=str(folder))
-    scores = Scores.load((scored or folder) / SCORES)
+    scores = load_scores((scored or folder) / SCORES)
     last = folders_of(config.checkpoints, folder)[-1]
     stores = [GradientStore.open(last / part) for part in ("train", "query")]
     queries = (config.query, config.query_split, config.query_limit)

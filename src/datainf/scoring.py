@@ -72,14 +72,20 @@ def blocks_of(
     """These blocks, on the device, each read into memory if it fits."""
     for name in names:
         G = views.train[name]
-        train = _near(G, device)
+        train = near(G, device)
         curvature = views.curvature[name]
-        yield name, Block(train, train if curvature is G else _near(curvature, device))
+        yield name, Block(train, train if curvature is G else near(curvature, device))
 
 
-def _near(G: GradientMatrix, device: torch.device) -> GradientMatrix:
+def near(G: GradientMatrix, device: torch.device) -> GradientMatrix:
+    """A block on the device, read into memory if it fits."""
     G = G.to(device=device)
-    return G.held() if G.nbytes <= HELD_BYTES else G
+    return G.held() if held_bytes(G) else G
+
+
+def held_bytes(G: GradientMatrix) -> int:
+    """What a block takes in memory; 0 if it does not fit."""
+    return G.nbytes if G.nbytes <= HELD_BYTES else 0
 
 
 @dataclass
@@ -174,49 +180,6 @@ def self_influence(
 
     total = sum(in_parallel(some, list(views.train), device), torch.zeros(()))
     return finite(total.cpu() * views.as_query.float(), estimator)
-
-
-@dataclass(frozen=True)
-class Solved:
-    """R = V F⁻¹ of a batch of queries at one checkpoint, block's name → [m, d_l]; the scores of
-    training rows are then their products with it, whatever the number of rows."""
-
-    views: Views
-    R: Mapping[str, Tensor]
-    traces: Traces
-    device: torch.device
-
-    def scores(self, start: int, stop: int) -> Tensor:
-        """[m, stop - start], float32, of these training rows."""
-        m = len(next(iter(self.R.values())))
-        total = torch.zeros((m, stop - start), device=self.device)
-        for name, R in self.R.items():
-            G = self.views.train[name].to(R.dtype, self.device).rows(start, stop)
-            total += R @ G.T
-        return total
-
-
-def solve(
-    views: Views,
-    query: GradientStore,
-    queries: slice,
-    estimator: Estimator,
-    damping: Damping,
-    device: torch.device,
-) -> Solved:
-    """`queries` of a store solved for at one checkpoint."""
-    V_all, R, traces = views.of(query), {}, {}
-    for name, block in blocks_of(views, list(views.train), device):
-        lam = damping.lambda_of(block.curvature)
-        traces[name] = Trace(lam)
-        V = V_all[name].to(device=device).rows(queries.start, queries.stop)
-        if lam == 0:
-            R[name] = torch.zeros_like(V)
-            continue
-        solution = estimator.fit(block.curvature).solve(V, lam)
-        R[name] = solution.R
-        traces[name].add(solution.residual)
-    return Solved(views, R, traces, device)
 
 
 def query_batches(V: GradientMatrix, device: torch.device) -> Iterator[tuple[slice, Tensor]]:

@@ -43,6 +43,7 @@ def attribute(
     normalize: o.NormalizeOption = None,
     metric: o.MetricOption = None,
     blocks: o.BlocksOption = None,
+    keep: o.Keep = None,
     top: Annotated[
         int | None, typer.Option(help="Examples to show of each end, a query. (default 5)")
     ] = None,

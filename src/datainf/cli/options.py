@@ -167,6 +167,17 @@ BlocksOption = Annotated[
         rich_help_panel=METHOD_PANEL,
     ),
 ]
+Keep = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="K",
+        help="Keep the K most helpful and the K most harmful training examples of each query, and "
+        "the mean over all queries, in place of all pairs: for where these are too many to hold. "
+        "(default: all pairs; of a run that is scored again, what it kept)",
+        rich_help_panel=METHOD_PANEL,
+    ),
+]
 
 
 PART_HELP = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -52,13 +53,14 @@ def score(
         list[str] | None,
         typer.Option(
             help="As for attribute; give it several times to score by each (exact then factors "
-            "once). (default: the method's own)",
+            "once, but for --keep). (default: the method's own)",
             rich_help_panel=o.METHOD_PANEL,
         ),
     ] = None,
     normalize: o.NormalizeOption = None,
     metric: o.MetricOption = None,
     blocks: o.BlocksOption = None,
+    keep: o.Keep = None,
     weight: Annotated[
         list[float] | None,
         typer.Option(
@@ -72,9 +74,10 @@ def score(
 
     A run is scored by its own method and options, or by another method with that one's own.
     """
-    from datainf.attribution import sweep
+    from datainf.attribution import attribute_top, sweep
     from datainf.run_stores import ASKED, SCORES, RunStores, opened
     from datainf.runs import say_what_is_replaced, told, write_scores
+    from datainf.scores import AnyScores
 
     if len(set(damping or ())) < len(damping or ()):
         raise OptionError("the same --damping was given twice")
@@ -91,17 +94,24 @@ def score(
         trains, queries = stores.train, queries or stores.query
         drawn = drawn or stores.curvature_for(method)
         weights, rate_sum = stores.weights, stores.rate_sum
+        keep = keep or stores.config.keep
         if method is None:
             method, options = stores.config.method, stores.config.method_options | options
     own = options.pop("damping", None)
     dampings: list[str | None] = [*damping] if damping else [own]
     if not trains or not queries:
         raise OptionError("nothing to score was named", remedy="a run; or --train and --query")
+    options |= {"curvature": drawn or None, "weights": weights, "rate_sum": rate_sum}
+    found: Sequence[AnyScores]
     with progress() as bars:
-        found = sweep(
-            trains, queries, method, curvature=drawn or None, dampings=dampings, weights=weights,
-            rate_sum=rate_sum, progress=bars, **options,
-        )  # fmt: skip
+        options["progress"] = bars
+        if keep is None:
+            found = sweep(trains, queries, method, dampings=dampings, **options)
+        else:
+            found = [
+                attribute_top(trains, queries, method, k=keep, damping=one, **options)
+                for one in dampings
+            ]
     if run is not None and query:  # so that `top` finds their texts
         asked = {ASKED: str(queries[-1].path.absolute())}
         found = [replace(s, diagnostics={**s.diagnostics, **asked}) for s in found]

@@ -54,6 +54,11 @@ class Fitted(ABC):
     def __init__(self, G: GradientMatrix) -> None:
         self.G = G
 
+    @property
+    def nbytes(self) -> int:
+        """Of what it keeps beside the rows."""
+        return 0
+
     @abstractmethod
     def solve(self, V: Tensor, lam: float) -> Solution:
         """R ≈ V F⁻¹ for query gradients V [m, d] and damping lam > 0."""

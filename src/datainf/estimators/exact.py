@@ -63,6 +63,14 @@ class ShiftedInverse:
         s, Q = torch.linalg.eigh(self.S)
         return s.clamp_min(0), Q
 
+    @property
+    def nbytes(self) -> int:
+        """Of S, and of what was factored of it."""
+        kept = [self.S, *self.__dict__.get("_eigen", ())]
+        if self._cholesky is not None:
+            kept.append(self._cholesky[1])
+        return sum(tensor.nbytes for tensor in kept)
+
     def _factor(self, c: float) -> Tensor | None:
         """The Cholesky factor of S + cI; None once another damping was asked for."""
         self._require_resolvable(c)
@@ -102,7 +110,17 @@ class ShiftedInverse:
         return (Q.square() * (s / (s + c))).sum(dim=1)
 
 
-class _Primal(Fitted):
+class _Inverted(Fitted):
+    """One of the two."""
+
+    inverse: ShiftedInverse
+
+    @property
+    def nbytes(self) -> int:
+        return self.inverse.nbytes
+
+
+class _Primal(_Inverted):
     """d ≤ n."""
 
     def __init__(self, G: GradientMatrix) -> None:
@@ -113,7 +131,7 @@ class _Primal(Fitted):
         return Solution(self.inverse.right_divide(V.double(), lam).to(V.dtype))
 
 
-class _Dual(Fitted):
+class _Dual(_Inverted):
     """d > n."""
 
     def __init__(self, G: GradientMatrix) -> None:

@@ -62,6 +62,11 @@ class _Fitted(Fitted):
     def precise(self) -> Fitted:
         return damped_inverse(self.G.to(torch.float64))
 
+    @property
+    def nbytes(self) -> int:
+        made = [self.__dict__[name] for name in ("fast", "precise") if name in self.__dict__]
+        return sum(fitted.nbytes for fitted in made)
+
     def solve(self, V: Tensor, lam: float) -> Solution:
         rounding = torch.finfo(self.G.dtype).eps * float(self.G.sq_norms.double().mean())
         if lam > ROUNDED * rounding:

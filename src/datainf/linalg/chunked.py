@@ -75,6 +75,16 @@ class ChunkedMatrix(GradientMatrix):
         known = self.known_sq_norms if dtype == self.dtype else None
         return replace(self, dtype=dtype, device=device, known_sq_norms=known, in_memory=False)
 
+    def window(self, start: int, stop: int) -> ChunkedMatrix:
+        sources, offsets = [], [0]
+        for source, low, high in zip(self.sources, self.offsets, self.offsets[1:], strict=False):
+            first, end = max(start, low), min(stop, high)
+            if first < end:
+                sources.append(_part(source, slice(first - low, end - low)))
+                offsets.append(end - start)
+        known = None if self.known_sq_norms is None else self.known_sq_norms[start:stop]
+        return replace(self, sources=sources, offsets=offsets, known_sq_norms=known)
+
     def held(self) -> ChunkedMatrix:
         if self.in_memory:
             return self
@@ -86,6 +96,10 @@ class ChunkedMatrix(GradientMatrix):
                 rows[part] = G
         known = self.known_sq_norms
         return replace(from_dense(rows), known_sq_norms=known, parameters=self.parameters)
+
+
+def _part(source: Callable[[], Tensor], rows: slice) -> Callable[[], Tensor]:
+    return lambda: source()[rows]
 
 
 def from_dense(G: Tensor, *, dtype: torch.dtype | None = None) -> ChunkedMatrix:

@@ -46,6 +46,10 @@ class GradientMatrix(ABC):
         """The same matrix, computing in `dtype` on `device`."""
 
     @abstractmethod
+    def window(self, start: int, stop: int) -> GradientMatrix:
+        """Rows start … stop-1 as a matrix of their own, [stop - start, d]; not copied."""
+
+    @abstractmethod
     def held(self) -> GradientMatrix:
         """The same matrix with its rows in memory, in `dtype` on `device`: read once, whatever the
         number of products."""

@@ -63,6 +63,11 @@ class RowScaled(_Scaled):
     def rows(self, start: int, stop: int) -> Tensor:
         return self.inner.rows(start, stop) * self.scale[start:stop, None]
 
+    def window(self, start: int, stop: int) -> Self:
+        known = None if self.known_sq_norms is None else self.known_sq_norms[start:stop]
+        inner, scale = self.inner.window(start, stop), self.scale[start:stop]
+        return replace(self, inner=inner, scale=scale, known_sq_norms=known)
+
     def __matmul__(self, X: Tensor) -> Tensor:
         return rowwise(self.scale, self.inner @ X)
 
@@ -94,6 +99,9 @@ class ColumnScaled(_Scaled):
 
     def rows(self, start: int, stop: int) -> Tensor:
         return self.inner.rows(start, stop) * self.scale
+
+    def window(self, start: int, stop: int) -> Self:
+        return replace(self, inner=self.inner.window(start, stop))
 
     def __matmul__(self, X: Tensor) -> Tensor:
         check_inner("G @ X", self.shape[1], X)

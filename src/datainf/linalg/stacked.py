@@ -42,6 +42,9 @@ class HStack(GradientMatrix):
     def to(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> HStack:
         return HStack([part.to(dtype, device) for part in self.parts])
 
+    def window(self, start: int, stop: int) -> HStack:
+        return HStack([part.window(start, stop) for part in self.parts])
+
     def held(self) -> HStack:
         return HStack([part.held() for part in self.parts])
 

@@ -1,0 +1,85 @@
+"""The file of scores: one safetensors file with tensors and ids, all else as metadata. No pickle.
+
+Its metadata have one entry, named after the kind of scores, with a checksum of all the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from datainf.errors import StoreCorruptError, StoreError
+from datainf.files import make_folder, write_atomically
+from datainf.fingerprint import digest
+
+Kind = Literal["datainf-scores-1", "datainf-top-scores-1"]
+QUERY_IDS, TRAIN_IDS = "query_ids", "train_ids"
+
+Ids = list[int | str]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file of scores holds: plain values by name, and its kind's tensors."""
+
+    kind: Kind
+    about: Mapping[str, Any]
+    query_ids: Ids
+    train_ids: Ids
+    tensors: Mapping[str, Tensor]
+
+
+def write(path: str | Path, contents: Contents) -> None:
+    """Write a file and its folder, in full or not at all."""
+    path = Path(path)
+    make_folder(path.parent)
+    tensors = {name: tensor.contiguous() for name, tensor in contents.tensors.items()}
+    tensors[QUERY_IDS] = _as_bytes(contents.query_ids)
+    tensors[TRAIN_IDS] = _as_bytes(contents.train_ids)
+    text = json.dumps(contents.about, sort_keys=True)
+    # One entry: the order of several in a safetensors header changes from run to run.
+    metadata = {contents.kind: json.dumps({"about": text, "checksum": _checksum(text, tensors)})}
+    write_atomically(path, save(tensors, metadata=metadata))
+
+
+def read(path: str | Path) -> Contents:
+    """Read a file; its tensors are mapped into memory.
+
+    Raises `StoreError` if there is none, `StoreCorruptError` if its bytes are not the ones that
+    were written.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(f"there is no scores file {path}", remedy="datainf score makes one")
+    try:
+        file: Any = safetensors.safe_open(path, framework="pt")
+        metadata = file.metadata() or {}
+        (kind,) = (kind for kind in get_args(Kind) if kind in metadata)
+        written = json.loads(metadata[kind])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        sound = written["checksum"] == _checksum(written["about"], tensors)
+    except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
+        raise StoreCorruptError(f"{path} is not a whole scores file ({error})") from None
+    if not sound:
+        raise StoreCorruptError(
+            f"{path}: the bytes are not the ones that were written (its checksum differs)",
+            remedy="datainf score makes it anew from the stores",
+        )
+    ids = [json.loads(bytes(tensors.pop(name).tolist())) for name in (QUERY_IDS, TRAIN_IDS)]
+    return Contents(kind, json.loads(written["about"]), ids[0], ids[1], tensors)
+
+
+def _checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
+    return digest([about, [[name, tensors[name]] for name in sorted(tensors)]])
+
+
+def _as_bytes(ids: Ids) -> Tensor:
+    return torch.frombuffer(bytearray(json.dumps(ids).encode()), dtype=torch.uint8)

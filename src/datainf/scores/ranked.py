@@ -1,0 +1,163 @@
+"""What every kind of scores can do: tell the first of an order, name them, and be a file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from datainf.errors import OptionError, StoreError
+from datainf.scores.file import Contents, Ids, Kind, read, write
+
+SIGN = "positive = helpful"
+
+
+class Influence(NamedTuple):
+    """One training example's score for one query."""
+
+    train_id: int | str
+    score: float
+
+
+class QueryRows(NamedTuple):
+    """Some of a query's training examples, the same number of each: their rows, scores, and ranks
+    among all, 0 = most helpful."""
+
+    train_rows: Tensor
+    scores: Tensor
+    ranks: Tensor
+
+
+class Ranked(ABC):
+    """Scores of m queries and n training examples, whatever is kept of them.
+
+    `method` names the estimator, `settings` what else the scores depend on (damping, blocks,
+    normalize, steps), `diagnostics` what was found on the way (λ and residual of every block).
+    """
+
+    query_ids: Ids
+    train_ids: Ids
+    method: str
+    settings: Mapping[str, Any]
+    diagnostics: Mapping[str, Any]
+    kind: ClassVar[Kind]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n): queries, training examples."""
+        return len(self.query_ids), len(self.train_ids)
+
+    @property
+    @abstractmethod
+    def kept(self) -> int:
+        """How many training examples of each end of a query's order can be told; n if all."""
+
+    def top(self, query: int | None = 0, k: int = 10, *, largest: bool = True) -> list[Influence]:
+        """The k most helpful training examples of a query's row, best first; with
+        `largest=False` the k most harmful, worst first. `query=None` takes the mean over all
+        queries: what helped or hurt them as a whole. Ties go by position.
+
+        Raises `OptionError` if there is no such row, or fewer than k are kept of it.
+        """
+        return [
+            Influence(self.train_ids[row], score)
+            for row, score in self.top_rows(query, k, largest=largest)
+        ]
+
+    def top_rows(
+        self, query: int | None, k: int, *, largest: bool = True
+    ) -> list[tuple[int, float]]:
+        """What `top` tells, by the training examples' rows: (row, score)."""
+        if k < 1:
+            raise OptionError(f"k must be at least 1, got {k}")
+        m = len(self.query_ids)
+        if query is not None and not -m <= query < m:
+            raise OptionError(f"there is no query {query}", remedy=f"a row from 0 to {m - 1}")
+        return self._top_rows(query, k, largest=largest)
+
+    @abstractmethod
+    def _top_rows(self, query: int | None, k: int, *, largest: bool) -> list[tuple[int, float]]: ...
+
+    def query_row(self, identifier: int | str) -> int:
+        """The row of a query id, given as itself or as the text of a number; where no id is a
+        number, of a row's.
+
+        Raises `OptionError` naming some ids if there is none.
+        """
+        for row, known in enumerate(self.query_ids):
+            if known == identifier or str(known) == str(identifier):
+                return row
+        numbered = any(str(known).isdecimal() for known in self.query_ids)
+        if not numbered and str(identifier).isdecimal() and int(identifier) < len(self.query_ids):
+            return int(identifier)
+        shown = ", ".join(str(known) for known in self.query_ids[:5])
+        raise OptionError(f"there is no query {identifier!r}", remedy=f"one of {shown}, …")
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file: scores, ids, and all else as metadata. No pickle."""
+        about = {
+            "sign": SIGN,
+            "method": self.method,
+            "settings": dict(self.settings),
+            "diagnostics": dict(self.diagnostics),
+        }
+        write(path, Contents(self.kind, about, self.query_ids, self.train_ids, self._tensors()))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a file that `save` wrote; its tensors are mapped into memory, not read.
+
+        Raises `StoreError` if it is no file of such scores, `StoreCorruptError` if its bytes are
+        not the ones that were written.
+        """
+        contents = read(path)
+        if contents.kind != cls.kind:
+            raise StoreError(
+                f"{path} holds scores of another kind than {cls.__name__}",
+                remedy="datainf.load_scores, which reads every kind",
+            )
+        return cls.of_contents(contents)
+
+    @classmethod
+    @abstractmethod
+    def of_contents(cls, contents: Contents) -> Self:
+        """From what its file holds."""
+
+    @abstractmethod
+    def _tensors(self) -> dict[str, Tensor]:
+        """What its file holds."""
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write a long table, a row for each (query, training example) pair that is kept:
+        `query_id`, `train_id` (text), `query_row`, `train_row` (int32), `score` (float32), `rank`
+        (int32, 0 = most helpful of its query, n - 1 = most harmful). One row group a query, so that
+        a reader can take one query alone.
+        """
+        from datainf.scores.table import write_table  # brings pyarrow; only this needs it
+
+        write_table(Path(path), self.query_ids, self.train_ids, self._table_rows())
+
+    @abstractmethod
+    def _table_rows(self) -> Iterator[QueryRows]:
+        """The pairs of each query that its table has."""
+
+
+def first_of(values: Tensor, k: int, *, largest: bool) -> list[tuple[int, float]]:
+    """(position, value) of the k largest, or smallest, values of a row [n], ties by position."""
+    order = torch.sort(values, descending=largest, stable=True).indices[:k]
+    return [(int(position), float(values[position])) for position in order]
+
+
+def over_checkpoints(
+    diagnostics: Sequence[Mapping[str, Any]], weights: Sequence[float]
+) -> dict[str, Any]:
+    """The diagnostics of a sum over checkpoints: those of each, with its weight; of one that counts
+    alone its own."""
+    if len(diagnostics) == 1 and weights[0] == 1:
+        return dict(diagnostics[0])
+    told = zip(weights, diagnostics, strict=True)
+    return {"checkpoints": [{"weight": weight, **own} for weight, own in told]}

@@ -1,0 +1,120 @@
+"""TopScores: of every query the most helpful and the most harmful training examples, and no more.
+
+A table [m, k] for either end and a mean [n] in place of a matrix [m, n].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from datainf.errors import OptionError
+from datainf.scores.file import Contents, Ids, Kind
+from datainf.scores.ranked import SIGN, QueryRows, Ranked, first_of
+
+HELPFUL, HARMFUL, MEAN = "helpful", "harmful", "mean"
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of every query's order, from the outermost inwards, [m, k] each: training examples'
+    rows (int32), scores (float32), and ranks among all n (int32, 0 = most helpful)."""
+
+    rows: Tensor
+    scores: Tensor
+    ranks: Tensor
+
+    @classmethod
+    def stacked(cls, ends: Sequence[End]) -> Self:
+        """Those of some queries, and of others after them."""
+        parts = zip(*(vars(end).values() for end in ends), strict=True)
+        return cls(*map(torch.cat, parts))
+
+
+@dataclass(frozen=True)
+class TopScores(Ranked):
+    """The k most helpful and the k most harmful training examples of every query, and the mean
+    score over all queries of every training example, [n] float64; positive = helpful.
+
+    `helpful` has the best first, `harmful` the worst first. Where n < 2k they have some in common.
+    """
+
+    helpful: End
+    harmful: End
+    mean: Tensor
+    query_ids: Ids
+    train_ids: Ids
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    kind: ClassVar[Kind] = "datainf-top-scores-1"
+
+    def __post_init__(self) -> None:
+        m, n = self.shape
+        expected = {(m, self.kept)}
+        found = {tuple(t.shape) for end in (self.helpful, self.harmful) for t in vars(end).values()}
+        if found != expected or self.kept > n or tuple(self.mean.shape) != (n,):
+            raise OptionError(
+                f"top scores of shapes {sorted(found)}, means of shape {tuple(self.mean.shape)}, "
+                f"for ids of {self.shape}"
+            )
+
+    @property
+    def kept(self) -> int:
+        return self.helpful.rows.shape[1]
+
+    def _top_rows(self, query: int | None, k: int, *, largest: bool) -> list[tuple[int, float]]:
+        if query is None:
+            return first_of(self.mean, k, largest=largest)
+        if self.kept < min(k, len(self.train_ids)):
+            raise OptionError(
+                f"{k} training examples were asked for, and the {self.kept} most "
+                f"{HELPFUL if largest else HARMFUL} of each query are kept",
+                remedy=f"no more than {self.kept}; or datainf score with --keep {k} "
+                f"(datainf.attribute_top, k={k})",
+            )
+        end = self.helpful if largest else self.harmful
+        return [
+            (int(row), float(score))
+            for row, score in zip(end.rows[query, :k], end.scores[query, :k], strict=True)
+        ]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        ends = {HELPFUL: self.helpful, HARMFUL: self.harmful}
+        return {MEAN: self.mean} | {
+            f"{name}_{part}": tensor
+            for name, end in ends.items()
+            for part, tensor in vars(end).items()
+        }
+
+    @classmethod
+    def of_contents(cls, contents: Contents) -> Self:
+        about, tensors = contents.about, contents.tensors
+        helpful, harmful = (
+            End(*(tensors[f"{name}_{part.name}"] for part in fields(End)))
+            for name in (HELPFUL, HARMFUL)
+        )
+        return cls(
+            helpful, harmful, tensors[MEAN], contents.query_ids, contents.train_ids,
+            about["method"], about["settings"], about["diagnostics"],
+        )  # fmt: skip
+
+    def _table_rows(self) -> Iterator[QueryRows]:
+        for query in range(len(self.query_ids)):
+            ends = [vars(end).values() for end in (self.helpful, self.harmful)]
+            rows, scores, ranks = (
+                torch.cat([part[query] for part in parts]) for parts in zip(*ends, strict=True)
+            )
+            # By rank; an example at both ends is there once.
+            ranks, order = torch.sort(ranks, stable=True)
+            once = torch.ones_like(ranks, dtype=torch.bool)
+            once[1:] = ranks[1:] != ranks[:-1]
+            yield QueryRows(rows[order][once], scores[order][once], ranks[once])
+
+    def __repr__(self) -> str:
+        m, n = self.shape
+        return f"TopScores({self.method}, queries={m}, train={n}, kept={self.kept}, {SIGN})"

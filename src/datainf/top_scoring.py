@@ -1,0 +1,177 @@
+"""The ends of every query's order of training examples, without the matrix of scores.
+
+Queries are solved for in batches, R = V F⁻¹ of all blocks of all checkpoints. For each batch the
+training rows are passed over once: their scores are products with R, of which the ends are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from datainf.estimators import Estimator
+from datainf.estimators.base import Fitted
+from datainf.linalg import Damping, GradientMatrix
+from datainf.progress import Progress
+from datainf.scores import End
+from datainf.scores.running import RunningEnd
+from datainf.scoring import QUERY_BYTES, Trace, Traces, finite, held_bytes, near
+from datainf.store import GradientStore
+from datainf.views import Views
+
+SOLVED_BYTES = 2 * 2**30
+"""Upper bound on the bytes of R, were all of it float64; some methods solve in that."""
+QUERIES = 1024
+"""No more queries than this are solved for at one time: training rows come in windows, and are
+multiplied faster when these are large."""
+WINDOW_BYTES = 64 * 2**20
+"""Upper bound on the bytes of the scores that a window of training rows has."""
+FIT_BYTES = 2**29
+"""Upper bound on the bytes of a checkpoint's fits that are kept for the next batch of queries."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Both ends of every query's order, [m, k]; the mean over queries, [n] float64; what each
+    checkpoint's solves used."""
+
+    helpful: End
+    harmful: End
+    mean: Tensor
+    traces: list[Traces]
+
+
+def top(
+    views: Sequence[Views], queries: Sequence[GradientStore], shares: Sequence[float],
+    estimator: Estimator, damping: Damping, k: int, device: torch.device, progress: Progress,
+) -> Found:  # fmt: skip
+    """The k ≤ n largest and smallest scores of every query over all checkpoints, of which each
+    counts its share, and the mean of all scores."""
+    m, n = len(queries[0]), len(views[0].store)
+    solvers = [
+        Solver(view, query, estimator, damping, device)
+        for view, query in zip(views, queries, strict=True)
+    ]
+    batches = _batches(m, sum(solver.width for solver in solvers))
+    advance = progress.stage(f"top scores by {estimator.name}", n * len(batches))
+    sums = torch.zeros(n, dtype=torch.float64, device=device)
+    ends = []
+    for batch in batches:
+        best, worst = (
+            RunningEnd(batch.stop - batch.start, k, device, largest=largest)
+            for largest in (True, False)
+        )
+        for rows, values in _scores(solvers, shares, batch, n):
+            finite(values, estimator)
+            best.add(values)
+            worst.add(values)
+            sums[rows] += values.sum(dim=0, dtype=torch.float64)
+            advance(rows.stop - rows.start)
+        ends.append((best.end(), worst.end()))
+    helpful, harmful = (End.stacked(found) for found in zip(*ends, strict=True))
+    return Found(helpful, harmful, sums.cpu() / m, [solver.traces for solver in solvers])
+
+
+def _scores(
+    solvers: Sequence[Solver], shares: Sequence[float], batch: slice, n: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Windows of training rows, with the scores [batch, rows] over all checkpoints."""
+    solved = [solver.solve(batch) for solver in solvers]
+    for rows in _cut(
+        slice(0, n), WINDOW_BYTES // ((batch.stop - batch.start) * torch.float32.itemsize)
+    ):
+        total = shares[0] * solved[0].scores(rows)
+        for one, share in zip(solved[1:], shares[1:], strict=True):
+            total += share * one.scores(rows)
+        yield rows, total
+
+
+@dataclass(frozen=True)
+class Solved:
+    """R of a batch of queries at one checkpoint, block's name → [m, d_l], and the training
+    gradients by block."""
+
+    m: int
+    R: Mapping[str, Tensor]
+    train: Mapping[str, GradientMatrix]
+    device: torch.device
+
+    def scores(self, rows: slice) -> Tensor:
+        """[m, rows], float32, of these training rows."""
+        total = torch.zeros((self.m, rows.stop - rows.start), device=self.device)
+        for name, R in self.R.items():
+            total += (self.train[name].window(rows.start, rows.stop) @ R.T).T
+        return total
+
+
+class Solver:
+    """Solves for one batch of queries after another at one checkpoint. What was fitted to a block
+    is kept for the next batch where there is room, and else fitted again."""
+
+    def __init__(
+        self, views: Views, query: GradientStore, estimator: Estimator, damping: Damping,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.views, self.estimator, self.damping, self.device = views, estimator, damping, device
+        self.queries, self.m = views.of(query), len(query)
+        self.traces: Traces = {}
+        self._fits: dict[str, Fitted] = {}
+        self._room = FIT_BYTES
+
+    @property
+    def width(self) -> int:
+        """How many numbers are solved for, of one query."""
+        return sum(V.shape[1] for V in self.queries.values())
+
+    def solve(self, batch: slice) -> Solved:
+        """These queries solved for; blocks whose gradients are all zero are left out."""
+        R, train = {}, {}
+        for name, V in self.queries.items():
+            fitted = self._fits.get(name) or self._fit(name)
+            if fitted is None:
+                continue
+            R[name] = self._solution(name, fitted, V, batch)
+            train[name] = self.views.train[name].to(R[name].dtype, self.device)
+            if batch.stop < self.m:
+                self._keep(name, fitted)
+        if batch.stop == self.m:
+            self._fits.clear()
+        return Solved(batch.stop - batch.start, R, train, self.device)
+
+    def _fit(self, name: str) -> Fitted | None:
+        rows = near(self.views.curvature[name], self.device)
+        if name not in self.traces:
+            self.traces[name] = Trace(self.damping.lambda_of(rows))
+        return self.estimator.fit(rows) if self.traces[name].damping_lambda > 0 else None
+
+    def _solution(self, name: str, fitted: Fitted, V: GradientMatrix, batch: slice) -> Tensor:
+        """R of a block, a few queries at one time: a method has more beside it."""
+        trace, parts = self.traces[name], []
+        step = QUERY_BYTES // (max(fitted.G.shape) * V.dtype.itemsize)
+        for part in _cut(batch, step):
+            rows = V.to(device=self.device).rows(part.start, part.stop)
+            solution = fitted.solve(fitted.G.cast(rows), trace.damping_lambda)
+            trace.add(solution.residual)
+            parts.append(solution.R)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _keep(self, name: str, fitted: Fitted) -> None:
+        size = fitted.nbytes + held_bytes(self.views.curvature[name])
+        if name not in self._fits and size <= self._room:
+            self._fits[name] = fitted
+            self._room -= size
+
+
+def _batches(m: int, width: int) -> list[slice]:
+    """Queries, each of `width` numbers to solve for, in batches of about one size."""
+    most = max(1, min(QUERIES, SOLVED_BYTES // (width * torch.float64.itemsize)))
+    return _cut(slice(0, m), -(-m // -(-m // most)))
+
+
+def _cut(rows: slice, step: int) -> list[slice]:
+    """Consecutive slices of `step`, and of 1 at least."""
+    step = max(1, step)
+    return [slice(at, min(rows.stop, at + step)) for at in range(rows.start, rows.stop, step)]
