@@ -41,23 +41,24 @@ def counting_kept(model: nn.Module) -> Iterator[Kept]:
     """Count what the forward passes within keep for a backward pass: every storage once, and no
     weights."""
     kept = Kept()
-    tensors = (*model.parameters(), *model.buffers())
-    seen = {storage.data_ptr() for storage in map(_storage, tensors) if storage is not None}
+    seen = {_storage(tensor)[0] for tensor in (*model.parameters(), *model.buffers())}
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = _storage(tensor)
-        if storage is not None and storage.data_ptr() not in seen:
-            seen.add(storage.data_ptr())
-            kept.bytes += storage.nbytes()
+        place, size = _storage(tensor)
+        if place not in seen:
+            seen.add(place)
+            kept.bytes += size
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield kept
 
 
-def _storage(tensor: Tensor) -> torch.UntypedStorage | None:
-    """Where a tensor's numbers lie; None for those that are not dense, such as packed weights."""
+def _storage(tensor: Tensor) -> tuple[int, int]:
+    """Where a tensor's numbers lie, and their bytes; nowhere and none of those that are not dense,
+    such as packed weights."""
     try:
-        return tensor.untyped_storage()
+        storage = tensor.untyped_storage()
+        return storage.data_ptr(), storage.nbytes()
     except (NotImplementedError, RuntimeError):
-        return None
+        return 0, 0
