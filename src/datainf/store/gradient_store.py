@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from datainf.linalg import ChunkedMatrix, GradientMatrix, RowScaled, accumulate_
 from datainf.second_moments import load_moments
 from datainf.store.encoding import Encoded
 from datainf.store.index import Block, Index
-from datainf.store.shards import IDS, LOSSES, SCALES, SQ_NORMS, ShardFile, check_size
+from datainf.store.shards import LOSSES, SCALES, SQ_NORMS, ShardFile, ShardPart, check_size
 
 SAMPLE = "sample"
 """The folder in a store of smaller rows that keeps some of them in full."""
@@ -24,10 +24,14 @@ SAMPLE = "sample"
 class GradientStore:
     """A finished store, opened for reading; see `open`."""
 
-    def __init__(self, path: Path, index: Index) -> None:
+    def __init__(
+        self, path: Path, index: Index, files: Sequence[ShardFile | ShardPart] | None = None
+    ) -> None:
         self.path = path
         self.index = index
-        self._files = [ShardFile(path, shard, index) for shard in index.shards]
+        if files is None:
+            files = [ShardFile(path, shard, index) for shard in index.shards]
+        self._files = files
 
     @classmethod
     def open(cls, path: str | Path) -> GradientStore:
@@ -75,11 +79,7 @@ class GradientStore:
     @cached_property
     def ids(self) -> list[int | str]:
         """The examples' ids: the data's own, or their row numbers."""
-        return [
-            identifier
-            for file in self._files
-            for identifier in json.loads(bytes(file.tensor(IDS).tolist()))
-        ]
+        return [identifier for file in self._files for identifier in file.ids]
 
     @cached_property
     def losses(self) -> Tensor:
@@ -101,6 +101,25 @@ class GradientStore:
     def sample(self) -> GradientStore | None:
         """Some of the examples in full, where the store is made smaller; None if there are none."""
         return GradientStore.open(self.path / SAMPLE) if (self.path / SAMPLE).exists() else None
+
+    def pick(self, ids: Collection[int | str]) -> GradientStore:
+        """These examples alone, in the store's order, as stored and read where they lie.
+
+        Raises `StoreMismatchError` for ids that the store does not have.
+        """
+        wanted, files, start = set(ids), [], 0
+        for file in self._files:
+            places = [place for place, known in enumerate(file.ids) if known in wanted]
+            if places:
+                shard = replace(file.shard, start=start, rows=len(places))
+                files.append(ShardPart(file, places, shard))
+                start += len(places)
+        if start < len(wanted):
+            raise StoreMismatchError(
+                f"{self.path} has {start} of the {len(wanted)} examples that were asked for"
+            )
+        index = replace(self.index, n=start, shards=[file.shard for file in files])
+        return GradientStore(self.path, index, files)
 
     def example(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One example's loss, a scalar, and gradient as stored, block name → [columns], float32

@@ -181,6 +181,11 @@ class ShardFile:
         return tensor
 
     @property
+    def ids(self) -> list[int | str]:
+        found: list[int | str] = json.loads(bytes(self.tensor(IDS).tolist()))
+        return found
+
+    @property
     def path(self) -> Path:
         return self.folder / self.shard.file
 
@@ -206,6 +211,25 @@ class ShardFile:
             "differs)",
             remedy=AGAIN,
         )
+
+
+@dataclass
+class ShardPart:
+    """Some rows of a shard, read where they lie; `shard` says where they stand among the rows that
+    were picked."""
+
+    whole: ShardFile | ShardPart
+    places: list[int]
+    shard: Shard
+
+    def tensor(self, name: str) -> Tensor:
+        """These rows of a tensor of the shard, all of which is checked when it is first read."""
+        return self.whole.tensor(name)[self.places]
+
+    @property
+    def ids(self) -> list[int | str]:
+        ids = self.whole.ids
+        return [ids[place] for place in self.places]
 
 
 def check_size(folder: Path, shard: Shard) -> None:
