@@ -124,19 +124,19 @@ def sweep(
     progress: Progress | None = None,
 ) -> list[Scores]:
     """`attribute` for several dampings; `exact` then factors each block's matrix once for all."""
-    estimator = _estimator(method, steps, curvature)
-    options = Options.of(estimator, normalize, metric, blocks)
-    asked = _asked(train, query, curvature, weights, options)
-    parsed = [
-        damping_of(damping, estimator, asked.views, asked.shares, rate_sum) for damping in dampings
-    ]
+    asked = requested(
+        train, query, method, curvature=curvature, weights=weights, rate_sum=rate_sum,
+        dampings=dampings, normalize=normalize, metric=metric, blocks=blocks, steps=steps,
+    )  # fmt: skip
     found = [
-        scoring.score(view, queries, estimator, parsed, _device(device), progress or Silent())
+        scoring.score(
+            view, queries, asked.estimator, asked.dampings, _device(device), progress or Silent()
+        )
         for view, queries in zip(asked.views, asked.queries, strict=True)
     ]
     return [
-        _summed(estimator, damping, asked, of_damping)
-        for damping, of_damping in zip(parsed, zip(*found, strict=True), strict=True)
+        _summed(asked, damping, of_damping)
+        for damping, of_damping in zip(asked.dampings, zip(*found, strict=True), strict=True)
     ]
 
 
@@ -169,11 +169,11 @@ def attribute_top(
     """
     if k < 1:
         raise OptionError(f"k must be at least 1, got {k}", remedy="100")
-    estimator = _estimator(method, steps, curvature)
-    options = Options.of(estimator, normalize, metric, blocks)
-    asked = _asked(train, query, curvature, weights, options)
-    parsed = damping_of(damping, estimator, asked.views, asked.shares, rate_sum)
-    first = asked.views[0]
+    asked = requested(
+        train, query, method, curvature=curvature, weights=weights, rate_sum=rate_sum,
+        dampings=[damping], normalize=normalize, metric=metric, blocks=blocks, steps=steps,
+    )  # fmt: skip
+    (parsed,), estimator, first = asked.dampings, asked.estimator, asked.views[0]
     found = top_scoring.top(
         asked.views, asked.queries, asked.shares, estimator, parsed, min(k, len(first.store)),
         _device(device), progress or Silent(),
@@ -186,11 +186,10 @@ def attribute_top(
 
 
 def _summed(
-    estimator: Estimator, damping: Damping, asked: _Asked,
-    found: Sequence[tuple[Tensor, scoring.Traces]],
-) -> Scores:  # fmt: skip
+    asked: Request, damping: Damping, found: Sequence[tuple[Tensor, scoring.Traces]]
+) -> Scores:
     """Scores over all checkpoints by what each counts, from those of each."""
-    first = asked.views[0]
+    first, estimator = asked.views[0], asked.estimator
     return weighted_sum(
         [
             Scores(
@@ -204,23 +203,32 @@ def _summed(
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """Of every checkpoint its training gradients as the options have them, its query store, and
-    what it counts."""
+class Request:
+    """What `sweep` was asked for, checked and settled: of every checkpoint its training gradients
+    as the options have them, its query store, and what it counts."""
 
+    estimator: Estimator
     views: list[Views]
     queries: list[GradientStore]
     shares: list[float]
+    dampings: list[Damping]
 
 
-def _asked(
-    train: Stores, query: Stores, curvature: Stores | None, weights: Sequence[float] | None,
-    options: Options,
-) -> _Asked:  # fmt: skip
+def requested(
+    train: Stores, query: Stores, method: str | Estimator | None, *,
+    dampings: Sequence[AnyDamping | None], curvature: Stores | None = None,
+    weights: Sequence[float] | None = None, rate_sum: float | None = None,
+    normalize: Normalize | None = None, metric: Metric | None = None, blocks: Blocks | None = None,
+    steps: int | None = None,
+) -> Request:  # fmt: skip
+    """The arguments of `sweep`, settled. Raises what `attribute` does for those that do not fit."""
+    estimator = _estimator(method, steps, curvature)
+    options = Options.of(estimator, normalize, metric, blocks)
     checkpoints, shares = _paired(train, query, weights)
-    trains = [store for store, _ in checkpoints]
+    trains, queries = [store for store, _ in checkpoints], [store for _, store in checkpoints]
     views = views_of(trains, options, _curvatures(curvature, trains))
-    return _Asked(views, [queries for _, queries in checkpoints], shares)
+    parsed = [damping_of(damping, estimator, views, shares, rate_sum) for damping in dampings]
+    return Request(estimator, views, queries, shares, parsed)
 
 
 def damping_of(
