@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from datainf.errors import OptionError
@@ -12,6 +13,8 @@ from datainf.evaluation import (
     class_detection,
     detection_auc,
     detection_precision,
+    rank_correlations,
+    top_overlap,
 )
 
 
@@ -58,3 +61,28 @@ def test_agreement():
     a = torch.arange(6.0).reshape(2, 3)
     assert agreement(a, a.exp())["spearman"] == pytest.approx(1)
     assert agreement(a, -2 * a + 1)["pearson"] == pytest.approx(-1)
+
+
+def test_rank_correlations_are_scipy_s_row_by_row():
+    torch.manual_seed(0)
+    truth, found = torch.randint(0, 9, (5, 30)).float(), torch.randn(5, 30)
+    right = [spearmanr(a, b)[0] for a, b in zip(truth, found, strict=True)]
+    assert rank_correlations(truth, found).tolist() == pytest.approx(right)
+    assert rank_correlations(truth, truth).tolist() == pytest.approx([1] * 5)
+    assert rank_correlations(truth, -truth).tolist() == pytest.approx([-1] * 5)
+
+
+def test_where_all_scores_are_equal_there_is_no_correlation():
+    order, equal = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.1, 0.1, 0.1]])
+    assert rank_correlations(equal, order).isnan().all()
+    assert rank_correlations(equal, equal).isnan().all()
+    assert rank_correlations(order, equal).tolist() == [0]  # there was one to find
+
+
+def test_top_overlap():
+    truth = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
+    found = torch.tensor([[5.0, 1.0, 4.0, 2.0, 3.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
+    assert top_overlap(truth, found, 2).tolist() == [0.5, 1]  # ties go by position
+    assert top_overlap(truth, found, 2, largest=False).tolist() == [0.5, 1]
+    assert top_overlap(truth, found, 3).tolist() == [pytest.approx(2 / 3), 1]
+    assert top_overlap(truth, found, 5).tolist() == [1, 1]

@@ -1,5 +1,6 @@
 """Metrics against labels and against other scores, and what attribution has to beat."""
 
+from datainf.evaluation.compression import CompressionCheck, check_compression
 from datainf.evaluation.lds import Ceiling, Interval, ceiling, lds
 from datainf.evaluation.metrics import (
     ClassDetection,
@@ -7,6 +8,8 @@ from datainf.evaluation.metrics import (
     class_detection,
     detection_auc,
     detection_precision,
+    rank_correlations,
+    top_overlap,
 )
 from datainf.evaluation.removal import Change, Removal, removal
 from datainf.evaluation.representations import representations, similarity
@@ -24,6 +27,7 @@ __all__ = [
     "Change",
     "ClassDetection",
     "Command",
+    "CompressionCheck",
     "Evaluation",
     "Function",
     "GroundTruth",
@@ -36,6 +40,7 @@ __all__ = [
     "Way",
     "agreement",
     "ceiling",
+    "check_compression",
     "class_detection",
     "detection_auc",
     "detection_precision",
@@ -46,8 +51,10 @@ __all__ = [
     "judge_ways",
     "lds",
     "random_parts",
+    "rank_correlations",
     "removal",
     "representations",
     "similarity",
     "store_baselines",
+    "top_overlap",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -87,3 +88,26 @@ def agreement(left: Tensor, right: Tensor) -> dict[str, float]:
     """Pearson and Spearman correlation of two score tensors of one shape, over all entries."""
     a, b = left.double().numpy().ravel(), right.double().numpy().ravel()
     return {"pearson": float(pearsonr(a, b)[0]), "spearman": float(spearmanr(a, b)[0])}
+
+
+def rank_correlations(truth: Tensor, found: Tensor) -> Tensor:
+    """Spearman correlation of each row of two score tensors [m, n], ties sharing their ranks; [m],
+    float64. NaN for a row whose true scores are all equal, since there is no order to find; 0 where
+    only the others are, since they tell nothing of it."""
+    a, b = (
+        torch.from_numpy(rankdata(scores.double().numpy(), axis=1)) for scores in (truth, found)
+    )
+    a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
+    size = a.norm(dim=1) * b.norm(dim=1)
+    correlation = (a * b).sum(dim=1) / torch.where(size > 0, size, 1)
+    return torch.where(a.any(dim=1), correlation, torch.nan)
+
+
+def top_overlap(truth: Tensor, found: Tensor, k: int, *, largest: bool = True) -> Tensor:
+    """Share of the k highest scores of each row [m, n] that are among the k highest of the other's
+    row, or of the lowest; [m], float64. Ties go by position."""
+    left, right = (
+        torch.sort(scores, dim=1, descending=largest, stable=True).indices[:, :k]
+        for scores in (truth, found)
+    )
+    return (left[:, :, None] == right[:, None, :]).any(dim=2).double().mean(dim=1)
