@@ -5,30 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from datainf.cli import options as o
-from datainf.cli.console import progress, say
+from datainf.cli.console import console, progress, say
 from datainf.errors import OptionError
+
+if TYPE_CHECKING:
+    from datainf.scores import AnyScores
 
 
 def score(
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="Folder for scores.safetensors and scores.parquet; with several --damping, one "
-            "folder each below it.",
-            show_default=False,
-        ),
-    ],
     run: Annotated[
         Path | None,
         typer.Argument(
             help="Folder of a run, whose stores are scored anew, checkpoints as they counted there."
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for scores.safetensors and scores.parquet; with several --damping, one "
+            "folder each below it. Without it, --check writes nothing.",
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Of stores made smaller by --store or --project: score the examples that they "
+            "keep in full both ways, and say how far the ranks agree.",
+        ),
+    ] = False,
     train: Annotated[
         list[Path] | None,
         typer.Option(help="Without a run: the training store; of several checkpoints each."),
@@ -74,19 +84,34 @@ def score(
 
     A run is scored by its own method and options, or by another method with that one's own.
     """
-    from datainf.attribution import attribute_top, sweep
-    from datainf.run_stores import ASKED, SCORES, RunStores, opened
-    from datainf.runs import say_what_is_replaced, told, write_scores
-    from datainf.scores import AnyScores
-
     if len(set(damping or ())) < len(damping or ()):
         raise OptionError("the same --damping was given twice")
+    if out is None and not check:
+        raise OptionError(
+            "nowhere to write the scores was named", remedy="--out FOLDER; --check does without"
+        )
     options = o.given({"normalize": normalize, "metric": metric, "blocks": blocks, "steps": steps})
+    asked, kept = _asked(run, train, query, curvature, weight, method, damping, options)
+    if check:
+        _check(asked)
+    if out is not None:
+        ends = kept if keep is None else keep
+        _write(out, asked, ends, elsewhere=run is not None and bool(query))
+
+
+def _asked(
+    run: Path | None, train: list[Path] | None, query: list[Path] | None,
+    curvature: list[Path] | None, weights: list[float] | None, method: str | None,
+    dampings: list[str] | None, options: dict[str, Any],
+) -> tuple[dict[str, Any], int | None]:  # fmt: skip
+    """The arguments of `datainf.sweep`, and how many ends of every query's order the run keeps."""
+    from datainf.run_stores import RunStores, opened
+
     trains, queries, drawn = (
         [store for path in paths or () for store in opened(path)]
         for paths in (train, query, curvature)
     )
-    weights, rate_sum = weight or None, None
+    rate_sum, kept = None, None
     if run is not None:
         if trains or weights:
             raise OptionError(f"--train and --weight are those of the run {run}", remedy="neither")
@@ -94,27 +119,44 @@ def score(
         trains, queries = stores.train, queries or stores.query
         drawn = drawn or stores.curvature_for(method)
         weights, rate_sum = stores.weights, stores.rate_sum
-        keep = keep or stores.config.keep
+        kept = stores.config.keep
         if method is None:
             method, options = stores.config.method, stores.config.method_options | options
-    own = options.pop("damping", None)
-    dampings: list[str | None] = [*damping] if damping else [own]
     if not trains or not queries:
         raise OptionError("nothing to score was named", remedy="a run; or --train and --query")
-    options |= {"curvature": drawn or None, "weights": weights, "rate_sum": rate_sum}
-    found: Sequence[AnyScores]
+    own = options.pop("damping", None)
+    asked = {
+        "train": trains, "query": queries, "method": method, "curvature": drawn or None,
+        "weights": weights or None, "rate_sum": rate_sum, "dampings": dampings or [own], **options,
+    }  # fmt: skip
+    return asked, kept
+
+
+def _check(asked: dict[str, Any]) -> None:
+    """Print what smaller rows cost the method."""
+    from datainf.cli.compression import print_checks
+    from datainf.evaluation import check_compression
+
+    stores = [*asked["train"], *asked["query"], *(asked["curvature"] or [])]
+    if not any(store.index.is_smaller for store in stores):
+        say("the stores hold full gradients: there is nothing to check")
+        return
     with progress() as bars:
-        options["progress"] = bars
-        if keep is None:
-            found = sweep(trains, queries, method, dampings=dampings, **options)
-        else:
-            found = [
-                attribute_top(trains, queries, method, k=keep, damping=one, **options)
-                for one in dampings
-            ]
-    if run is not None and query:  # so that `top` finds their texts
-        asked = {ASKED: str(queries[-1].path.absolute())}
-        found = [replace(s, diagnostics={**s.diagnostics, **asked}) for s in found]
+        found = check_compression(**asked, progress=bars)
+    print_checks(console(), found)
+
+
+def _write(out: Path, asked: dict[str, Any], keep: int | None, *, elsewhere: bool) -> None:
+    """Score, and leave the files of each damping, of all scores or of the ends to keep; of queries
+    from elsewhere than the run, their store is noted."""
+    from datainf.run_stores import ASKED, SCORES
+    from datainf.runs import say_what_is_replaced, told, write_scores
+
+    found = _scored(asked, keep)
+    if elsewhere:  # so that `top` finds their texts
+        noted = {ASKED: str(asked["query"][-1].path.absolute())}
+        found = [replace(s, diagnostics={**s.diagnostics, **noted}) for s in found]
+    dampings = asked["dampings"]
     for name, scores in zip(dampings, found, strict=True):
         folder = out if len(dampings) == 1 else out / f"damping-{str(name).replace(':', '-')}"
         say_what_is_replaced(folder / SCORES, scores, say)
@@ -123,6 +165,19 @@ def score(
         say(told(scores))
         for warning in _unconverged(scores.diagnostics):
             say(warning)
+
+
+def _scored(asked: dict[str, Any], keep: int | None) -> Sequence[AnyScores]:
+    from datainf.attribution import attribute_top, sweep
+
+    with progress() as bars:
+        if keep is None:
+            return sweep(**asked, progress=bars)
+        options = {name: value for name, value in asked.items() if name != "dampings"}
+        return [
+            attribute_top(k=keep, damping=damping, progress=bars, **options)
+            for damping in asked["dampings"]
+        ]
 
 
 def _unconverged(diagnostics: object) -> list[str]:

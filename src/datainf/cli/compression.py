@@ -1,0 +1,79 @@
+"""What `datainf score --check` prints: figures, and in a sentence whether to trust them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from datainf.evaluation import CompressionCheck
+
+REMEDY = (
+    "a smaller --project or a finer --store when collecting; or a stronger --damping, such as "
+    "trace:0.02: with a weak one, as is the paper's, exact, cg and gauss-newton hang on directions "
+    "that a projection does not keep"
+)
+
+
+def print_checks(out: Console, checks: list[CompressionCheck]) -> None:
+    """A row and a sentence for each damping; where the smaller rows fail, with a remedy."""
+    out.print(_table(checks))
+    for check in checks:
+        damping = f" with damping {check.damping}" if len(checks) > 1 else ""
+        out.print(f"{_verdict(check)} {escape(check.method + damping)}: {escape(_figures(check))}")
+    if any(check.ranked and not check.trusted for check in checks):
+        out.print(f"[bold]try:[/] {escape(REMEDY)}")
+
+
+def _table(checks: list[CompressionCheck]) -> Table:
+    table = Table(
+        title=f"{checks[0].method}: scores from the smaller rows against those from full gradients",
+        title_justify="left",
+    )
+    table.add_column("damping", no_wrap=True)
+    top = checks[0].top
+    for column in ("rank correlation", "5 % of queries below", "worst", f"same of the {top} most "
+                   "helpful", f"of the {top} most harmful"):  # fmt: skip
+        table.add_column(column, justify="right")
+    for check in checks:
+        correlations = (check.correlation, check.low_correlation, check.worst_correlation)
+        table.add_row(
+            escape(check.damping),
+            *(_decimal(value) for value in correlations),
+            *(f"{top * share:.1f}" for share in check.overlaps),
+        )
+    return table
+
+
+def _verdict(check: CompressionCheck) -> str:
+    if not check.ranked:
+        return "nothing to compare for"
+    if check.trusted:
+        return "the smaller rows can be trusted for"
+    return "[yellow]warning:[/] the smaller rows cannot be trusted for"
+
+
+def _figures(check: CompressionCheck) -> str:
+    equal = f"full gradients score all examples alike for {_count(check.unranked, 'query')}"
+    if not check.ranked:
+        return equal
+    same, times = check.top * sum(check.overlaps) / 2, check.full_bytes / check.stored_bytes
+    text = (
+        f"rank correlation {_decimal(check.correlation)}, {same:.1f} of the top {check.top} the "
+        f"same, over {_count(check.examples, 'example')} and {_count(check.ranked, 'query')}; a "
+        f"row takes 1/{times:.{0 if times >= 10 else 1}f} of the space"
+    )
+    return f"{text}; {equal}" if check.unranked else text
+
+
+def _decimal(value: float) -> str:
+    """A correlation, with more digits the nearer it is to 1."""
+    return f"{value:.{4 if value > 0.99 else 3}f}"
+
+
+def _count(number: int, what: str) -> str:
+    several = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{number:,} {what if number == 1 else several}"
