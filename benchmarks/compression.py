@@ -16,7 +16,7 @@ import torch
 
 import datainf
 from benchmarks.works import Work, minilm
-from datainf.evaluation import agreement
+from datainf.evaluation.metrics import rank_correlations, top_overlap
 
 ROWS, QUERIES, EPOCHS, BATCH, RATE = 1000, 100, 3, 32, 1e-3
 STORES: dict[str, dict[str, Any]] = {
@@ -93,12 +93,9 @@ def finetune(work: Work) -> None:
 
 
 def compared(values: torch.Tensor, full: torch.Tensor) -> list[float]:
-    """Spearman and overlap of the top."""
-    same = [
-        len({*a.topk(TOP).indices.tolist()} & {*b.topk(TOP).indices.tolist()}) / TOP
-        for a, b in zip(values, full, strict=True)
-    ]
-    return [agreement(values, full)["spearman"], sum(same) / len(same)]
+    """Spearman and the overlap of the top, means over queries."""
+    overlap = top_overlap(values, full, TOP)
+    return [float(rank_correlations(values, full).mean()), float(overlap.mean())]
 
 
 def lines(found: dict[str, Any]) -> list[str]:

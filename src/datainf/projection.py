@@ -15,7 +15,7 @@ version: its signs are bits of NumPy's Philox generator, whose stream is fixed.
 
 For a LoRA matrix the first is both better and cheaper than the second: of gradients of low rank a
 one-sided projection sees few directions, and projecting every token costs more than projecting
-the [r, in] product of all of them. benchmarks/compression.md has figures.
+the [r, in] product of all of them. docs/compression.md has figures.
 """
 
 from __future__ import annotations

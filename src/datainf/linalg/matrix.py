@@ -13,7 +13,7 @@ from torch import Tensor
 from datainf.errors import OptionError
 from datainf.linalg import symmetric
 
-MAX_CHUNK_BYTES, SQUARE_CHUNK_BYTES = 16 * 2**20, 128 * 2**20
+MAX_CHUNK_BYTES, SQUARE_CHUNK_BYTES = 16 * 2**20, 256 * 2**20
 """Upper bounds on the bytes of G that a product has in memory at one time: a thin one, and one
 that makes a square matrix, which every chunk adds to as a whole."""
 
