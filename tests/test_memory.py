@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -52,3 +55,16 @@ def test_a_budget_is_what_keeps_busy_or_what_fits(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_says_what_it_has():
     assert memory.available(torch.device("cuda")) > 2**20
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
+def test_what_was_freed_goes_back_to_the_system():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    small = [bytearray(4000) for _ in range(20_000)]  # too small for mappings of their own
+    kept, before = small[-1], resident()
+    del small
+    memory.release()
+    assert len(kept) == 4000
+    assert before - resident() > 10_000

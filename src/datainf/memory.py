@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,14 @@ def available(device: torch.device) -> int:
     except (OSError, ValueError):  # no control group, or none with a limit ("max")
         return free
     return max(0, min(free, limit - used))
+
+
+def release() -> None:
+    """Give back to the system what was freed. glibc keeps it, and with tensors of many sizes ever
+    more of it lies between those that are in use."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class Kept:

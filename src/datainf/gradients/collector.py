@@ -14,7 +14,7 @@ from datainf.gradients.budget import token_budget
 from datainf.gradients.engine import PerExample
 from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, encode, where
-from datainf.memory import counting_kept
+from datainf.memory import counting_kept, release
 from datainf.store import GradientStore
 from datainf.store.shards import ShardDraft
 from datainf.store.writer import StoreWriter
@@ -91,6 +91,7 @@ class Collector:
             suspect = self._fill(draft, rows, advance)
             if suspect is not None and len(rows) >= SPOT_CHECKED_ROWS and not self.gradients.alone:
                 self._spot_check(rows[suspect], *draft.row(suspect), store)
+        release()
 
     def _fill(self, draft: ShardDraft, rows: range, advance: Callable[[int], None]) -> int | None:
         """Collect a shard's rows in batches of like lengths; the place of the example that had the
