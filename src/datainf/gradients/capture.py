@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from datainf.errors import CoverageError
 from datainf.gradients.parameters import sites
-from datainf.gradients.precision import loss_scales
+from datainf.gradients.precision import all_finite, loss_scales
 from datainf.gradients.reduction import Reductions
 from datainf.gradients.tap import TAKE_ALONE, Calls, Sink, tap
 from datainf.tasks import Task
@@ -111,7 +111,7 @@ class GradientCapture:
             with self._hooks(sink), requiring_grad(watched), torch.enable_grad():
                 losses = batch_losses(task, self.model, batch, size)
                 found = _differentiate(losses.sum() * scale, [sink.anchor, *watched.values()])[1:]
-            if scale == 1 or all(torch.isfinite(g).all() for g in sink.gradients.values()):
+            if scale == 1 or all_finite(sink.gradients.values()):
                 break
         in_use = [name for name, g in zip(watched, found, strict=True) if g is not None]
         if missed := [name for name in in_use if name not in sink.gradients]:
@@ -127,7 +127,8 @@ class GradientCapture:
             if (gradient := sink.gradients.get(name)) is None:
                 unused.append(name)
                 copies = sink.parts if sink.concatenate else 1
-                gradient = torch.zeros((sink.size, copies * parameter.numel()))
+                shape = (sink.size, copies * parameter.numel())
+                gradient = torch.zeros(shape, device=losses.device)
             elif name not in sink.reductions:
                 gradient = _hooked(parameter, gradient)
             if name in self.reductions and (name in unused or name not in sink.reductions):
