@@ -1,4 +1,4 @@
-"""How often a program waits for its device.
+"""How often a program waits for its device, and what it sends there.
 
 Each wait lets a GPU run out of work: a batch's are as many however many tensors an adapter has, and
 a 7B model's has hundreds.
@@ -16,6 +16,7 @@ from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import blocks_of, select
 from datainf.gradients.reduction import reductions_of
+from datainf.linalg import ChunkedMatrix
 from datainf.projection import Projection
 from datainf.store import Index
 from datainf.store.shards import ShardDraft
@@ -68,3 +69,12 @@ def test_more_layers_are_no_more_waits(dtype, stored, projection, tokenizer, tmp
     assert few == many
     waits, _ = few
     assert 0 < waits.total() <= 8
+
+
+def test_rows_go_to_a_device_as_narrow_as_they_are_stored():
+    rows, X = torch.randn(6, 5).bfloat16(), torch.randn(5, 2)
+    G = ChunkedMatrix([lambda: rows[:4], lambda: rows[4:]], [0, 4, 6], 5)
+    with PretendDevice() as device:
+        found = (G.to(device=DEVICE) @ X).cpu()
+    assert device.sent == {torch.bfloat16: 2, torch.float32: 1}
+    assert torch.allclose(found, rows.float() @ X)

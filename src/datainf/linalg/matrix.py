@@ -70,6 +70,8 @@ class GradientMatrix(ABC):
 
     def cast(self, X: Tensor) -> Tensor:
         """In the dtype and on the device of the products."""
+        if X.itemsize < self.dtype.itemsize:  # made wider there: as it is, it is sooner there
+            X = X.to(self.device)
         return X.to(self.device, self.dtype)
 
     def __matmul__(self, X: Tensor) -> Tensor:
