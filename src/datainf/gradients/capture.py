@@ -80,6 +80,7 @@ class GradientCapture:
         self.reductions: Reductions = {}
         """What is done to gradients as soon as a module's are known, so that no more is held."""
         self._begun = False
+        self._scales: tuple[float, ...] | None = None
         self._calls: Calls = {}
 
     def __call__(self, task: Task, batch: Any, size: int) -> BatchGradients:
@@ -103,7 +104,7 @@ class GradientCapture:
     ) -> BatchGradients:
         """One forward and one backward pass. `watched` are parameters that no tap has seen: should
         autograd find them in use, and still no tap, they are missed."""
-        for scale in loss_scales(self.model):
+        for scale in self._loss_scales():
             sink = Sink(
                 size, task.parts, task.concatenate, scale, self.copying, self._calls, self.looped,
                 self._early(),
@@ -120,6 +121,16 @@ class GradientCapture:
         self.used |= sink.gradients.keys()
         losses = losses.detach()
         return self._gather(losses.mean(dim=1) if losses.dim() == 2 else losses, sink)
+
+    def _loss_scales(self) -> tuple[float, ...]:
+        """Asked of every module, so not at every pass; some know what they compute in only after
+        their first."""
+        if self._scales is not None:
+            return self._scales
+        scales = loss_scales(self.model)
+        if self._begun:
+            self._scales = scales
+        return scales
 
     def _gather(self, losses: Tensor, sink: Sink) -> BatchGradients:
         gradients, unused = {}, []
