@@ -13,7 +13,16 @@ from torch import nn
 import pretend_device
 from close import alone
 from conftest import make_model, make_rows
-from datainf import attribute, collect, collect_curvature, projection, self_influence, sweep, tasks
+from datainf import (
+    attribute,
+    attribute_top,
+    collect,
+    collect_curvature,
+    projection,
+    self_influence,
+    sweep,
+    tasks,
+)
 from datainf.estimators import BY_NAME
 from datainf.gradients.engine import FallbackWarning
 from datainf.projection import Projection
@@ -97,6 +106,8 @@ def test_scores(stores, elsewhere, method, kind):
         found = attribute(train, train, method, device=elsewhere.device, **told).values
         assert found.device.type == "cpu"
         assert apart(found, right) < 1e-4
+        top = attribute_top(train, train, method, k=3, device=elsewhere.device, **told)
+        assert apart(top.helpful.scores, right.topk(3).values) < 1e-4
         own = self_influence(train, method, device=elsewhere.device, **told)
         assert apart(own, self_influence(train, method, **told)) < 1e-4
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from conftest import lora_config, make_base, make_rows
-from datainf import tasks
+from datainf import scoring, tasks
+from datainf.estimators import DataInf
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import blocks_of, select
 from datainf.gradients.reduction import reductions_of
-from datainf.linalg import ChunkedMatrix
+from datainf.linalg import ChunkedMatrix, Damping, from_dense
 from datainf.projection import Projection
 from datainf.store import Index
 from datainf.store.shards import ShardDraft
@@ -78,3 +79,15 @@ def test_rows_go_to_a_device_as_narrow_as_they_are_stored():
         found = (G.to(device=DEVICE) @ X).cpu()
     assert device.sent == {torch.bfloat16: 2, torch.float32: 1}
     assert torch.allclose(found, rows.float() @ X)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.0])
+def test_a_block_that_fits_a_device_goes_there_once(share, monkeypatch):
+    """However small the bound on the CPU."""
+    monkeypatch.setattr(scoring, "HELD_BYTES", 0)
+    monkeypatch.setattr(scoring, "HELD_SHARE", share)
+    G = from_dense(torch.randn(6, 5))
+    with PretendDevice() as device:
+        near = scoring.near(G, DEVICE)
+        DataInf().fit(near).scores(torch.randn(2, 5).to(DEVICE), Damping().lambda_of(near))
+    assert device.sent[torch.float32] == 1 + (1 if share else 3)  # norms, and two products
