@@ -6,12 +6,17 @@ a 7B model's has hundreds.
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
+
 import peft
 import pytest
 import torch
 
-from conftest import lora_config, make_base, make_rows
-from datainf import scoring, tasks
+from conftest import lora_config, make_base, make_model, make_rows
+from datainf import collect, scoring, tasks
+from datainf.errors import WriteError
 from datainf.estimators import DataInf
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
@@ -19,7 +24,7 @@ from datainf.gradients.parameters import blocks_of, select
 from datainf.gradients.reduction import reductions_of
 from datainf.linalg import ChunkedMatrix, Damping, from_dense
 from datainf.projection import Projection
-from datainf.store import Index
+from datainf.store import Block, Index
 from datainf.store.shards import ShardDraft
 from pretend_device import DEVICE, PretendDevice, moved
 
@@ -91,3 +96,47 @@ def test_a_block_that_fits_a_device_goes_there_once(share, monkeypatch):
         near = scoring.near(G, DEVICE)
         DataInf().fit(near).scores(torch.randn(2, 5).to(DEVICE), Damping().lambda_of(near))
     assert device.sent[torch.float32] == 1 + (1 if share else 3)  # norms, and two products
+
+
+@pytest.fixture
+def held_back(monkeypatch):
+    """The disk writes nothing until this is set."""
+    may, write = threading.Event(), os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda *told: may.wait(60) and write(*told))
+    yield may
+    may.set()
+
+
+def test_rows_are_written_while_the_device_goes_on(held_back, tmp_path):
+    rows, index = torch.randn(2, 5), Index(2, "float32", [Block("a", (5,), "")], {}, 2)
+    draft = ShardDraft(tmp_path / "s.safetensors", index, [0, 1])
+    with PretendDevice():
+        draft.put([1, 0], {"a": rows.to(DEVICE)}, torch.ones(2).to(DEVICE))
+        assert draft.losses.tolist() == [1, 1]
+        held_back.set()
+        assert torch.equal(draft.row(1)[1]["a"], rows[0])
+    draft.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["s.safetensors"]
+
+
+def test_a_disk_that_refuses_meanwhile(tokenizer, tmp_path, monkeypatch):
+    """Is an error of the next call, and what was finished is kept."""
+    model, task, left = make_model("llama"), tasks.CausalLM(tokenizer), [30]
+    write = os.pwrite
+
+    def until_full(*told):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(*told)
+
+    with PretendDevice():
+        moved(model)
+        monkeypatch.setattr(os, "pwrite", until_full)
+        with pytest.raises(WriteError, match="No space left"):
+            collect(model, make_rows("llama"), task, out=tmp_path, batch_tokens=1, shard_rows=2)
+        kept = sorted(path.name for path in tmp_path.glob("shard*"))
+        assert kept == ["shard-00000.safetensors"]
+        monkeypatch.undo()
+        store = collect(model, make_rows("llama"), task, out=tmp_path, batch_tokens=1, shard_rows=2)
+    assert len(store) == len(make_rows("llama"))
