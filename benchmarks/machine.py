@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import torch
 
+import datainf
+
 
 def processor() -> str:
     """Its name, where Linux tells."""
@@ -28,7 +30,8 @@ def accelerator() -> str:
 
 
 def describe_machine() -> str:
-    packages = (f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "datainf"))
+    packages = [f"{name} {version(name)}" for name in ("torch", "transformers", "peft")]
+    packages.append(f"datainf {datainf.__version__}")  # which may run without being installed
     memory = round(psutil.virtual_memory().total / 2**30)
     return (
         f"{accelerator()}{os.cpu_count()} cores ({processor()}, {memory} GiB), "

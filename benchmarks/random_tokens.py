@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import transformers
 
-from datainf.demos.demo import BASE
+from datainf import demos
 
 FIRST = 3
 """Smaller ids are special tokens."""
@@ -13,7 +15,7 @@ FIRST = 3
 
 def tokenizer() -> transformers.PreTrainedTokenizerFast:
     """The demo's; rows are token ids already."""
-    made = transformers.AutoTokenizer.from_pretrained(BASE)
+    made = transformers.AutoTokenizer.from_pretrained(Path(demos.__file__).parent / "base")
     made.model_max_length = 2048
     return made
 

@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--toy", action="store_true", help="small, on a GPU or not")
-    parser.add_argument("--data", type=Path, help="where stores are meanwhile, some 12 GB")
+    parser.add_argument("--data", type=Path, help="where stores are meanwhile, some 6 GB")
     parser.add_argument(
         "--results", type=Path,
         help="a folder; by default benchmarks/results, and with --toy none",

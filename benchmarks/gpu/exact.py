@@ -79,7 +79,9 @@ def projected(size: Size, device: torch.device, folder: Path) -> dict[str, Any]:
     n, widths = max(size.rows), {f"block.{place}": size.d for place in range(size.blocks)}
     paths = folder / "train", folder / "query"
     for seed, (path, rows) in enumerate(zip(paths, (n, size.queries), strict=True)):
-        store = make(path, rows, widths, seed, ratio=size.ratio, device=device)
+        store = make(
+            path, rows, widths, seed, dtype="bfloat16", ratio=size.ratio, device=device
+        )  # fmt: skip
 
     def whole() -> None:
         datainf.attribute(*map(datainf.GradientStore.open, paths), "exact", device=device)
@@ -118,7 +120,7 @@ def _of_projected(found: dict[str, Any]) -> list[str]:
     told, one = found["projected"], found["projected"]["found"]
     what = (
         f"`exact` on a projected store, n = {told['n']:,}, {found['blocks']} blocks of "
-        f"{told['columns']:,}, {told['bytes'] / 1e9:.1f} GB in float32:"
+        f"{told['columns']:,}, {told['bytes'] / 1e9:.1f} GB in bfloat16:"
     )
     if one is None:
         return ["", f"{what} memory is too small."]

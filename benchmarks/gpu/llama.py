@@ -29,8 +29,8 @@ from datainf.tasks import CausalLM
 
 @dataclass(frozen=True)
 class Size:
-    """A Llama, and how much of it is done: rows in each round, rows collected, rows one by one, and
-    further budgets, in tokens a batch."""
+    """A Llama, and how much of it is done: rows in each round, rows collected and those in a shard,
+    rows one by one, and further budgets, in tokens a batch."""
 
     hidden: int
     intermediate: int
@@ -38,17 +38,20 @@ class Size:
     heads: int
     vocabulary: int = 32000
     length: int = 512
-    rows: int = 64
-    collected: int = 96
+    rows: int = 32
+    collected: int = 192
+    shard: int = 32
     alone: int = 8
-    budgets: tuple[int, ...] = (2048, 4096, 8192)
+    budgets: tuple[int, ...] = (2048, 8192)
 
 
 FULL = {
     "llama7b": Size(4096, 11008, 32, 32),
-    "llama13b": Size(5120, 13824, 40, 40, budgets=()),
+    "llama13b": Size(5120, 13824, 40, 40, collected=96, budgets=()),
 }
-TOY = Size(32, 48, 2, 2, vocabulary=200, length=16, rows=4, collected=6, alone=2, budgets=(32,))
+TOY = Size(
+    32, 48, 2, 2, vocabulary=200, length=16, rows=4, collected=6, shard=2, alone=2, budgets=(32,)
+)
 STORES: dict[str, dict[str, Any]] = {"bfloat16": {"dtype": "bfloat16"}, "1/64": {"project": 64}}
 KEPT, RECOMPUTED = "kept", "computed again"
 """What becomes of activations: gradient checkpointing is off, or on."""
@@ -88,8 +91,7 @@ def run(size: Size, device: torch.device, folder: Path) -> Iterator[dict[str, An
         yield found
     model.gradient_checkpointing_disable()
     for store, options in STORES.items():
-        one = collected(made_work(model, size, size.collected), folder, options)
-        found.setdefault("stores", {})[store] = one
+        found.setdefault("stores", {})[store] = collected(model, size, folder, options)
         yield found
 
 
@@ -121,15 +123,17 @@ class Stages:
         return lambda _: None
 
 
-def collected(work: Work, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+def collected(
+    model: nn.Module, size: Size, folder: Path, options: dict[str, Any]
+) -> dict[str, Any]:
     """Seconds of a whole collection, and of it from the first batch to the last row on the disk;
     bytes a row."""
-    found = []
+    work, found = made_work(model, size, size.collected), []
     for _ in range(ROUNDS):
         stages, started = Stages(), time.perf_counter()
         store = datainf.collect(
             work.model, work.rows, work.task, out=folder / "store", sample=False,
-            shard_rows=max(1, len(work.rows) // 3), progress=stages, **options,
+            shard_rows=size.shard, progress=stages, **options,
         )  # fmt: skip
         ended = time.perf_counter()
         found.append({"whole": ended - started, "gradients": ended - stages.began["gradients"]})

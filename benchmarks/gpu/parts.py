@@ -28,7 +28,7 @@ class Part:
 
 
 PARTS = {
-    "llama7b": Part("Llama-2-7B", "llama", 180),
+    "llama7b": Part("Llama-2-7B", "llama", 200),
     "llama13b": Part("Llama-2-13B", "llama", 240),
     "scoring": Part("DataInf's scores", "scoring", 120),
     "exact": Part("Exact scores", "exact", 150),

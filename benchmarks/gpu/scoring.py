@@ -29,7 +29,7 @@ class Size:
     n: int = 10_000
     d: int = 32_768
     held: int = 64
-    stored: int = 16
+    stored: int = 8
     queries: tuple[int, ...] = (50, 500)
 
 
