@@ -25,6 +25,7 @@ from datainf import (
 )
 from datainf.estimators import BY_NAME
 from datainf.gradients.engine import FallbackWarning
+from datainf.linalg import ChunkedMatrix
 from datainf.projection import Projection
 from pretend_device import PretendDevice
 
@@ -209,3 +210,16 @@ def test_a_model_in_two_places(elsewhere, tmp_path, project):
     found = collect(model, examples, task, out=tmp_path / "b", **options)
     for name, block in right.blocks.items():
         assert apart(found.blocks[name].to_dense(), block.to_dense()) < 1e-4
+
+
+@pytest.mark.parametrize("metric", ["adam", "fisher"])
+def test_norms_and_metrics_are_taken_there(stores, elsewhere, monkeypatch, metric):
+    """No pass over the rows is the CPU's."""
+    train, read, rows = stores["whole"][0], [], ChunkedMatrix.rows
+    monkeypatch.setattr(
+        ChunkedMatrix, "rows", lambda G, *told: read.append(G.device.type) or rows(G, *told)
+    )
+    options = {"metric": metric, "normalize": "unit", "device": elsewhere.device}
+    attribute(train, train, "ridge", **options)
+    self_influence(train, "ridge", **options)
+    assert set(read) == {elsewhere.device.type}
