@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import benchmarks.__main__ as page
-from benchmarks import gpu
 from benchmarks.gpu import diffusion, exact, llama, scoring, stable_diffusion
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.parts import PARTS, Part, section
@@ -115,4 +114,3 @@ def test_the_shapes_are_the_published_ones():
 
 def test_every_part_has_its_sizes():
     assert set(PARTS) == {name for code in (llama, scoring, exact, diffusion) for name in code.FULL}
-    assert gpu.__doc__
