@@ -13,6 +13,7 @@ import benchmarks.__main__ as page
 from benchmarks.gpu import diffusion, exact, llama, scoring, stable_diffusion
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.parts import PARTS, Part, section
+from benchmarks.gpu.watched import in_turn
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -34,6 +35,37 @@ def test_a_part_leaves_its_figures(results, name):
     assert "memory is too small" not in text
     assert "taken alone" not in text
     assert text.count("\n| ") > 3
+
+
+def without_memory(found):
+    """The same figures, had memory been too small for every way."""
+    if not isinstance(found, dict):
+        return found
+    if {"seconds", "peak"} <= set(found):
+        return None
+    return {name: without_memory(value) for name, value in found.items()}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_that_memory_is_too_small_for(results, name):
+    about = json.loads((results / f"gpu-{name}.json").read_text())
+    text = "\n".join(PARTS[name].code.lines(without_memory(about["found"])))
+    assert "memory is too small" in text
+    heads = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in heads}) <= 2  # tables of one or two shapes
+
+
+def test_a_way_that_memory_is_too_small_for_is_not_tried_again():
+    tried = []
+
+    def too_much():
+        tried.append(1)
+        raise torch.OutOfMemoryError("there is not so much")
+
+    found = in_turn({"large": too_much, "small": lambda: None}, torch.device("cpu"))
+    assert found["large"] is None
+    assert found["small"]["seconds"] >= 0
+    assert len(tried) == 1
 
 
 def test_the_page_has_those_that_are_there(results, tmp_path):
