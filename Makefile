@@ -16,6 +16,7 @@ support: .venv/tested  ## docs/support.md: every adapter on every base and task,
 gpu: .venv/tested  ## what only a machine with a GPU can show; torch in .venv must be a CUDA build
 	$(BIN)/pytest -q tests/gpu tests/bases
 	$(BIN)/python -m benchmarks.qlora
+	$(BIN)/python -m benchmarks.gpu
 
 lint: .venv/tested
 	$(BIN)/ruff check .

@@ -1,9 +1,11 @@
 """Every figure of benchmarks/RESULTS.md, by one command.
 
     python -m benchmarks --data FOLDER [SECTION ...] [--envs FOLDER]
+    python -m benchmarks --page      # nothing is measured, the page made of what is kept
 
 DATA is a folder with GLUE's SST-2/ and MRPC/; ENVS one with an environment for every other tool
-(see peers/README.md). Results are kept in results/, a file a section, and the page is made of all.
+(see peers/README.md). Results are kept in results/, a file a section, and the page is made of all,
+and of what `python -m benchmarks.gpu` found on a GPU.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import importlib
 import json
 from pathlib import Path
 
+from benchmarks.gpu import parts as gpu
 from benchmarks.machine import describe_machine
 
 HERE = Path(__file__).parent
@@ -33,9 +36,10 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--envs", type=Path)
+    parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
     (HERE / "results").mkdir(exist_ok=True)
-    for name in options.sections or SECTIONS:
+    for name in [] if options.page else options.sections or SECTIONS:
         module = importlib.import_module(f"benchmarks.{name}")
         found = module.run(options.envs if name == "others" else options.data)
         if found:
@@ -67,7 +71,7 @@ def write_page() -> None:
         "",
     ]
     body = [line for name in known for line in section(name)]
-    (HERE / "RESULTS.md").write_text("\n".join([*head, *body]), encoding="utf-8")
+    (HERE / "RESULTS.md").write_text("\n".join([*head, *body, *gpu.section()]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
+import torch
+
+import datainf
 
 
 def processor() -> str:
@@ -18,10 +21,19 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
+def accelerator() -> str:
+    """The GPU, where there is one, its memory and CUDA's version; else nothing."""
+    if not torch.cuda.is_available():
+        return ""
+    memory = round(torch.cuda.get_device_properties(0).total_memory / 2**30)
+    return f"{torch.cuda.get_device_name(0)} ({memory} GiB), CUDA {torch.version.cuda}, "
+
+
 def describe_machine() -> str:
-    packages = (f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "datainf"))
+    packages = [f"{name} {version(name)}" for name in ("torch", "transformers", "peft")]
+    packages.append(f"datainf {datainf.__version__}")  # which may run without being installed
     memory = round(psutil.virtual_memory().total / 2**30)
     return (
-        f"{os.cpu_count()} cores ({processor()}, {memory} GiB), "
+        f"{accelerator()}{os.cpu_count()} cores ({processor()}, {memory} GiB), "
         f"Python {platform.python_version()}, {', '.join(packages)}."
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from datainf import GradientStore
+from datainf.gradients.reduction import projected
+from datainf.projection import Projection
 from datainf.store import Block, Index
 from datainf.store.writer import writer
 
@@ -15,20 +17,30 @@ COMMON = 0.3
 """How much of every gradient is one direction: those of a model have some in common."""
 
 
-def make(out: Path, n: int, widths: Mapping[str, int], seed: int, rows: int = 500) -> GradientStore:
-    """n rows of float32 normal gradients a block, in shards of so many rows."""
+def make(
+    out: Path, n: int, widths: Mapping[str, int], seed: int, rows: int = 500, *,
+    dtype: str = "float32", ratio: int | None = None, device: str | torch.device = "cpu",
+) -> GradientStore:  # fmt: skip
+    """n rows of normal gradients a block, in shards of so many rows; with a ratio as many numbers a
+    row as a projection keeps."""
     blocks = [Block(name, (width,), name) for name, width in widths.items()]
+    if ratio is not None:
+        blocks = [projected(block, Projection(ratio)) for block in blocks]
     known = dict.fromkeys(("base", "adapter", "data", "task"), "")
-    draw = torch.Generator().manual_seed(seed)
+    index = Index(n, dtype, blocks, known, shard_rows=rows)
+    index.projection = None if ratio is None else Projection(ratio).to_json()
+    draw = torch.Generator(device).manual_seed(seed)
+    common = torch.Generator(device)
     together = {
-        name: COMMON * torch.randn(width, generator=torch.Generator().manual_seed(0))
-        for name, width in widths.items()
+        block.name: COMMON
+        * torch.randn(block.columns, generator=common.manual_seed(0), device=device)
+        for block in blocks
     }
-    with writer(out, Index(n, "float32", blocks, known, shard_rows=rows)) as store:
+    with writer(out, index) as store:
         for part in store.missing():
             gradients = {
-                name: together[name] + torch.randn((len(part), width), generator=draw)
-                for name, width in widths.items()
+                name: of_all + torch.randn((len(part), len(of_all)), generator=draw, device=device)
+                for name, of_all in together.items()
             }
-            store.append(gradients, list(part), torch.zeros(len(part)))
+            store.append(gradients, list(part), torch.zeros(len(part), device=device))
     return GradientStore.open(out)

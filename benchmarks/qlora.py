@@ -24,8 +24,8 @@ import transformers
 from torch import nn
 
 from benchmarks.machine import describe_machine
+from benchmarks.random_tokens import tokenizer
 from datainf import attribute, collect, tasks
-from datainf.demos.demo import BASE
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
@@ -169,13 +169,6 @@ def measure(
         count(model), sum(len(row["input_ids"]) for row in rows), collected, scored, peak, error,
         alone,
     )  # fmt: skip
-
-
-def tokenizer() -> transformers.PreTrainedTokenizerFast:
-    """The demo's; the rows are token ids already, so it does no more than name the padding."""
-    made = transformers.AutoTokenizer.from_pretrained(BASE)
-    made.model_max_length = 2048
-    return made
 
 
 def check(

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ def alternating(ways: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) 
             run()
             times[name].append(time.perf_counter() - started)
     return {name: statistics.median(found[1:]) for name, found in times.items()}
+
+
+def median_of(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of several runs' figures, each by itself."""
+    return {name: statistics.median(one[name] for one in found) for name in found[0]}
 
 
 def timed(run: Callable[[], object]) -> float:

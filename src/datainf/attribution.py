@@ -127,6 +127,7 @@ def sweep(
     asked = requested(
         train, query, method, curvature=curvature, weights=weights, rate_sum=rate_sum,
         dampings=dampings, normalize=normalize, metric=metric, blocks=blocks, steps=steps,
+        device=device,
     )  # fmt: skip
     found = [
         scoring.score(
@@ -172,6 +173,7 @@ def attribute_top(
     asked = requested(
         train, query, method, curvature=curvature, weights=weights, rate_sum=rate_sum,
         dampings=[damping], normalize=normalize, metric=metric, blocks=blocks, steps=steps,
+        device=device,
     )  # fmt: skip
     (parsed,), estimator, first = asked.dampings, asked.estimator, asked.views[0]
     found = top_scoring.top(
@@ -219,14 +221,14 @@ def requested(
     dampings: Sequence[AnyDamping | None], curvature: Stores | None = None,
     weights: Sequence[float] | None = None, rate_sum: float | None = None,
     normalize: Normalize | None = None, metric: Metric | None = None, blocks: Blocks | None = None,
-    steps: int | None = None,
+    steps: int | None = None, device: AnyDevice = None,
 ) -> Request:  # fmt: skip
     """The arguments of `sweep`, settled. Raises what `attribute` does for those that do not fit."""
     estimator = _estimator(method, steps, curvature)
     options = Options.of(estimator, normalize, metric, blocks)
     checkpoints, shares = _paired(train, query, weights)
     trains, queries = [store for store, _ in checkpoints], [store for _, store in checkpoints]
-    views = views_of(trains, options, _curvatures(curvature, trains))
+    views = views_of(trains, options, _curvatures(curvature, trains), _device(device))
     parsed = [damping_of(damping, estimator, views, shares, rate_sum) for damping in dampings]
     return Request(estimator, views, queries, shares, parsed)
 
@@ -348,9 +350,9 @@ def self_influence(
     """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores."""
     estimator = _estimator(method, steps, curvature)
     options = Options.of(estimator, normalize, metric, blocks)
-    (views,) = views_of([train], options, _curvatures(curvature, [train]))
+    (views,) = views_of([train], options, _curvatures(curvature, [train]), _device(device))
     parsed = damping_of(damping, estimator, [views], rate_sum=rate_sum)
-    return scoring.self_influence(views, estimator, parsed, _device(device), progress or Silent())
+    return scoring.self_influence(views, estimator, parsed, views.device, progress or Silent())
 
 
 def _settings(estimator: Estimator, damping: Damping, views: Views) -> dict[str, Any]:

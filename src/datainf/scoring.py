@@ -18,14 +18,16 @@ from torch import Tensor
 from datainf.errors import NonFiniteError
 from datainf.estimators import Estimator
 from datainf.linalg import Damping, GradientMatrix
+from datainf.memory import available
 from datainf.progress import Progress
 from datainf.store import GradientStore
 from datainf.views import Views
 
 QUERY_BYTES = 256 * 2**20
 """Upper bound on the bytes of query gradients that are solved at one time."""
-HELD_BYTES = 16 * 2**20
-"""A block of no more bytes is kept in memory while its products are taken."""
+HELD_BYTES, HELD_SHARE = 16 * 2**20, 0.25
+"""A block of no more bytes is kept in memory while its products are taken; on another device than
+the CPU, of no more than this share of what is free there, since every reading is a way to go."""
 MOST_WORKERS = 8
 """Blocks that are worked on at one time, each with its memory."""
 
@@ -80,12 +82,13 @@ def blocks_of(
 def near(G: GradientMatrix, device: torch.device) -> GradientMatrix:
     """A block on the device, read into memory if it fits."""
     G = G.to(device=device)
-    return G.held() if held_bytes(G) else G
+    return G.held() if held_bytes(G, device) else G
 
 
-def held_bytes(G: GradientMatrix) -> int:
-    """What a block takes in memory; 0 if it does not fit."""
-    return G.nbytes if G.nbytes <= HELD_BYTES else 0
+def held_bytes(G: GradientMatrix, device: torch.device) -> int:
+    """What a block takes in the device's memory; 0 if it does not fit."""
+    most = HELD_BYTES if device.type == "cpu" else int(HELD_SHARE * available(device))
+    return G.nbytes if G.nbytes <= most else 0
 
 
 @dataclass

@@ -159,7 +159,7 @@ class Solver:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _keep(self, name: str, fitted: Fitted) -> None:
-        size = fitted.nbytes + held_bytes(self.views.curvature[name])
+        size = fitted.nbytes + held_bytes(self.views.curvature[name], self.device)
         if name not in self._fits and size <= self._room:
             self._fits[name] = fitted
             self._room -= size

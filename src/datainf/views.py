@@ -20,6 +20,8 @@ from datainf.linalg import ColumnScaled, GradientMatrix, RowScaled, hstack, norm
 from datainf.second_moments import metric_scale
 from datainf.store import GradientStore
 
+CPU = torch.device("cpu")
+
 Normalize = Literal["none", "unit", "root", "queries"]
 Blocks = Literal["tensor", "module", "model"]
 Metric = Literal["none", "adam", "fisher", "auto"]
@@ -68,12 +70,14 @@ class Options:
 
 class Views:
     """The gradients of a training store, and of any other of the same weights, as the options have
-    them; what the training store alone decides is computed once. `views_of` makes them."""
+    them, on a device; what the training store alone decides is computed once. `views_of` makes
+    them."""
 
     def __init__(
-        self, train: GradientStore, options: Options, drawn: GradientStore | None = None
-    ) -> None:
-        self.store, self.options, self.drawn = train, options, drawn
+        self, train: GradientStore, options: Options, drawn: GradientStore | None,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.store, self.options, self.drawn, self.device = train, options, drawn, device
         self.metric = options.metric
 
     @cached_property
@@ -99,11 +103,11 @@ class Views:
 
     @property
     def as_query(self) -> Tensor:
-        """What scales a row of `train` to the same example as a query, [n]."""
+        """What scales a row of `train` to the same example as a query, [n], on the CPU."""
         train, query = self.options.norm_powers
         if train == query:
             return torch.ones(len(self.store))
-        return norm_scale(_sq_norms(self._train_parts), query - train)
+        return norm_scale(_sq_norms(self._train_parts), query - train).cpu()
 
     @cached_property
     def adam_mean_square(self) -> float | None:
@@ -116,12 +120,12 @@ class Views:
         elif _baked(self.store) is not None:
             return None
         else:
-            parts = self._parts(self.rows, _scales(self.store, "adam"))
+            parts = self._parts(self.rows, _scales(self.store, "adam", self.device))
         return float(_sq_norms(parts).mean())
 
     @cached_property
     def _scales(self) -> Mapping[str, Tensor] | None:
-        return _scales(self.store, self.metric)
+        return _scales(self.store, self.metric, self.device)
 
     @cached_property
     def _train_parts(self) -> Parts:
@@ -131,11 +135,11 @@ class Views:
     def _row_parts(self) -> Parts:
         return self._train_parts if self.drawn is None else self._parts(self.drawn, self._scales)
 
-    @staticmethod
-    def _parts(store: GradientStore, scales: Mapping[str, Tensor] | None) -> Parts:
+    def _parts(self, store: GradientStore, scales: Mapping[str, Tensor] | None) -> Parts:
+        parts = {name: G.to(device=self.device) for name, G in store.blocks.items()}
         if scales is None:
-            return store.blocks
-        return {name: ColumnScaled(G, scales[name]) for name, G in store.blocks.items()}
+            return parts
+        return {name: ColumnScaled(G, scales[name]) for name, G in parts.items()}
 
     def _matrices(self, parts: Parts, power: float) -> dict[str, GradientMatrix]:
         groups: dict[str, list[GradientMatrix]] = {}
@@ -156,7 +160,7 @@ def _sq_norms(parts: Parts) -> Tensor:
 
 def views_of(
     trains: Sequence[GradientStore], options: Options,
-    curvatures: Sequence[GradientStore] | None = None,
+    curvatures: Sequence[GradientStore] | None = None, device: torch.device = CPU,
 ) -> list[Views]:  # fmt: skip
     """The views of a training's checkpoints. The metric `auto` is one for all of them: that in
     which they were projected; else Adam's where every store has its second moments, else Fisher's.
@@ -168,7 +172,7 @@ def views_of(
     for train in trains:
         _require_metric(train, options.metric)
     rows = curvatures if curvatures is not None else [None] * len(trains)
-    return [Views(train, options, own) for train, own in zip(trains, rows, strict=True)]
+    return [Views(train, options, own, device) for train, own in zip(trains, rows, strict=True)]
 
 
 def _baked(train: GradientStore) -> Metric | None:
@@ -191,13 +195,13 @@ def _has_moments(train: GradientStore) -> bool:
     return set(train.second_moments or ()) == set(train.blocks)
 
 
-def _scales(train: GradientStore, metric: Metric) -> dict[str, Tensor] | None:
+def _scales(train: GradientStore, metric: Metric, device: torch.device) -> dict[str, Tensor] | None:
     """What a metric multiplies parameters by, tensor's name → [d_l]; None for `none`, and where it
     was done before the gradients were projected."""
     if metric == "none" or _baked(train) is not None:
         return None
     if metric == "fisher":
-        moments = {name: G.mean_square() for name, G in train.blocks.items()}
+        moments = {name: G.to(device=device).mean_square() for name, G in train.blocks.items()}
     else:
         moments = train.second_moments or {}
         if not _has_moments(train):

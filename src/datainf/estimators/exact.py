@@ -125,7 +125,7 @@ class _Primal(_Inverted):
 
     def __init__(self, G: GradientMatrix) -> None:
         super().__init__(G)
-        self.inverse = ShiftedInverse(G.second_moment().double() / G.shape[0])
+        self.inverse = ShiftedInverse(G.second_moment().double().div_(G.shape[0]))
 
     def solve(self, V: Tensor, lam: float) -> Solution:
         return Solution(self.inverse.right_divide(V.double(), lam).to(V.dtype))

@@ -106,7 +106,7 @@ def check_compression(
         OptionError: no store is made smaller; or one is and keeps no examples in full.
         And all that `datainf.attribute` raises.
     """
-    asked = requested(train, query, method, dampings=dampings, **options)
+    asked = requested(train, query, method, dampings=dampings, device=device, **options)
     if not any(store.index.is_smaller for store in _stores(asked)):
         raise OptionError(
             f"{asked.views[0].store.path} and the other stores hold full gradients: there is "

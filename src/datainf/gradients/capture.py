@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from datainf.errors import CoverageError
 from datainf.gradients.parameters import sites
-from datainf.gradients.precision import loss_scales
+from datainf.gradients.precision import all_finite, loss_scales
 from datainf.gradients.reduction import Reductions
 from datainf.gradients.tap import TAKE_ALONE, Calls, Sink, tap
 from datainf.tasks import Task
@@ -80,6 +80,7 @@ class GradientCapture:
         self.reductions: Reductions = {}
         """What is done to gradients as soon as a module's are known, so that no more is held."""
         self._begun = False
+        self._scales: tuple[float, ...] | None = None
         self._calls: Calls = {}
 
     def __call__(self, task: Task, batch: Any, size: int) -> BatchGradients:
@@ -103,7 +104,7 @@ class GradientCapture:
     ) -> BatchGradients:
         """One forward and one backward pass. `watched` are parameters that no tap has seen: should
         autograd find them in use, and still no tap, they are missed."""
-        for scale in loss_scales(self.model):
+        for scale in self._loss_scales():
             sink = Sink(
                 size, task.parts, task.concatenate, scale, self.copying, self._calls, self.looped,
                 self._early(),
@@ -111,7 +112,7 @@ class GradientCapture:
             with self._hooks(sink), requiring_grad(watched), torch.enable_grad():
                 losses = batch_losses(task, self.model, batch, size)
                 found = _differentiate(losses.sum() * scale, [sink.anchor, *watched.values()])[1:]
-            if scale == 1 or all(torch.isfinite(g).all() for g in sink.gradients.values()):
+            if scale == 1 or all_finite(sink.gradients.values()):
                 break
         in_use = [name for name, g in zip(watched, found, strict=True) if g is not None]
         if missed := [name for name in in_use if name not in sink.gradients]:
@@ -121,13 +122,24 @@ class GradientCapture:
         losses = losses.detach()
         return self._gather(losses.mean(dim=1) if losses.dim() == 2 else losses, sink)
 
+    def _loss_scales(self) -> tuple[float, ...]:
+        """Asked of every module, so not at every pass; some know what they compute in only after
+        their first."""
+        if self._scales is not None:
+            return self._scales
+        scales = loss_scales(self.model)
+        if self._begun:
+            self._scales = scales
+        return scales
+
     def _gather(self, losses: Tensor, sink: Sink) -> BatchGradients:
         gradients, unused = {}, []
         for name, parameter in self.chosen.items():
             if (gradient := sink.gradients.get(name)) is None:
                 unused.append(name)
                 copies = sink.parts if sink.concatenate else 1
-                gradient = torch.zeros((sink.size, copies * parameter.numel()))
+                shape = (sink.size, copies * parameter.numel())
+                gradient = torch.zeros(shape, device=losses.device)
             elif name not in sink.reductions:
                 gradient = _hooked(parameter, gradient)
             if name in self.reductions and (name in unused or name not in sink.reductions):

@@ -117,7 +117,7 @@ def collect(
     index.notes = {**(notes or {}), "truncated": found.truncated, "tokens": sum(found.lengths)}
     out = Path(out)
     moments = _moments(second_moments, chosen, index)
-    reductions = reductions_of(projection, index.blocks, moments)
+    reductions = reductions_of(projection, index.blocks, moments, device)
     gradients = PerExample(model, chosen, task, device, fallback=fallback, reductions=reductions)
     collector = Collector(
         gradients, task, dataset, found, batch_tokens, _held_bytes(index.blocks, reductions)

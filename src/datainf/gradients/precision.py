@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 TOLERANCE = {
     torch.float64: 1e-8,
@@ -64,3 +65,9 @@ def is_half(model: nn.Module) -> bool:
 def loss_scales(model: nn.Module) -> tuple[float, ...]:
     """What to multiply the loss by, to be tried in this order; only float16 needs any."""
     return LOSS_SCALES if torch.float16 in dtypes_of(model) else (1.0,)
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether every entry of these is; the program waits for their device once, not for each."""
+    found = [torch.isfinite(tensor).all() for tensor in tensors]
+    return not found or bool(torch.stack([one.to(found[0].device) for one in found]).all())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from datainf.errors import OptionError
@@ -38,10 +39,11 @@ Reductions = Mapping[str, Reduction]
 
 
 def reductions_of(
-    projection: Projection | None, blocks: Sequence[Block], moments: Mapping[str, Tensor] | None
-) -> dict[str, Reduction]:
+    projection: Projection | None, blocks: Sequence[Block], moments: Mapping[str, Tensor] | None,
+    device: torch.device,
+) -> dict[str, Reduction]:  # fmt: skip
     """What a store's projection does to each block. `moments` are Adam's v̂ by block, for a
-    projection in their metric."""
+    projection in their metric; `device` is where the gradients come from."""
     if projection is None:
         return {}
     adam = moments if projection.metric == "adam" else None
@@ -52,7 +54,7 @@ def reductions_of(
         )
     found = {}
     for block in blocks:
-        scale = None if adam is None else metric_scale(adam[block.name])
+        scale = None if adam is None else metric_scale(adam[block.name]).to(device)
         reduction = Reduction(projection.of(block.name, block.shape), scale)
         if reduction != Reduction(None):
             found[block.name] = reduction

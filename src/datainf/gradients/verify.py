@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from datainf.errors import VerificationError
 from datainf.gradients.capture import BatchGradients, batch_losses, requiring_grad
-from datainf.gradients.precision import floor_of, is_half, loss_scales, tolerance_of
+from datainf.gradients.precision import (
+    all_finite,
+    floor_of,
+    is_half,
+    loss_scales,
+    tolerance_of,
+)
 from datainf.tasks import Task
 
 
@@ -111,13 +117,13 @@ def each_alone(
             with requiring_grad(chosen), torch.enable_grad():
                 parts = batch_losses(task, model, batch, 1).reshape(-1)
                 found = [_gradients(part * scale, chosen, keep=len(parts) > 1) for part in parts]
-            if scale == 1 or all(_finite(part) for part in found):
+            if scale == 1 or _finite(found):
                 break
         unused -= {
             name for part in found for name, gradient in part.items() if gradient is not None
         }
         losses.append(parts.mean().detach())
-        gradients.append([_flat(part, chosen, scale) for part in found])
+        gradients.append([_flat(part, chosen, scale, parts.device) for part in found])
     return BatchGradients(
         torch.stack(losses),
         {
@@ -144,9 +150,9 @@ def each_in_batch(
             found = [
                 [_gradients(part * scale, chosen, keep=True) for part in row] for row in losses
             ]
-        if scale == 1 or all(_finite(part) for row in found for part in row):
+        if scale == 1 or _finite(part for row in found for part in row):
             break
-    flat = [[_flat(part, chosen, scale) for part in row] for row in found]
+    flat = [[_flat(part, chosen, scale, losses.device) for part in row] for row in found]
     gradients = {
         name: torch.stack([torch.cat([part[name] for part in row]) for row in flat])
         for name in chosen
@@ -166,19 +172,22 @@ def _gradients(
 
 
 def _flat(
-    gradients: dict[str, Tensor | None], chosen: dict[str, nn.Parameter], scale: float
+    gradients: dict[str, Tensor | None],
+    chosen: dict[str, nn.Parameter],
+    scale: float,
+    device: torch.device,
 ) -> dict[str, Tensor]:
-    """[d_l], float32 or better, of the unscaled loss."""
+    """[d_l], float32 or better, of the unscaled loss, all on one device."""
     found = {}
     for name, gradient in gradients.items():
         gradient = torch.zeros_like(chosen[name]) if gradient is None else gradient
-        gradient = gradient.detach().reshape(-1)
+        gradient = gradient.detach().reshape(-1).to(device)
         found[name] = (gradient if gradient.itemsize >= 4 else gradient.float()) / scale
     return found
 
 
-def _finite(gradients: dict[str, Tensor | None]) -> bool:
-    return all(g is None or bool(torch.isfinite(g).all()) for g in gradients.values())
+def _finite(found: Iterable[dict[str, Tensor | None]]) -> bool:
+    return all_finite(g for gradients in found for g in gradients.values() if g is not None)
 
 
 def error(found: Tensor, truth: Tensor, *, floor: float) -> float:

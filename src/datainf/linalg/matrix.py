@@ -16,6 +16,9 @@ from datainf.linalg import symmetric
 MAX_CHUNK_BYTES, SQUARE_CHUNK_BYTES = 16 * 2**20, 256 * 2**20
 """Upper bounds on the bytes of G that a product has in memory at one time: a thin one, and one
 that makes a square matrix, which every chunk adds to as a whole."""
+GPU_CHUNK_BYTES = 512 * 2**20
+"""Of either on another device than the CPU, where to begin a product takes as long as a small one,
+and there is no cache to stay in."""
 
 
 class GradientMatrix(ABC):
@@ -66,10 +69,14 @@ class GradientMatrix(ABC):
             yield rows, self.rows(rows.start, rows.stop)
 
     def _step(self, most_bytes: int) -> int:
+        if self.device.type != "cpu":
+            most_bytes = GPU_CHUNK_BYTES
         return max(1, most_bytes // max(1, self.shape[1] * self.dtype.itemsize))
 
     def cast(self, X: Tensor) -> Tensor:
         """In the dtype and on the device of the products."""
+        if X.itemsize < self.dtype.itemsize:  # made wider there: as it is, it is sooner there
+            X = X.to(self.device)
         return X.to(self.device, self.dtype)
 
     def __matmul__(self, X: Tensor) -> Tensor:

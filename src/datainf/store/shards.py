@@ -11,6 +11,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,11 @@ IDS, LOSSES, SQ_NORMS, SCALES = "meta/ids", "meta/losses", "meta/sq_norms", "met
 
 class ShardDraft:
     """A shard while its rows are computed: a file beside its place, to which every row is written
-    as it comes, so that no more of a shard is in memory than a batch.
+    as it comes, so that no more of a shard is in memory than a batch. Rows that another device
+    computes are written while it computes the next ones: then it is two.
 
-    Raises `WriteError` if the disk refuses; room for all rows is asked for at the start.
+    Raises `WriteError` if the disk refuses, in the next call where it was asked meanwhile; room for
+    all rows is asked for at the start.
     """
 
     def __init__(self, path: Path, index: Index, ids: list[int | str]) -> None:
@@ -51,6 +54,8 @@ class ShardDraft:
         }
         shapes |= {name: (t.dtype, tuple(t.shape)) for name, t in self._beside().items()}
         self._header = Header(shapes)
+        self._thread = ThreadPoolExecutor(1, "datainf-rows")
+        self._in_hand: Future[None] | None = None
         with writing(path):
             self._file = self.aside.open("w+b", buffering=0)
             try:
@@ -66,11 +71,13 @@ class ShardDraft:
         """
         encoded = [encode(gradients[block.name], self.dtype) for block in self.blocks]
         squares = torch.stack([rows.sq_norms() for rows in encoded], dim=1)
-        with writing(self.path):
-            for block, rows in zip(
-                self.blocks, _on_host([rows.stored for rows in encoded]), strict=True
-            ):
-                self._write_rows(block.name, places, rows)
+        stored = [rows.stored for rows in encoded]
+        if stored[0].device.type == "cpu":  # which has nothing else to do
+            self._write(places, stored)
+        else:
+            on_host = _on_host(stored)
+            self._wait()
+            self._in_hand = self._thread.submit(self._write, places, on_host)
         at = torch.as_tensor(places)
         if self.scales is not None:
             scales = [rows.scale for rows in encoded if rows.scale is not None]
@@ -82,6 +89,7 @@ class ShardDraft:
     def row(self, place: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One row's loss, a scalar, and gradient as stored, block name → [columns], float32 or
         better."""
+        self._wait()
         found = {}
         for position, block in enumerate(self.blocks):
             start, width = self._header.offset(block.name), block.columns * self.dtype.itemsize
@@ -95,6 +103,7 @@ class ShardDraft:
         """Put the shard in its place, on the disk for good; its bytes and its header's digest."""
         with writing(self.path):
             try:
+                self._wait()
                 for name, tensor in self._beside().items():
                     self._write_at(self._header.offset(name), tensor_bytes(tensor))
                 digests = {name: self._digest(name) for name in self._header.shapes}
@@ -105,18 +114,33 @@ class ShardDraft:
             except BaseException:
                 self.drop()
                 raise
-            self._file.close()
+            self._close()
             sync_folder(self.path.parent)
         return self._header.file_bytes, bytes_digest(header)
 
     def drop(self) -> None:
         """Leave nothing."""
-        self._file.close()
+        self._close()
         self.aside.unlink(missing_ok=True)
 
     def _beside(self) -> dict[str, Tensor]:
         tensors = {IDS: self._ids, LOSSES: self.losses, SQ_NORMS: self.sq_norms}
         return tensors if self.scales is None else {**tensors, SCALES: self.scales}
+
+    def _wait(self) -> None:
+        """Until the rows in hand are written."""
+        in_hand, self._in_hand = self._in_hand, None
+        if in_hand is not None:
+            in_hand.result()
+
+    def _close(self) -> None:
+        self._thread.shutdown()
+        self._file.close()
+
+    def _write(self, places: Sequence[int], stored: Sequence[Tensor]) -> None:
+        with writing(self.path):
+            for block, rows in zip(self.blocks, stored, strict=True):
+                self._write_rows(block.name, places, rows)
 
     def _write_rows(self, name: str, places: Sequence[int], rows: Tensor) -> None:
         start, width = self._header.offset(name), rows.shape[1] * rows.itemsize
@@ -142,11 +166,14 @@ class ShardDraft:
 
 
 def _on_host(rows: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Blocks of one dtype in the CPU's memory; from another device by one copy, since each waits
+    """Blocks of one dtype in the CPU's memory, from another device by one copy, since each waits
     until that device has done all before."""
-    if rows[0].device.type == "cpu":
-        return rows
-    return torch.split(torch.cat(list(rows), dim=1).cpu(), [block.shape[1] for block in rows], 1)
+    whole = torch.cat([block.flatten() for block in rows])
+    if whole.device.type == "cuda":  # to memory that it may write to by itself, as fast as it can
+        there, whole = whole, torch.empty(whole.shape, dtype=whole.dtype, pin_memory=True)
+        whole.copy_(there)
+    parts = torch.split(whole.cpu(), [block.numel() for block in rows])
+    return [part.view(block.shape) for part, block in zip(parts, rows, strict=True)]
 
 
 @dataclass

@@ -96,11 +96,11 @@ def sampled_token_losses(logits: Tensor, targets: Tensor, draws: Draws) -> Tenso
     """
     supervised = targets.to(logits.device) != IGNORE
     counts = supervised.sum(dim=1)
-    chosen = at_least_float32(logits[supervised])
+    places = supervised.nonzero(as_tuple=True)
+    chosen = at_least_float32(logits[places])
     drawn = draws.classes(chosen, counts.tolist())
     losses = F.cross_entropy(chosen, drawn, reduction="none")
-    rows = supervised.nonzero()[:, 0]
-    sums = losses.new_zeros(len(targets)).index_add(0, rows, losses)
+    sums = losses.new_zeros(len(targets)).index_add(0, places[0], losses)
     return sums / counts.clamp(min=1).sqrt()
 
 
