@@ -127,12 +127,12 @@ def collection_seconds(shape: Shape, n: int, machine: Machine, devices: int) -> 
 def scoring_seconds(
     shape: Shape, n: int, machine: Machine, devices: int, flops: Any, precision: str, store: float
 ) -> float:
-    """Reading the store from every device's disk, once where a block fits in half of the device's
+    """Reading the store from every device's disk, once where a block fits in a quarter of the
     memory and else twice, or the products. A device has the rows of its own; `exact` factors every
     block on one of them, so that blocks are what is spread."""
     d = shape.parameters // shape.blocks // (1 if store == STORES["float32"] else 16)
     compute = shape.blocks * flops(n, 50, d) / (REACHED * getattr(machine, precision))
-    passes = 1 if 4.0 * n * d / devices <= machine.capacity / 2 else 2
+    passes = 1 if 4.0 * n * d / devices <= machine.capacity / 4 else 2
     read = passes * n * shape.parameters * store / machine.disk
     return max(compute, read) / devices
 

@@ -4,7 +4,7 @@
     python -m benchmarks.gpu llama7b scoring    # some of them
     python -m benchmarks.gpu --toy              # everything small, anywhere
 
-A part is broken off when its time is over, so that all of them fit a short loan of a machine.
+A part is broken off when its time is over, so that minutes on a rented machine show all of them.
 Results are RESULTS/gpu-PART.json; `python -m benchmarks --page` puts them on the page.
 """
 
