@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
-import torch
 
 import datainf
 
@@ -23,6 +22,8 @@ def processor() -> str:
 
 def accelerator() -> str:
     """The GPU, where there is one, its memory and CUDA's version; else nothing."""
+    import torch  # not before: workers of the experiments set its threads first
+
     if not torch.cuda.is_available():
         return ""
     memory = round(torch.cuda.get_device_properties(0).total_memory / 2**30)
