@@ -12,12 +12,12 @@ import datainf
 ROOT = Path(datainf.__file__).parent
 
 ORDER = [
-    "errors", "files", "fingerprint", "progress", "memory", "projection", "distributed",
+    "errors", "words", "files", "fingerprint", "progress", "memory", "projection", "distributed",
     "linalg", "second_moments", "store", "gradient_flow", "scores", "estimators",
     "tasks", "gradients", "conventions", "columns", "data", "checkpoints", "models", "pipelines",
     "views",
-    "scoring", "top_scoring", "attribution", "config", "run_checkpoints", "run_stores",
-    "run_gradients", "runs",
+    "scoring", "top_scoring", "attribution", "config", "planning", "run_checkpoints", "run_stores",
+    "run_gradients", "run_plan", "runs",
     "applications", "evaluation", "report", "demos", "cli", "__main__",
 ]  # fmt: skip
 """A module imports only what stands before it."""

@@ -34,6 +34,9 @@ def test_a_container_s_limit_counts(tmp_path, monkeypatch):
     assert memory.available(CPU) > 2**20
     (tmp_path / "memory.max").write_text("1500000\n")
     assert memory.available(CPU) == 500_000
+    (tmp_path / "memory.stat").write_text("anon 5\nactive_file 30000\ninactive_file 4000\nx 1\n")
+    assert memory.available(CPU) == 534_000
+    (tmp_path / "memory.stat").unlink()
     (tmp_path / "memory.max").write_text("1000\n")
     assert memory.available(CPU) == 0
 

@@ -5,7 +5,8 @@
     │   ├── DataError         a data file, a row or a column
     │   ├── ModelError        a base model, an adapter, or the two together
     │   ├── TrainingError     a person's own training failed, or left no adapter
-    │   └── OptionError       an option's value
+    │   ├── OptionError       an option's value
+    │   └── PlanError         a run that the disk or the memory has no room for
     ├── CoverageError         a trainable parameter has no per-example gradient rule
     ├── VerificationError     batched gradients differ from one-at-a-time autograd
     ├── NonFiniteError        a loss or a gradient is not finite
@@ -53,6 +54,11 @@ class TrainingError(InputError):
 
 class OptionError(InputError, ValueError):
     """An option has a value outside what it takes."""
+
+
+class PlanError(InputError):
+    """A run that the disk or the memory has no room for; the remedy names what would make it
+    fit."""
 
 
 class CoverageError(DatainfError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,14 @@ def make_folder(path: Path) -> None:
     """Make a folder and its parents; it may be there already."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
+
+
+def free_bytes(folder: Path) -> int:
+    """What the disk of a folder has left, or of the one that it would be made in."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How much memory there is, and how much a forward pass keeps for its backward pass."""
+"""How much memory there is and is in use, and how much a forward pass keeps for its backward."""
 
 from __future__ import annotations
 
@@ -27,7 +27,24 @@ def available(device: torch.device) -> int:
         used = int((CONTROL_GROUP / "memory.current").read_text())
     except (OSError, ValueError):  # no control group, or none with a limit ("max")
         return free
-    return max(0, min(free, limit - used))
+    return max(0, min(free, limit - used + _cached_files()))
+
+
+def _cached_files() -> int:
+    """Bytes that a container counts as used and gives back when they are needed."""
+    try:
+        told = (CONTROL_GROUP / "memory.stat").read_text().split()
+    except OSError:
+        return 0
+    known = dict(zip(told[::2], told[1::2], strict=False))
+    return sum(int(known.get(name, 0)) for name in ("active_file", "inactive_file"))
+
+
+def in_use(device: torch.device) -> int:
+    """Bytes that this process has taken on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)
 
 
 def release() -> None:

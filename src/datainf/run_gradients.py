@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,20 @@ from torch import Tensor, nn
 from datainf.attribution import DEFAULT_METHOD, WITHOUT_CURVATURE
 from datainf.columns import PARTS
 from datainf.config import RunConfig
-from datainf.data import Examples
+from datainf.data import Examples, load
 from datainf.estimators import from_name
 from datainf.gradient_flow import RATE_SUM
-from datainf.gradients import collect, collect_curvature
-from datainf.models import load_model, make_task, name_classes
+from datainf.gradients import PendingStore, prepare, prepare_curvature
+from datainf.gradients.collector import Heard
+from datainf.models import candidates, load_model, make_task, name_classes
 from datainf.pipelines import load_pipeline, pipeline_of
 from datainf.progress import Progress
 from datainf.projection import Projection
-from datainf.run_checkpoints import moments_of
+from datainf.run_checkpoints import Place, moments_of
+from datainf.run_stores import CURVATURE, QUERY, TRAIN
 from datainf.store import GradientStore
 from datainf.tasks import Task
-from datainf.tasks.sampled import Sampled, can_be_sampled
+from datainf.tasks.sampled import can_be_sampled
 
 Say = Callable[[str], None]
 
@@ -40,7 +42,70 @@ class Collected:
     curvature: GradientStore | None
 
 
-def collect_stores(
+@dataclass(frozen=True)
+class Prepared:
+    """Everything at one set of weights but the gradients: task and method, the stores of the data
+    sets, and that of the curvature, if the method takes one."""
+
+    task: Task
+    method: str
+    stores: list[PendingStore]
+    curvature: PendingStore | None
+
+    @property
+    def pending(self) -> list[PendingStore]:
+        """All of them, in the order in which they are collected."""
+        return [*self.stores, *([] if self.curvature is None else [self.curvature])]
+
+    def collect(self, progress: Progress, say: Say, heard: Heard = lambda *_: None) -> Collected:
+        """Take the gradients; `heard` is told of every batch."""
+        stores = []
+        for pending in self.stores:
+            stores.append(pending.collect(progress, heard))
+            say(_collected(stores[-1], pending.collector.task))
+        drawn = None
+        if self.curvature is not None:
+            drawn = self.curvature.collect(progress, heard)
+            say(f"{drawn.path}: {len(drawn)} gradients of drawn targets, for the curvature")
+        return Collected(self.task, stores, self.method, drawn)
+
+
+def sources_of(config: RunConfig, last: Place) -> tuple[Examples, Examples]:
+    """The training data and the queries of a run, read for its last checkpoint."""
+    train = load(
+        config.train,
+        config.task,
+        model=None if config.task else candidates(last.config.model, last.config.adapter),
+        columns=config.columns,
+        split=config.train_split,
+        limit=config.train_limit,
+    )
+    query = load(
+        config.query,
+        train.task,
+        columns=config.columns,
+        split=config.query_split,
+        limit=config.query_limit,
+    )
+    return train, query
+
+
+def prepare_run(
+    place: Place, method: str | None, train: Examples, query: Examples, progress: Progress, say: Say
+) -> Prepared:
+    """All stores of a run at one of its checkpoints; `method` may have been found at another."""
+    return prepare_stores(
+        replace(place.config, method=method),
+        {place.folder / TRAIN: train, place.folder / QUERY: query},
+        curvature=place.folder / CURVATURE,
+        rate_sum=place.rate_sum,
+        trained=place.trained,
+        progress=progress,
+        say=say,
+    )
+
+
+def prepare_stores(
     config: RunConfig,
     sources: dict[Path, Examples],
     *,
@@ -50,9 +115,9 @@ def collect_stores(
     named_by: Examples | None = None,
     progress: Progress,
     say: Say,
-) -> Collected:
-    """Load the model and collect a store for each of the data sets, folder → examples; they note
-    the sum of the training's learning rates, if it is known. The curvature is of the first of
+) -> Prepared:
+    """Load the model, and read the data sets through its task, folder → examples; their stores
+    note the sum of the training's learning rates, if it is known. The curvature is of the first of
     them, if a folder for it is given and the method takes it. `trained` is the folder with the
     optimizer, `named_by` the data whose folders name the classes, if not the first."""
     torch.manual_seed(config.seed)
@@ -66,51 +131,63 @@ def collect_stores(
     method = config.method or WITHOUT_CURVATURE
     if config.method is None and curvature is not None:
         method = _default_method(task.for_model(model), say)
-    wanted = config.curvature_rows is not None or from_name(method).needs_curvature
-    if curvature is not None and wanted:
-        Sampled(task)  # refuses now what cannot be drawn, and not after the gradients
     moments = moments_of(trained, config, model, say)
-    projection = projection_of(config, method, moments)
     known = {} if rate_sum is None else {RATE_SUM: rate_sum}
-    stores = []
-    for folder, examples in sources.items():
-        store = collect(
-            model,
-            examples,
-            task,
-            out=folder,
-            trainable=config.trainable,
-            dtype=config.store,
-            project=projection,
-            batch_tokens=config.batch_tokens,
-            second_moments=moments,
-            notes={"source": examples.source, "source_digest": examples.digest, **known},
-            progress=progress,
-        )
-        say(_collected(store, task.for_model(model)))
-        stores.append(store)
-    drawn = None
+    options = _options(config, method, moments) | {"progress": progress}
+    stores = [
+        prepare(model, examples, task, out=folder, notes=_source(examples) | known, **options)
+        for folder, examples in sources.items()
+    ]
+    drawn, wanted = None, config.curvature_rows is not None or from_name(method).needs_curvature
     if curvature is not None and wanted:
-        drawn = collect_drawn(
-            config, model, task, first, curvature, progress, say, projection, moments
-        )
-    return Collected(task, stores, method, drawn)
+        drawn = _prepare_drawn(config, model, task, first, curvature, options)
+    return Prepared(task, method, stores, drawn)
 
 
-def collect_drawn(
+def prepare_drawn(
+    config: RunConfig,
+    examples: Examples,
+    out: Path,
+    *,
+    trained: Path | None = None,
+    named_by: Examples | None = None,
+    progress: Progress,
+    say: Say,
+) -> Prepared:
+    """As `prepare_stores`, of a curvature alone."""
+    model, task = load_model_and_task(config, named_by or examples, say)
+    moments = moments_of(trained, config, model, say)
+    options = _options(config, DEFAULT_METHOD, moments) | {"progress": progress}
+    drawn = _prepare_drawn(config, model, task, examples, out, options)
+    return Prepared(task, DEFAULT_METHOD, [], drawn)
+
+
+def _prepare_drawn(
     config: RunConfig, model: nn.Module, task: Task, examples: Examples, out: Path,
-    progress: Progress, say: Say, projection: Projection | None = None,
-    moments: Mapping[str, Tensor] | None = None,
-) -> GradientStore:  # fmt: skip
-    """The store of a curvature, by the settings of a run and made smaller as its other stores."""
-    store = collect_curvature(
+    options: dict[str, Any],
+) -> PendingStore:  # fmt: skip
+    """By the settings of a run, made smaller as its other stores."""
+    return prepare_curvature(
         model, examples, task, out=out, rows=config.curvature_rows, seed=config.seed,
-        trainable=config.trainable, dtype=config.store, project=projection,
-        batch_tokens=config.batch_tokens, second_moments=moments,
-        notes={"source": examples.source, "source_digest": examples.digest}, progress=progress,
+        notes=_source(examples), **options,
     )  # fmt: skip
-    say(f"{store.path}: {len(store)} gradients of drawn targets, for the curvature")
-    return store
+
+
+def _options(
+    config: RunConfig, method: str, moments: Mapping[str, Tensor] | None
+) -> dict[str, Any]:
+    """What all stores of a run are collected by."""
+    return {
+        "trainable": config.trainable,
+        "dtype": config.store,
+        "project": projection_of(config, method, moments),
+        "batch_tokens": config.batch_tokens,
+        "second_moments": moments,
+    }
+
+
+def _source(examples: Examples) -> dict[str, Any]:
+    return {"source": examples.source, "source_digest": examples.digest}
 
 
 def projection_of(

@@ -26,11 +26,12 @@ from datainf.data import Examples, load
 from datainf.errors import DataError, DatainfError, InputError, OptionError, StoreError
 from datainf.files import make_folder, write_atomically
 from datainf.gradient_flow import RATE_SUM
-from datainf.models import base_of, candidates, load_reader, make_task
+from datainf.models import base_of, load_reader, make_task
 from datainf.progress import Progress, Silent
 from datainf.run_checkpoints import Place, folders_of, places_of, steps_of
-from datainf.run_gradients import Collected, collect_stores, once
-from datainf.run_stores import ASKED, CURVATURE, SCORES, SETTINGS, read_run
+from datainf.run_gradients import Collected, once, prepare_run, sources_of
+from datainf.run_plan import Planner
+from datainf.run_stores import ASKED, SCORES, SETTINGS, read_run
 from datainf.scores import AnyScores, load_scores
 from datainf.store import GradientStore
 from datainf.tasks.text_to_image import caption
@@ -56,47 +57,25 @@ class Run:
 def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambda _: None) -> Run:
     """Collect both stores, score, and write all files of the run folder.
 
-    Data and model are checked before any gradient is taken. Run again after an interruption, it
-    goes on where it was. Raises `DatainfError`s; see `datainf.errors`.
+    Data, model, disk and memory are checked before any gradient is taken. Run again after an
+    interruption, it goes on where it was. Raises `DatainfError`s; see `datainf.errors`.
     """
     progress, say, out = progress or Silent(), once(say), Path(config.out)
     places = places_of(config, say)
     config = replace(config, checkpoints=steps_of(config, places))
-    last = places[-1].config
-    train = load(
-        config.train,
-        config.task,
-        model=None if config.task else candidates(last.model, last.adapter),
-        columns=config.columns,
-        split=config.train_split,
-        limit=config.train_limit,
-    )
-    query = load(
-        config.query,
-        train.task,
-        columns=config.columns,
-        split=config.query_split,
-        limit=config.query_limit,
-    )
-    make_folder(out)
-    settings = out / SETTINGS
-    if not settings.exists():  # so that an interrupted run can be replayed too
-        config.save(settings)
-    found = []
+    train, query = sources_of(config, places[-1])
+    settings, found, forecast = out / SETTINGS, list[Collected](), None
     for place in places:
-        found.append(
-            collect_stores(
-                replace(place.config, method=config.method),
-                {place.folder / "train": train, place.folder / "query": query},
-                curvature=place.folder / CURVATURE,
-                rate_sum=place.rate_sum,
-                trained=place.trained,
-                progress=progress,
-                say=say,
-            )
-        )
+        prepared = prepare_run(place, config.method, train, query, progress, say)
+        if forecast is None:
+            forecast = Planner(config, prepared, [each.folder for each in places]).begin(say)
+            make_folder(out)
+            if not settings.exists():  # so that an interrupted run can be replayed too
+                config.save(settings)
+        found.append(prepared.collect(progress, say, forecast))
         # What the task said; replayed by it.
-        config = replace(config, method=found[-1].method)
+        config = replace(config, method=prepared.method)
+        del prepared  # and the model with it, before the next is loaded
     scores = _scored(config, places, found, progress)
     if (rate_sum := places[-1].rate_sum) is not None:  # for scores of other methods
         scores = replace(scores, diagnostics={**scores.diagnostics, RATE_SUM: rate_sum})

@@ -18,7 +18,7 @@ from datainf.errors import OptionError
 from datainf.estimators import Estimator
 from datainf.linalg import ColumnScaled, GradientMatrix, RowScaled, hstack, norm_scale
 from datainf.second_moments import metric_scale
-from datainf.store import GradientStore
+from datainf.store import Block, GradientStore
 
 CPU = torch.device("cpu")
 
@@ -66,6 +66,15 @@ class Options:
     ) -> Self:  # fmt: skip
         own: Any = estimator.defaults
         return cls(normalize or own.normalize, metric or own.metric, blocks or own.blocks)
+
+
+def grouped(tensors: Sequence[Block], by: Blocks) -> dict[str, list[Block]]:
+    """A store's tensors by the block that each belongs to."""
+    groups: dict[str, list[Block]] = {}
+    for tensor in tensors:
+        names = {"tensor": tensor.name, "module": tensor.module, "model": "model"}
+        groups.setdefault(names[by], []).append(tensor)
+    return groups
 
 
 class Views:
@@ -142,11 +151,11 @@ class Views:
         return {name: ColumnScaled(G, scales[name]) for name, G in parts.items()}
 
     def _matrices(self, parts: Parts, power: float) -> dict[str, GradientMatrix]:
-        groups: dict[str, list[GradientMatrix]] = {}
-        for block in self.store.index.blocks:
-            names = {"tensor": block.name, "module": block.module, "model": "model"}
-            groups.setdefault(names[self.options.blocks], []).append(parts[block.name])
-        matrices = {group: hstack(found) for group, found in groups.items()}
+        groups = grouped(self.store.index.blocks, self.options.blocks)
+        matrices = {
+            group: hstack([parts[tensor.name] for tensor in tensors])
+            for group, tensors in groups.items()
+        }
         if power == 0:
             return matrices
         scale = norm_scale(_sq_norms(parts), power)

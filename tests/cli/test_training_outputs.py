@@ -313,3 +313,24 @@ def test_what_is_not_there_is_said(run, saved_llama):
     code, _, err = run("--metric", "sgd")
     assert code != 0
     assert "unknown metric 'sgd'" in err
+
+
+def test_a_plan_counts_every_checkpoint(run, datainf, output, data, tmp_path):
+    arguments = ["--adapter", output, "--train", data[0], "--query", data[1], "--method", "exact"]
+    code, out, err = datainf("plan", "--json", *arguments)
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["checkpoints"] == 3
+    code, _, err = run("--method", "exact")
+    assert code == 0, err
+    assert "at 3 checkpoints" in " ".join(err.split())
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    sizes = {path: path.stat().st_size for path in files}
+    shards = sum(size for path, size in sizes.items() if path.name.startswith("shard"))
+    moments = sum(size for path, size in sizes.items() if path.name.startswith("second_moments"))
+    assert shards < told["disk"]["stores"] <= shards + moments
+    shutil.rmtree(tmp_path / "run" / "checkpoint-6" / "train")
+    code, out, err = datainf("plan", "--json", *arguments, "--out", tmp_path / "run")
+    assert code == 0, err
+    train, query = json.loads(out)["stores"]
+    assert (train["done"], query["done"]) == (2 * train["examples"], 3 * query["examples"])

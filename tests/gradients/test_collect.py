@@ -31,12 +31,9 @@ from datainf.errors import (
     WriteError,
 )
 from datainf.files import locked
-from datainf.gradients import collector
+from datainf.gradients import collector, layout
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import one_at_a_time
-
-# The package gives the function of this name.
-collect_module = sys.modules["datainf.gradients.collect"]
 
 
 @pytest.fixture
@@ -91,10 +88,10 @@ def test_the_probe_s_batches_are_noted_and_kept_when_a_store_is_continued(
 
 
 def test_shards_are_of_one_size(llama, rows, task, tmp_path, monkeypatch):
-    monkeypatch.setattr(collect_module, "SHARD_ROWS", 7)
+    monkeypatch.setattr(layout, "SHARD_ROWS", 7)
     store = collect(llama, rows, task, out=tmp_path / "s")
     assert [shard.rows for shard in store.index.shards] == [6, 6, 6]
-    monkeypatch.setattr(collect_module, "SHARD_BYTES", 2 * store.index.row_bytes + 1)
+    monkeypatch.setattr(layout, "SHARD_BYTES", 2 * store.index.row_bytes + 1)
     store = collect(llama, rows, task, out=tmp_path / "t")
     assert [shard.rows for shard in store.index.shards] == [2] * 9
 

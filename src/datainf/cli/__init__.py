@@ -13,7 +13,7 @@ import typer
 import typer.core
 
 from datainf import __version__
-from datainf.cli import attribute, collect, demo, evaluate, inspect, score, top
+from datainf.cli import attribute, collect, demo, evaluate, inspect, plan, score, top
 from datainf.cli.console import error_console, say
 from datainf.errors import DatainfError
 
@@ -55,6 +55,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("attribute", cls=Command)(attribute.attribute)
+app.command("plan", cls=Command)(plan.plan)
 app.command("collect", cls=Command)(collect.collect)
 app.command("score", cls=Command)(score.score)
 app.command("top", cls=Command)(top.top)

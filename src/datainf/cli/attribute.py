@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
 
+if TYPE_CHECKING:
+    from datainf.config import RunConfig
+
 SHOWN_QUERIES = 10
+
+
+def settings_of(given: dict[str, Any], command: str, **defaults: Any) -> RunConfig:
+    """The settings that a command's options say, or else the file that --config names, or else
+    these."""
+    from datainf.config import RunConfig, read_config
+
+    file = given.pop("config", None)
+    known = {} if file is None else read_config(Path(file))
+    return RunConfig.from_values({**defaults, **known, **given}, file or command)
 
 
 @o.with_shared_options
@@ -76,17 +89,13 @@ def attribute(
     scores.parquet
     (long: query_id, train_id, query_row, train_row, score, rank), top.jsonl and run.yaml.
     Positive scores are helpful, negative ones harmful. Killed, the same command goes on from
-    where it was.
+    where it was. `datainf plan` in its place says what it will take.
     """
-    own = {name: v for name, v in locals().items() if name not in ("config", "shared")}
+    own = {name: v for name, v in locals().items() if name != "shared"}
     from datainf.cli.tables import print_query
-    from datainf.config import RunConfig, read_config
     from datainf.runs import run
 
-    known = {} if config is None else read_config(config)
-    settings = RunConfig.from_values(
-        {**known, **o.given(own), **shared}, "attribute" if config is None else str(config)
-    )
+    settings = settings_of({**o.given(own), **shared}, "attribute")
     with progress() as bars:
         finished = run(settings, progress=bars, say=say)
     shown = console()

@@ -64,18 +64,12 @@ def collect(
     Killed, the same command goes on from its last finished shard.
     """
     own = {name: value for name, value in locals().items() if name not in ("shared", "run")}
-    from datainf.attribution import DEFAULT_METHOD
     from datainf.config import RunConfig
     from datainf.data import load
     from datainf.models import candidates
-    from datainf.run_checkpoints import at_each, moments_of
-    from datainf.run_gradients import (
-        collect_drawn,
-        collect_stores,
-        load_model_and_task,
-        once,
-        projection_of,
-    )
+    from datainf.run_checkpoints import at_each
+    from datainf.run_gradients import once, prepare_drawn, prepare_stores
+    from datainf.run_plan import Planner
 
     values = o.given(own) | shared
     source, rows, part = values.pop("data"), values.pop("limit", None), values.pop("split", None)
@@ -86,7 +80,7 @@ def collect(
         (RunConfig.from_values(values, "collect"), None) if run is None else _of_run(run, values)
     )
     places = at_each(settings, Path(out))
-    last, _ = places[-1]
+    folders, (last, _) = [folder for _, folder in places], places[-1]
     examples = load(
         source,
         settings.task,
@@ -95,22 +89,19 @@ def collect(
         split=part,
         limit=rows,
     )
-    tell = once(say)
+    tell, forecast = once(say), None
     with progress() as bars:
         for config, folder in places:
             trained = None if config.adapter is None else Path(config.adapter)
+            more: Any = {"trained": trained, "named_by": named_by, "progress": bars, "say": tell}
             if curvature_rows is None:
-                collect_stores(
-                    config, {folder: examples}, trained=trained, named_by=named_by, progress=bars,
-                    say=tell,
-                )  # fmt: skip
+                prepared = prepare_stores(config, {folder: examples}, **more)
             else:
-                found, named = load_model_and_task(config, named_by or examples, tell)
-                moments = moments_of(trained, config, found, tell)
-                projection = projection_of(config, DEFAULT_METHOD, moments)
-                collect_drawn(
-                    config, found, named, examples, folder, bars, tell, projection, moments
-                )
+                prepared = prepare_drawn(config, examples, folder, **more)
+            if forecast is None:
+                forecast = Planner(config, prepared, folders, scored=False).begin(tell)
+            prepared.collect(bars, tell, forecast)
+            del prepared  # and the model with it, before the next is loaded
 
 
 def _of_run(run: Path, values: dict[str, Any]) -> tuple[RunConfig, Examples | None]:

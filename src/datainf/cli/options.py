@@ -220,23 +220,48 @@ TASK_HELP: dict[str, tuple[type, str]] = {
 """Of the settings of tasks: what they are, for --help."""
 
 
-def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
+Command = Callable[..., None]
+
+
+def with_shared_options(command: Command) -> Command:
     """A command with the options of tasks, and one for each part of `Columns`, --text-column and so
     on; it gets those that were given as its argument `shared`, setting → value."""
-
-    @functools.wraps(command)
-    def wrapped(**options: Any) -> None:
-        shared = {name: options.pop(name) for name in _SHARED}
-        command(**options, shared=given(shared))
-
-    signature = inspect.signature(command, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.name != "shared"]
-    made = [
+    shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in _SHARED.items()
     ]
-    vars(wrapped)["__signature__"] = signature.replace(parameters=[*own, *made])
-    wrapped.__annotations__ = {p.name: p.annotation for p in [*own, *made]}
+    return _with(shared, command, "shared")
+
+
+def with_options_of(other: Command) -> Callable[[Command], Command]:
+    """A command with the options of another one, but for those that it defines itself; it gets
+    those that were given as its argument `settings`, option → value."""
+
+    def decorated(command: Command) -> Command:
+        own = inspect.signature(command).parameters
+        theirs = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, parameter in inspect.signature(other).parameters.items()
+            if name not in own
+        ]
+        return _with(theirs, command, "settings")
+
+    return decorated
+
+
+def _with(added: list[inspect.Parameter], command: Command, argument: str) -> Command:
+    """A command with more options than its own, of which it gets those that were given as one
+    argument."""
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> None:
+        more = {parameter.name: options.pop(parameter.name) for parameter in added}
+        command(**options, **{argument: given(more)})
+
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != argument]
+    vars(wrapped)["__signature__"] = signature.replace(parameters=[*own, *added])
+    wrapped.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
     return wrapped
 
 

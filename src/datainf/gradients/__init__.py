@@ -2,8 +2,18 @@
 
 import datainf.gradients.added_weights  # noqa: F401 - registers its rule
 from datainf.gradients.capture import BatchGradients, GradientCapture
-from datainf.gradients.collect import collect
-from datainf.gradients.curvature import collect_curvature
+from datainf.gradients.collect import collect, prepare
+from datainf.gradients.curvature import collect_curvature, prepare_curvature
+from datainf.gradients.pending import PendingStore
 from datainf.gradients.rules import rule
 
-__all__ = ["BatchGradients", "GradientCapture", "collect", "collect_curvature", "rule"]
+__all__ = [
+    "BatchGradients",
+    "GradientCapture",
+    "PendingStore",
+    "collect",
+    "collect_curvature",
+    "prepare",
+    "prepare_curvature",
+    "rule",
+]

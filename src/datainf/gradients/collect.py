@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,27 +14,22 @@ from datainf.errors import DataError, ModelError, OptionError
 from datainf.fingerprint import digest, tensors_digest
 from datainf.gradients.collector import Collector
 from datainf.gradients.engine import PerExample
-from datainf.gradients.evaluating import evaluating
+from datainf.gradients.layout import held_bytes, laid_out
 from datainf.gradients.parameters import adapter_settings, architecture, blocks_of, select, weights
-from datainf.gradients.reduction import Reductions, projected, reductions_of
+from datainf.gradients.pending import PendingStore
+from datainf.gradients.reduction import reductions_of
 from datainf.gradients.sample import Rows, sampled_rows
 from datainf.gradients.survey import Survey, survey
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress, Silent
 from datainf.projection import Projection
-from datainf.second_moments import save_moments
-from datainf.store import SAMPLE, Block, GradientStore, Index
+from datainf.store import SAMPLE, GradientStore, Index
 from datainf.store.encoding import stored_dtype
-from datainf.store.writer import writer
 from datainf.tasks import Task
 from datainf.tasks.trainer import FromTrainer, is_trainer
 
 if TYPE_CHECKING:
     from transformers import Trainer
-
-SHARD_ROWS, SHARD_BYTES = 1024, 4 * 2**30
-"""Upper bounds on a shard: the work that a kill can cost, and a file's size. Batches of like
-lengths are made of a shard's examples, so fewer of them would mean more padding."""
 
 TRAINERS_OWN: Any = object()
 """Stands for a trainer's training data, where no data set was given."""
@@ -79,7 +75,7 @@ def collect(
             be projected alike.
         batch_tokens: Most tokens of a batch, padding counted; halved when memory runs out. By
             default what keeps the device busy and fits, see `datainf.gradients.budget`.
-        shard_rows: Examples a shard; by default 1024, or as many as make 256 MiB.
+        shard_rows: Examples a shard; by default 1024, or as many as make 4 GiB.
         fallback: Whether to take each example alone, exactly and slower and with a
             `FallbackWarning`, where a parameter's gradients cannot be taken in batches.
         second_moments: Adam's v̂ by parameter name, of the training that led to the weights; kept
@@ -98,50 +94,66 @@ def collect(
         VerificationError: the losses of some batch are not those of its examples alone.
         ModelError: nothing is trainable, or none of it takes part in the loss; or second moments
             that do not fit the trainable parameters.
+        PlanError: the longest example alone does not fit in memory.
         NonFiniteError: a loss or gradient is NaN or infinite; the examples are named.
         StoreMismatchError: `out` holds a store of something else.
         StoreBusyError, WriteError: see `datainf.errors`.
     """
+    progress = progress or Silent()
+    return prepare(
+        model, dataset, task, out=out, trainable=trainable, dtype=dtype, project=project,
+        batch_tokens=batch_tokens, shard_rows=shard_rows, fallback=fallback,
+        second_moments=second_moments, sample=sample, notes=notes, progress=progress,
+    ).collect(progress)  # fmt: skip
+
+
+def prepare(
+    model: nn.Module | Trainer,
+    dataset: Sequence[Any] = TRAINERS_OWN,
+    task: Task | None = None,
+    *,
+    out: str | Path,
+    trainable: str | None = None,
+    dtype: torch.dtype | str | None = None,
+    project: int | Projection | None = None,
+    batch_tokens: int | None = None,
+    shard_rows: int | None = None,
+    fallback: bool = True,
+    second_moments: Mapping[str, Tensor] | None = None,
+    sample: bool = True,
+    notes: dict[str, Any] | None = None,
+    progress: Progress,
+) -> PendingStore:
+    """`collect` up to the first gradient: everything is read and checked, and nothing written."""
     if batch_tokens is not None and batch_tokens < 1:
         raise OptionError(f"batch_tokens must be at least 1, got {batch_tokens}")
     if shard_rows is not None and shard_rows < 1:
         raise OptionError(f"shard_rows must be at least 1, got {shard_rows}")
-    progress = progress or Silent()
     model, dataset, task = _asked(model, dataset, task)
     task = task.for_model(model)
     chosen = select(model, trainable)
     device = next(iter(chosen.values())).device
     projection = Projection(project) if isinstance(project, int) else project
     found = survey(dataset, task, progress)
-    index = _index(model, chosen, task, found, dtype, projection, shard_rows)
+    in_full = _index(model, chosen, task, found)
+    stored = stored_dtype(dtype or in_full.torch_dtype)
+    index = laid_out(in_full, stored, projection, shard_rows=shard_rows)
     index.notes = {**(notes or {}), "truncated": found.truncated, "tokens": sum(found.lengths)}
-    out = Path(out)
     moments = _moments(second_moments, chosen, index)
     reductions = reductions_of(projection, index.blocks, moments, device)
     gradients = PerExample(model, chosen, task, device, fallback=fallback, reductions=reductions)
     collector = Collector(
-        gradients, task, dataset, found, batch_tokens, _held_bytes(index.blocks, reductions)
+        gradients, task, dataset, found, batch_tokens, held_bytes(index.blocks, reductions)
     )
-    with evaluating(model), writer(out, index) as store:
-        if moments is not None:
-            save_moments(out, moments)
-        if store.index.rows_done:
-            collector.recheck(store)
-        if store.index.rows_done < store.index.n:
-            collector.check()
-            collector.settle_budget(store)
-            advance = progress.stage("gradients", store.index.n, store.index.rows_done)
-            for rows in store.missing():
-                collector.shard(store, rows, advance)
-            gradients.say_unused()
+    some: Any = Rows(dataset, sampled_rows(index), found.ids)
+    prepare_sample = None
     if index.is_smaller and sample:
-        some: Any = Rows(dataset, sampled_rows(index), found.ids)
-        collect(
-            model, some, task, out=out / SAMPLE, trainable=trainable,
+        prepare_sample = partial(
+            prepare, model, some, task, out=Path(out) / SAMPLE, trainable=trainable,
             batch_tokens=batch_tokens, fallback=fallback, second_moments=second_moments,
             progress=progress,
         )  # fmt: skip
-    return GradientStore.open(out)
+    return PendingStore(Path(out), index, found, collector, moments, prepare_sample)
 
 
 def _asked(
@@ -202,24 +214,13 @@ def _moments(
     }
 
 
-def _index(
-    model: nn.Module,
-    chosen: dict[str, nn.Parameter],
-    task: Task,
-    survey: Survey,
-    dtype: torch.dtype | str | None,
-    projection: Projection | None,
-    shard_rows: int | None,
-) -> Index:
-    dtype = stored_dtype(dtype or accumulate_dtype(next(iter(chosen.values())).dtype))
-    blocks = blocks_of(model, chosen, task.parts if task.concatenate else 1)
-    if projection is not None:
-        blocks = [projected(block, projection) for block in blocks]
+def _index(model: nn.Module, chosen: dict[str, nn.Parameter], task: Task, survey: Survey) -> Index:
+    """Of gradients in full, which other layouts are made from."""
     settings = task.settings()
-    index = Index(
+    return Index(
         n=len(survey.ids),
-        dtype=str(dtype).removeprefix("torch."),
-        blocks=blocks,
+        dtype=str(accumulate_dtype(next(iter(chosen.values())).dtype)).removeprefix("torch."),
+        blocks=blocks_of(model, chosen, task.parts if task.concatenate else 1),
         fingerprints={
             "base": digest(
                 [
@@ -232,21 +233,5 @@ def _index(
             "task": digest(settings),
         },
         shard_rows=0,
-        projection=None if projection is None else projection.to_json(),
         task=settings,
     )
-    index.shard_rows = shard_rows or _shard_rows(index.n, index.row_bytes)
-    return index
-
-
-def _shard_rows(n: int, row_bytes: int) -> int:
-    """Examples a shard, of as many in each as the bounds allow."""
-    most = max(1, min(SHARD_ROWS, SHARD_BYTES // row_bytes))
-    return -(-n // -(-n // most))
-
-
-def _held_bytes(blocks: Sequence[Block], reductions: Reductions) -> int:
-    """What an example's gradients take while its batch is computed, float32: as stored, and of one
-    block at a time as formed."""
-    formed = [b.width for b in blocks if b.name in reductions and not reductions[b.name].sides]
-    return 4 * (sum(block.columns for block in blocks) + max(formed, default=0))

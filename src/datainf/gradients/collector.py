@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 
-from datainf.errors import ModelError, NonFiniteError, StoreMismatchError, VerificationError
-from datainf.gradients.batches import batches
+from datainf import words
+from datainf.errors import (
+    ModelError,
+    NonFiniteError,
+    PlanError,
+    StoreMismatchError,
+    VerificationError,
+)
+from datainf.gradients.batches import batches, spread
 from datainf.gradients.budget import token_budget
+from datainf.gradients.capture import BatchGradients
 from datainf.gradients.engine import PerExample
+from datainf.gradients.footprint import Footprint, growing, remedy
+from datainf.gradients.precision import is_half
 from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, encode, where
-from datainf.memory import counting_kept, release
+from datainf.gradients.verify import each_alone
+from datainf.memory import available, counting_kept, release
 from datainf.store import GradientStore
 from datainf.store.shards import ShardDraft
 from datainf.store.writer import StoreWriter
@@ -26,6 +39,8 @@ BATCH_TOKENS = "batch_tokens"
 """Where a store notes how many tokens its batches may have."""
 SPOT_CHECKED_ROWS = 64
 """A shard of as many examples has one compared with autograd."""
+Heard = Callable[[int, float], None]
+"""Is told of every batch: its tokens, padding counted, and the seconds that it took."""
 
 
 class Collector:
@@ -43,8 +58,51 @@ class Collector:
         """`batch_tokens`: None for what `settle_budget` finds. `row_bytes`: what an example's
         gradients take while its batch is computed."""
         self.gradients, self.task, self.dataset, self.survey = gradients, task, dataset, survey
-        self.batch_tokens = batch_tokens
+        self.batch_tokens, self.row_bytes = batch_tokens, row_bytes
         self.max_rows = max(1, BATCH_GRADIENT_BYTES // row_bytes)
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        """What examples keep for their backward pass, from a short one, one half as long as the
+        longest, and the longest, each taken once those before say that it fits.
+
+        Raises `PlanError` if the longest does not fit alone.
+        """
+        known: list[tuple[int, int]] = []
+        for row in growing(self.survey.lengths):
+            tokens = max(1, self.survey.lengths[row])
+            if known:
+                self._require_fit(Footprint.of(known), row)
+            known.append((tokens, self._kept(row)))
+        return Footprint.of(known)
+
+    def _kept(self, row: int) -> int:
+        """By plain autograd: a batch of one is none to settle the way to go by."""
+        gradients, example = self.gradients, self._examples([row])
+        try:
+            with counting_kept(gradients.model) as kept:
+                each_alone(gradients.model, gradients.chosen, self.task, example, gradients.device)
+        except Exception as error:
+            if not should_reduce_batch_size(error):
+                raise
+            what = f"{self._name(row)} alone does not fit in memory on {gradients.device}"
+            raise self._too_long(what) from error
+        return kept.bytes
+
+    def _require_fit(self, footprint: Footprint, row: int) -> None:
+        """Raises `PlanError` if an example alone keeps more, by what shorter ones keep, than the
+        device has left."""
+        tokens, device = self.survey.lengths[row], self.gradients.device
+        needed, there = footprint.kept(tokens) + self.row_bytes, available(device)
+        if needed > there:
+            raise self._too_long(
+                f"{self._name(row)} has {words.count(tokens, 'token')}, of which a backward "
+                f"pass keeps some {words.size(needed)}; {words.size(there)} are left on {device}",
+                footprint.fitting(there - self.row_bytes),
+            )
+
+    def _too_long(self, what: str, fitting: int | None = None) -> PlanError:
+        return PlanError(what, remedy=remedy(fitting, is_half=is_half(self.gradients.model)))
 
     def check(self) -> None:
         """Compare a few examples of unlike lengths, so that there is padding, with one-at-a-time
@@ -72,55 +130,74 @@ class Collector:
                 remedy="model.unmerge_adapter(), model.set_adapter(name), or --trainable",
             )
 
-    def settle_budget(self, store: StoreWriter) -> None:
-        """Tokens a batch, where nobody said: those that the store was begun with, or what the
-        longest example tells by what it keeps in memory."""
+    def settle_budget(self, notes: dict[str, Any]) -> None:
+        """Tokens a batch, where nobody said: those that the store was begun with, as it notes, or
+        what the longest example tells by what it keeps in memory."""
         if self.batch_tokens is None:
-            self.batch_tokens = store.index.notes.get(BATCH_TOKENS) or self._probed()
-        store.index.notes.setdefault(BATCH_TOKENS, self.batch_tokens)
+            longest = max(1, max(self.survey.lengths))
+            self.batch_tokens = notes.get(BATCH_TOKENS) or token_budget(
+                self.gradients.device, self.footprint.kept(longest), longest
+            )
+        notes.setdefault(BATCH_TOKENS, self.batch_tokens)
 
-    def _probed(self) -> int:
-        longest = max(range(len(self.dataset)), key=lambda row: self.survey.lengths[row])
-        with counting_kept(self.gradients.model) as kept:
-            self.gradients(self._examples([longest]))
-        return token_budget(self.gradients.device, kept.bytes, max(1, self.survey.lengths[longest]))
+    def batches(self, rows: range) -> list[list[int]]:
+        """A shard's rows in batches, by their numbers in the data set, longest first."""
+        lengths = self.survey.lengths[rows.start : rows.stop]
+        found = batches(lengths, self.batch_tokens or 1, self.max_rows)
+        return [[rows[place] for place in places] for places in found]
 
-    def shard(self, store: StoreWriter, rows: range, advance: Callable[[int], None]) -> None:
+    def padded(self, batch: Sequence[int]) -> int:
+        """Tokens of a batch of rows, longest first, padding counted."""
+        return len(batch) * max(1, self.survey.lengths[batch[0]])
+
+    def shard(
+        self, store: StoreWriter, rows: range, advance: Callable[[int], None], heard: Heard
+    ) -> None:
         """Collect one shard, its rows in the order of the data set."""
         with store.filling(self.survey.ids[rows.start : rows.stop]) as draft:
-            suspect = self._fill(draft, rows, advance)
+            suspect = self._fill(draft, rows, advance, heard)
             if suspect is not None and len(rows) >= SPOT_CHECKED_ROWS and not self.gradients.alone:
-                self._spot_check(rows[suspect], *draft.row(suspect), store)
+                self._spot_check(suspect, *draft.row(suspect - rows.start), store)
         release()
 
-    def _fill(self, draft: ShardDraft, rows: range, advance: Callable[[int], None]) -> int | None:
-        """Collect a shard's rows in batches of like lengths; the place of the example that had the
-        most padding, if any had."""
-        lengths = self.survey.lengths[rows.start : rows.stop]
-        # Longest first, so that a budget that does not fit is found out at once.
-        budget = self.batch_tokens or 1
-        todo = batches(lengths, budget, self.max_rows)[::-1]
-        padded, suspect = 0, None
-        while todo:
-            places = todo.pop()
-            try:
-                found = self.gradients(self._examples([rows[p] for p in places]))
-            except Exception as error:
-                if len(places) == 1 or not should_reduce_batch_size(error):
-                    raise
-                self.batch_tokens = budget = max(1, budget // 2)
-                half = len(places) // 2
-                todo += [places[half:], places[:half]]
-                continue
-            finite = draft.put(places, found.gradients, found.losses)
+    def _fill(
+        self, draft: ShardDraft, rows: range, advance: Callable[[int], None], heard: Heard
+    ) -> int | None:
+        """Collect a shard's rows in batches of like lengths; the row that had the most padding, if
+        any had."""
+        lengths = self.survey.lengths
+        padded, suspect, started = 0, None, time.perf_counter()
+        for batch, found in self.take(self.batches(rows)):
+            finite = draft.put([row - rows.start for row in batch], found.gradients, found.losses)
             del found  # before the next batch takes as much
             if not finite.all():
-                self._blame(finite, [rows[p] for p in places])
-            padding = lengths[places[0]] - lengths[places[-1]]
-            if len(places) > 1 and padding >= padded:
-                padded, suspect = padding, places[-1]
-            advance(len(places))
+                self._blame(finite, batch)
+            padding = lengths[batch[0]] - lengths[batch[-1]]
+            if len(batch) > 1 and padding >= padded:
+                padded, suspect = padding, batch[-1]
+            advance(len(batch))
+            heard(self.padded(batch), time.perf_counter() - started)
+            started = time.perf_counter()
         return suspect
+
+    def take(self, planned: Sequence[list[int]]) -> Iterator[tuple[list[int], BatchGradients]]:
+        """The gradients of batches, longest first, in the order of `spread`; where memory runs out
+        a batch is halved, and so are those that are made after it."""
+        order = spread([self.padded(batch) for batch in planned])
+        todo = [planned[place] for place in reversed(order)]
+        budget = self.batch_tokens or 1
+        while todo:
+            batch = todo.pop()
+            try:
+                found = self.gradients(self._examples(batch))
+            except Exception as error:
+                if len(batch) == 1 or not should_reduce_batch_size(error):
+                    raise
+                self.batch_tokens = budget = max(1, budget // 2)
+                half = len(batch) // 2
+                todo += [batch[half:], batch[:half]]
+                continue
+            yield batch, found
 
     def _spot_check(
         self, row: int, loss: Tensor, gradient: dict[str, Tensor], store: StoreWriter

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from datainf.errors import OptionError
 from datainf.gradients import survey
-from datainf.gradients.collect import collect
-from datainf.progress import Progress
+from datainf.gradients.collect import prepare
+from datainf.gradients.pending import PendingStore
+from datainf.progress import Progress, Silent
 from datainf.projection import Projection
 from datainf.store import GradientStore
 from datainf.tasks import Task
@@ -67,16 +68,33 @@ def collect_curvature(
         ModelError: a task whose loss is no likelihood that targets can be drawn from.
         OptionError: no rows. And all that `collect` raises.
     """
+    progress = progress or Silent()
+    return prepare_curvature(
+        model, dataset, task, out=out, rows=rows, seed=seed, trainable=trainable, dtype=dtype,
+        project=project, batch_tokens=batch_tokens, second_moments=second_moments, notes=notes,
+        progress=progress,
+    ).collect(progress)  # fmt: skip
+
+
+def prepare_curvature(
+    model: nn.Module,
+    dataset: Sequence[Any],
+    task: Task,
+    *,
+    out: str | Path,
+    rows: int | None = None,
+    seed: int = 0,
+    progress: Progress,
+    **options: Any,
+) -> PendingStore:
+    """`collect_curvature` up to the first gradient; `options` are those that it shares with
+    `collect`."""
     if rows is None:
         rows = default_rows(len(dataset))
     if rows < 1:
         raise OptionError(f"a curvature needs at least one row, got {rows}", remedy=f"{MOST}")
     drawn: Any = _Drawn(dataset, rows, seed)
-    return collect(
-        model, drawn, Sampled(task, seed), out=out, trainable=trainable,
-        dtype=dtype, project=project, batch_tokens=batch_tokens, second_moments=second_moments,
-        notes=notes, progress=progress,
-    )  # fmt: skip
+    return prepare(model, drawn, Sampled(task, seed), out=out, progress=progress, **options)
 
 
 class _Drawn:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
+
 from datainf.gradients import survey
+from datainf.gradients.layout import laid_out
 from datainf.store import Index
 
 MOST_ROWS, MOST_BYTES, FEWEST_ROWS = 256, 2**30, 32
@@ -17,6 +21,11 @@ def sampled_rows(index: Index) -> list[int]:
     row_bytes = 4 * sum(block.width for block in index.blocks)
     wanted = min(index.n, MOST_ROWS, max(FEWEST_ROWS, MOST_BYTES // row_bytes))
     return [index.n * place // wanted for place in range(wanted)]
+
+
+def in_full(index: Index, dtype: torch.dtype) -> Index:
+    """The index of the store of these rows, as `dtype`."""
+    return laid_out(replace(index, n=len(sampled_rows(index))), dtype, None)
 
 
 class Rows:

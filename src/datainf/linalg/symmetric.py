@@ -47,6 +47,12 @@ def mirrored(S: Tensor) -> Tensor:
     return S
 
 
+def share(k: int) -> float:
+    """The part of a product [k, k] that `add_lower` computes."""
+    computed: int = sum((rows.stop - rows.start) * rows.stop for rows in _tiles(k))
+    return computed / k**2
+
+
 def _tiles(k: int) -> list[slice]:
     step = max(SMALLEST_TILE, -(-k // TILES))
     return [slice(start, min(k, start + step)) for start in range(0, k, step)]

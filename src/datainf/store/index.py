@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from math import prod
 from pathlib import Path
@@ -72,6 +73,14 @@ class Index:
     @property
     def rows_done(self) -> int:
         return sum(shard.rows for shard in self.shards)
+
+    def missing(self) -> Iterator[range]:
+        """The rows of each shard still to be written, in order."""
+        start = self.rows_done
+        while start < self.n:
+            stop = min(self.n, start + self.shard_rows)
+            yield range(start, stop)
+            start = stop
 
     @property
     def is_smaller(self) -> bool:

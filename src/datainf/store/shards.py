@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +26,7 @@ from datainf.errors import StoreCorruptError
 from datainf.files import allocate, sync_folder, writing
 from datainf.fingerprint import READ_BYTES, bytes_digest, tensor_bytes
 from datainf.store.encoding import Encoded, encode
-from datainf.store.header import LENGTH_BYTES, Header, digests_of
+from datainf.store.header import LENGTH_BYTES, Header, Shapes, digests_of
 from datainf.store.index import Index, Shard
 
 IDS, LOSSES, SQ_NORMS, SCALES = "meta/ids", "meta/losses", "meta/sq_norms", "meta/scales"
@@ -48,12 +49,8 @@ class ShardDraft:
         self.losses = torch.empty(rows)
         self.sq_norms = torch.empty((rows, len(self.blocks)))
         self.scales = torch.ones((rows, len(self.blocks))) if self.dtype == torch.int8 else None
-        self._ids = torch.tensor(list(json.dumps(ids).encode()), dtype=torch.uint8)
-        shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-            block.name: (self.dtype, (rows, block.columns)) for block in self.blocks
-        }
-        shapes |= {name: (t.dtype, tuple(t.shape)) for name, t in self._beside().items()}
-        self._header = Header(shapes)
+        self._ids = torch.tensor(list(_id_bytes(ids)), dtype=torch.uint8)
+        self._header = Header(_shapes(index, rows, len(self._ids)))
         self._thread = ThreadPoolExecutor(1, "datainf-rows")
         self._in_hand: Future[None] | None = None
         with writing(path):
@@ -163,6 +160,41 @@ class ShardDraft:
             state.update(piece)
             offset, left = offset + len(piece), left - len(piece)
         return state.hexdigest()
+
+
+def missing_bytes(index: Index, ids: list[int | str]) -> int:
+    """Of the files of the shards that an index lacks, whose rows have these ids. Headers, whose
+    lengths differ by a few digits, are counted as the first of them."""
+    missing = [ids[rows.start : rows.stop] for rows in index.missing()]
+    if not missing:
+        return 0
+    texts = [len(_id_bytes(some)) for some in missing]
+    first = _shapes(index, len(missing[0]), texts[0])
+    header = Header(first).file_bytes - _data_bytes(first)
+    a_row = _data_bytes(_shapes(index, 1, 0))
+    return a_row * sum(map(len, missing)) + sum(texts) + header * len(missing)
+
+
+def _data_bytes(shapes: Shapes) -> int:
+    return sum(dtype.itemsize * math.prod(shape) for dtype, shape in shapes.values())
+
+
+def _shapes(index: Index, rows: int, id_bytes: int) -> Shapes:
+    """Every tensor of a shard; all but the ids grow with its rows."""
+    a_row_and_block = (torch.float32, (rows, len(index.blocks)))
+    shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+        block.name: (index.torch_dtype, (rows, block.columns)) for block in index.blocks
+    }
+    shapes |= {
+        IDS: (torch.uint8, (id_bytes,)),
+        LOSSES: (torch.float32, (rows,)),
+        SQ_NORMS: a_row_and_block,
+    }
+    return shapes | {SCALES: a_row_and_block} if index.torch_dtype == torch.int8 else shapes
+
+
+def _id_bytes(ids: list[int | str]) -> bytes:
+    return json.dumps(ids).encode()
 
 
 def _on_host(rows: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -30,11 +30,7 @@ class StoreWriter:
 
     def missing(self) -> Iterator[range]:
         """The rows of each shard still to be written, in order."""
-        start = self.index.rows_done
-        while start < self.index.n:
-            stop = min(self.index.n, start + self.index.shard_rows)
-            yield range(start, stop)
-            start = stop
+        return self.index.missing()
 
     def append(self, gradients: Mapping[str, Tensor], ids: list[int | str], losses: Tensor) -> None:
         """Write the next shard at once: gradients [rows, columns] a block, float32 or better, in
@@ -84,9 +80,8 @@ def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
     """
     make_folder(path)
     with locked(path), ThreadPoolExecutor(1, "datainf-writer") as thread:
-        if (path / INDEX).exists():
-            index = Index.load(path)
-            _require_same_request(path, index, wanted)
+        index = begun(path, wanted)
+        if index is not None:
             index.shards = _sound_prefix(path, index)
         else:
             if any(path.glob("*.safetensors")):
@@ -99,6 +94,18 @@ def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
         store = StoreWriter(path, index, thread)
         yield store
         store.finish()
+
+
+def begun(path: Path, wanted: Index) -> Index | None:
+    """The index of the store at `path` that was made for the same request; None if there is none.
+
+    Raises `StoreMismatchError` naming the difference if the store was made for another.
+    """
+    if not (path / INDEX).exists():
+        return None
+    found = Index.load(path)
+    _require_same_request(path, found, wanted)
+    return found
 
 
 def _require_same_request(path: Path, found: Index, wanted: Index) -> None:

@@ -1,0 +1,52 @@
+"""How a store's rows are laid out: as numbers of which kind, how many of them, in which shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from datainf.gradients.reduction import Reductions, projected
+from datainf.projection import Projection
+from datainf.store import Block, Index
+
+SHARD_ROWS, SHARD_BYTES = 1024, 4 * 2**30
+"""Upper bounds on a shard: the work that a kill can cost, and a file's size. Batches of like
+lengths are made of a shard's examples, so fewer of them would mean more padding."""
+
+
+def laid_out(
+    index: Index,
+    dtype: torch.dtype,
+    projection: Projection | None,
+    *,
+    shard_rows: int | None = None,
+) -> Index:
+    """The index of the same gradients stored as `dtype` and projected, or not, with no shard yet;
+    however they were laid out before."""
+    blocks = [replace(block, kept=None) for block in index.blocks]
+    if projection is not None:
+        blocks = [projected(block, projection) for block in blocks]
+    found = replace(
+        index,
+        dtype=str(dtype).removeprefix("torch."),
+        blocks=blocks,
+        projection=None if projection is None else projection.to_json(),
+        shards=[],
+    )
+    found.shard_rows = shard_rows or _shard_rows(found.n, found.row_bytes)
+    return found
+
+
+def _shard_rows(n: int, row_bytes: int) -> int:
+    """Examples a shard, of as many in each as the bounds allow."""
+    most = max(1, min(SHARD_ROWS, SHARD_BYTES // row_bytes))
+    return -(-n // -(-n // most))
+
+
+def held_bytes(blocks: Sequence[Block], reductions: Reductions) -> int:
+    """What an example's gradients take while its batch is computed, float32: as stored, and of one
+    block at a time as formed."""
+    formed = [b.width for b in blocks if b.name in reductions and not reductions[b.name].sides]
+    return 4 * (sum(block.columns for block in blocks) + max(formed, default=0))

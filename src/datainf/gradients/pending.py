@@ -1,0 +1,88 @@
+"""A store that is about to be collected: all that is known of it before any gradient is taken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datainf.gradients.collector import Collector, Heard
+from datainf.gradients.evaluating import evaluating
+from datainf.gradients.footprint import Footprint
+from datainf.gradients.survey import Survey
+from datainf.linalg import accumulate_dtype
+from datainf.progress import Progress
+from datainf.second_moments import save_moments
+from datainf.store import GradientStore, Index
+from datainf.store.encoding import encode
+from datainf.store.writer import writer
+
+
+@dataclass(frozen=True)
+class PendingStore:
+    """What `prepare` made. `index` is as the store's will be, with no shard yet; `moments` is what
+    is kept with it; `sample` prepares the store of some examples in full beside it, if there is to
+    be one."""
+
+    out: Path
+    index: Index
+    survey: Survey
+    collector: Collector
+    moments: Mapping[str, Tensor] | None
+    sample: Callable[[], PendingStore] | None
+
+    @property
+    def full_dtype(self) -> torch.dtype:
+        """What gradients are stored as that nobody wants smaller."""
+        return accumulate_dtype(next(iter(self.collector.gradients.chosen.values())).dtype)
+
+    def collect(self, progress: Progress, heard: Heard = lambda *_: None) -> GradientStore:
+        """Take the gradients, or those that a store at `out` lacks; `heard` is told of every
+        batch. Raises what `datainf.collect` does."""
+        gradients = self.collector.gradients
+        with evaluating(gradients.model), writer(self.out, self.index) as store:
+            if self.moments is not None:
+                save_moments(self.out, self.moments)
+            if store.index.rows_done:
+                self.collector.recheck(store)
+            if store.index.rows_done < store.index.n:
+                self.collector.footprint  # noqa: B018 - raises if the longest does not fit
+                self.collector.check()
+                self.collector.settle_budget(store.index.notes)
+                advance = progress.stage("gradients", store.index.n, store.index.rows_done)
+                for rows in store.missing():
+                    self.collector.shard(store, rows, advance, heard)
+                gradients.say_unused()
+        if self.sample is not None:
+            self.sample().collect(progress, heard)
+        return GradientStore.open(self.out)
+
+    def settle(self, notes: dict[str, Any]) -> Footprint:
+        """Find what examples keep in memory, and by that how many tokens a batch has; of a store
+        that was begun, as it notes. Raises `PlanError` if the longest example does not fit."""
+        with evaluating(self.collector.gradients.model):
+            self.collector.settle_budget(notes)
+            return self.collector.footprint
+
+    def try_out(self, shards: Iterable[range], heard: Heard, enough: Callable[[], bool]) -> None:
+        """Check, and take batches of these shards as `collect` does, of all lengths, until there
+        are enough; none is kept."""
+        collector, dtype = self.collector, self.index.torch_dtype
+        planned = [batch for rows in shards for batch in collector.batches(rows)]
+        planned.sort(key=lambda batch: -self.survey.lengths[batch[0]])
+        with evaluating(collector.gradients.model):
+            collector.check()
+            started = time.perf_counter()
+            for batch, found in collector.take(planned):
+                for rows in found.gradients.values():
+                    encoded = encode(rows, dtype)
+                    encoded.sq_norms(), encoded.stored.cpu()
+                heard(collector.padded(batch), time.perf_counter() - started)
+                started = time.perf_counter()
+                if enough():
+                    return

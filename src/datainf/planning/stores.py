@@ -1,0 +1,124 @@
+"""What the store of a data set will hold, at every checkpoint, and what of it is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from datainf.gradients import PendingStore
+from datainf.gradients.batches import batches
+from datainf.planning.compression import StoreRows, rows_of
+from datainf.store import SAMPLE, Index
+from datainf.store.index import INDEX
+from datainf.store.writer import begun
+
+
+@dataclass(frozen=True)
+class StorePlan:
+    """Of a data set: its examples, how many of them are kept in full beside a smaller store, their
+    tokens, those of the longest, and a shard's examples; and over all checkpoints how many examples
+    are done, and the bytes of all files and of those that are to be written."""
+
+    name: str
+    examples: int
+    in_full: int
+    tokens: int
+    longest: int
+    shard_rows: int
+    done: int
+    bytes: int
+    missing_bytes: int
+
+
+@dataclass(frozen=True)
+class Stores:
+    """A data set's store, prepared at the first checkpoint, with the folders for it at all of them;
+    None for one that is nowhere yet.
+
+    Raises `StoreMismatchError` for a store of something else in the place of the prepared one.
+    """
+
+    pending: PendingStore
+    folders: Sequence[Path | None]
+
+    def __post_init__(self) -> None:
+        if self.pending.out in self.folders:
+            begun(self.pending.out, self.pending.index)
+
+    @cached_property
+    def there(self) -> list[list[StoreRows]]:
+        """What stands in each folder: the store's rows, and those of the one in full in it."""
+        return [self._in(folder) for folder in self.folders]
+
+    @property
+    def is_missing(self) -> bool:
+        return any(rows.is_missing for found in self.there for rows in found)
+
+    @property
+    def is_begun(self) -> bool:
+        return any(rows.index.shards for found in self.there for rows in found)
+
+    @property
+    def missing_shards(self) -> list[range]:
+        """StoreRows that the store lacks at some checkpoint, the store in full left out."""
+        return [shard for found in self.there for shard in found[0].index.missing()]
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Of the store at the first checkpoint, if it was begun."""
+        return dict(self.there[0][0].index.notes)
+
+    def plan(self, name: str) -> StorePlan:
+        lengths = self.pending.survey.lengths
+        whole = rows_of(self.pending, self.pending.index)
+        return StorePlan(
+            name=name,
+            examples=self.pending.index.n,
+            in_full=sum(rows.index.n for rows in whole[1:]),
+            tokens=sum(lengths),
+            longest=max(lengths),
+            shard_rows=self.there[0][0].index.shard_rows,
+            done=sum(found[0].index.rows_done for found in self.there),
+            bytes=len(self.there) * sum(rows.missing_bytes(self.pending) for rows in whole),
+            missing_bytes=sum(
+                rows.missing_bytes(self.pending) for found in self.there for rows in found
+            ),
+        )
+
+    def batches(self) -> list[tuple[int, int]]:
+        """(examples, tokens of the longest) of every batch to come, at the settled budget."""
+        return [batch for found in self.there for batch in self._batches(*found)]
+
+    def _batches(self, rows: StoreRows, sample: StoreRows | None = None) -> list[tuple[int, int]]:
+        collector, lengths = self.pending.collector, self.pending.survey.lengths
+        found = [
+            (len(batch), max(1, lengths[batch[0]]))
+            for shard in rows.index.missing()
+            for batch in collector.batches(shard)
+        ]
+        if sample is not None:
+            known = dict(zip(rows.ids, lengths, strict=True))
+            mine = [known[one] for one in sample.ids[sample.index.rows_done :]]
+            planned = batches(mine, collector.batch_tokens or 1, collector.max_rows)
+            found += [(len(places), max(1, mine[places[0]])) for places in planned]
+        return found
+
+    def _in(self, folder: Path | None) -> list[StoreRows]:
+        found = rows_of(self.pending, self.pending.index)
+        if folder is None:
+            return found
+        return [
+            replace(rows, index=_begun(place, rows.index))
+            for place, rows in zip([folder, folder / SAMPLE], found, strict=False)
+        ]
+
+
+def _begun(folder: Path, index: Index) -> Index:
+    """With the shards and the notes that are there."""
+    if not (folder / INDEX).exists():
+        return index
+    known = Index.load(folder)
+    return replace(index, shards=known.shards, shard_rows=known.shard_rows, notes=known.notes)

@@ -1,0 +1,199 @@
+"""The plan of a run, from its settings and what is prepared of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from datainf.config import RunConfig
+from datainf.errors import PlanError
+from datainf.memory import available, in_use
+from datainf.planning import disk, method
+from datainf.planning.costs import PAIR_BYTES
+from datainf.planning.lines import first_lines
+from datainf.planning.pace import Forecast, Pace
+from datainf.planning.plan import Collecting, Disk, Form, Plan, Problem, ScoringPlan
+from datainf.planning.speed import measured
+from datainf.planning.stores import Stores
+from datainf.progress import Progress, Silent
+from datainf.run_checkpoints import places_of
+from datainf.run_gradients import Prepared, once, prepare_run, sources_of
+from datainf.tasks.sampled import can_be_sampled
+
+Say = Callable[[str], None]
+CPU = torch.device("cpu")
+"""Where scores are computed."""
+
+
+def plan_run(
+    config: RunConfig, *, begun: bool = True, progress: Progress | None = None,
+    say: Say = lambda _: None,
+) -> Plan:  # fmt: skip
+    """The plan of `datainf.runs.run`, with times that a few batches tell; nothing is written.
+
+    Args:
+        config: The run's settings.
+        begun: Whether what stands in the run's folder counts as done.
+
+    Raises what the run would before its first gradient, but for `PlanError`: what does not fit
+    stands in the plan's `problems`.
+    """
+    progress, say = progress or Silent(), once(say)
+    places = places_of(config, say)
+    train, query = sources_of(config, places[-1])
+    prepared = prepare_run(places[0], config.method, train, query, progress, say)
+    planner = Planner(config, prepared, [place.folder for place in places], begun=begun)
+    return planner.timed(planner.plan())
+
+
+class Planner:
+    """A run, or the collection of some stores, of the first of whose checkpoints all is prepared.
+
+    Raises `StoreMismatchError` where stores of something else are in the way.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        prepared: Prepared,
+        folders: Sequence[Path],
+        *,
+        begun: bool = True,
+        scored: bool = True,
+    ) -> None:
+        """`folders`: those of the checkpoints; `begun`: whether what stands there counts as done;
+        `scored`: whether the stores are those of training examples and queries, to be scored."""
+        self.config = replace(config, method=prepared.method)
+        self.prepared, self.folders = prepared, folders
+        self.stores = [
+            Stores(pending, _at_each(folders, pending.out) if begun else [None] * len(folders))
+            for pending in prepared.pending
+        ]
+        self.sizes = self._sizes() if scored else None
+        self.scoring = None if self.sizes is None else method.scoring_of(self.config, self.sizes)
+
+    def _sizes(self) -> method.Sizes:
+        train, query = self.prepared.stores
+        return method.Sizes(
+            examples=train.index.n,
+            queries=query.index.n,
+            checkpoints=len(self.folders),
+            index=train.index,
+            can_draw=can_be_sampled(self.prepared.task),
+        )
+
+    def plan(self) -> Plan:
+        """Without times. How much memory examples take is found out only if all else fits."""
+        pending = self.prepared.pending
+        stores = tuple(each.plan(self._name(each.pending.out)) for each in self.stores)
+        forms = disk.forms_of(pending, len(self.folders))
+        pairs = 0 if self.scoring is None else self.scoring.pairs
+        takes = disk.disk_of(self.folders[0], stores, PAIR_BYTES * pairs)
+        problems = self._problems(takes, forms)
+        collecting = None
+        if not problems:
+            try:
+                collecting = self._collecting()
+            except PlanError as error:
+                problems = [Problem(error.message, error.remedy or "")]
+        blocks = pending[0].index.blocks
+        return Plan(
+            checkpoints=len(self.folders),
+            parameters=sum(block.width for block in blocks),
+            tensors=len(blocks),
+            row_bytes=pending[0].index.row_bytes,
+            stores=stores,
+            forms=forms,
+            disk=takes,
+            collecting=collecting,
+            scoring=self._scoring(),
+            problems=tuple(problems),
+        )
+
+    def _scoring(self) -> ScoringPlan | None:
+        if self.scoring is None:
+            return None
+        return method.told(self.config, self.scoring, in_use(CPU), available(CPU))
+
+    def _name(self, out: Path) -> str:
+        """A store's, whatever the checkpoint."""
+        of_checkpoint = len(self.folders) > 1 and out == self.folders[0]
+        return out.parent.name if of_checkpoint else out.name
+
+    def _problems(self, takes: Disk, forms: Sequence[Form]) -> list[Problem]:
+        found = [
+            disk.problem_of(
+                takes,
+                forms,
+                begun=any(stores.is_begun for stores in self.stores),
+                projects=self.config.metric != "fisher",
+                limit="--limit" if self.sizes is None else "--train-limit",
+            )
+        ]
+        if self.sizes is not None:
+            found.append(method.problem_of(self.config, self.sizes, available(CPU)))
+        return [problem for problem in found if problem is not None]
+
+    def _collecting(self) -> Collecting | None:
+        """Raises `PlanError` if some example does not fit alone."""
+        missing = [stores for stores in self.stores if stores.is_missing]
+        if not missing:
+            return None
+        batches, activations, gradients = list[tuple[int, int]](), list[int](), list[int]()
+        for stores in missing:
+            footprint = stores.pending.settle(stores.notes)
+            mine, row_bytes = stores.batches(), stores.pending.collector.row_bytes
+            batches += mine
+            activations += [n * footprint.kept(tokens) for n, tokens in mine]
+            gradients += [n * row_bytes for n, _ in mine]
+        collector = missing[0].pending.collector
+        device, model = collector.gradients.device, collector.gradients.model
+        return Collecting(
+            device=str(device),
+            batches=len(batches),
+            batch_tokens=collector.batch_tokens or 1,
+            padded_tokens=sum(n * tokens for n, tokens in batches),
+            in_use=in_use(device),
+            weights=sum(t.nbytes for t in [*model.parameters(), *model.buffers()]),
+            activations=max(activations),
+            gradients=max(gradients),
+            available=available(device),
+        )
+
+    def timed(self, plan: Plan) -> Plan:
+        """With the times that a few batches of the first store tell, and some products; where the
+        run fits."""
+        if not plan.fits:
+            return plan
+        pace = Pace()
+        for stores in self.stores:
+            if not pace.is_known and (shards := stores.missing_shards):
+                stores.pending.try_out(shards, pace, lambda: pace.is_known)
+        tokens = 0 if plan.collecting is None else plan.collecting.padded_tokens
+        return replace(
+            plan, collecting_time=pace.of(tokens), scoring_seconds=self.scoring_seconds()
+        )  # fmt: skip
+
+    def scoring_seconds(self) -> float:
+        """0 where there are no scores."""
+        return 0.0 if self.scoring is None else measured(self.scoring).seconds(self.scoring)
+
+    def begin(self, say: Say) -> Forecast:
+        """Say the plan in the first lines, and return what hears of the batches and says how long
+        they will take. Raises `PlanError` if the run does not fit."""
+        plan = self.plan()
+        plan.require_fit()
+        for line in first_lines(plan):
+            say(line)
+        collecting = plan.collecting
+        tokens = 0 if collecting is None else collecting.padded_tokens
+        examples = sum(plan.checkpoints * store.examples - store.done for store in plan.stores)
+        return Forecast(tokens, examples, self.scoring_seconds, say)
+
+
+def _at_each(folders: Sequence[Path], out: Path) -> list[Path]:
+    """A store's folder at every checkpoint, from that at the first."""
+    return [folder / out.relative_to(folders[0]) for folder in folders]

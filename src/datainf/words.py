@@ -1,0 +1,32 @@
+"""Numbers in words: bytes, times and counts, as people read them."""
+
+from __future__ import annotations
+
+UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+MINUTE, HOUR, DAY = 60, 3600, 86400
+MOST = {"s": 119.5, "min": 119.5, "hours": 47.5}
+"""Of a unit of time, before the next is taken."""
+
+
+def size(count: float) -> str:
+    """Bytes: "812 bytes", "41.2 GB"; a kB has 1,000."""
+    for unit in UNITS:
+        if count < 999.5 or unit == UNITS[-1]:
+            break
+        count /= 1000
+    digits = 1 if unit != UNITS[0] and count < 99.95 else 0
+    return f"{count:,.{digits}f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A time: "0.4 s", "48 s", "3.4 min", "12 min", "3.2 hours", "5.1 days"."""
+    for unit, name in ((1, "s"), (MINUTE, "min"), (HOUR, "hours"), (DAY, "days")):
+        count = seconds / unit
+        if count < MOST.get(name, count + 1):
+            break
+    return f"{count:.{1 if count < 9.95 else 0}f} {name}"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """ "1 tensor", "1,024 tensors"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,222 @@
+"""datainf plan, beside the run that it tells of; and what every command refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import namedtuple
+
+import pytest
+import typer.main
+
+from conftest import make_rows, write_rows
+from datainf import GradientStore, run_plan
+from datainf.cli import app
+from datainf.gradients import collector, sample
+
+N, M = 12, 3
+Usage = namedtuple("Usage", ["total", "used", "free"])
+COMMANDS = typer.main.get_command(app).commands
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    rows = [row | {"id": f"r{i}"} for i, row in enumerate(make_rows("llama") * 2)]
+    rows = [{"prompt": "", "completion": row.pop("text"), **row} if "text" in row else row
+            for row in rows]  # fmt: skip
+    return write_rows(folder / "train.jsonl", rows), write_rows(folder / "query.jsonl", rows[:M])
+
+
+@pytest.fixture
+def call(datainf, saved_llama, data, tmp_path, monkeypatch):
+    """A command on the data: (exit code, stdout, stderr without line ends)."""
+    monkeypatch.chdir(tmp_path)
+
+    def called(command, *options):
+        given = ["--train", data[0], "--query", data[1]]
+        if command == "collect":
+            given = ["--data", data[0]]
+        code, out, err = datainf(command, "--adapter", saved_llama[1], *given, *options)
+        return code, out, " ".join(err.split())
+
+    return called
+
+
+@pytest.fixture
+def planned(call):
+    """The plan as JSON."""
+
+    def as_json(*options):
+        code, out, err = call("plan", "--json", *options)
+        assert code == 0, err
+        return json.loads(out)
+
+    return as_json
+
+
+def files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def shard_bytes(folder):
+    return sum(path.stat().st_size for path in files(folder) if path.name.startswith("shard"))
+
+
+def test_it_takes_the_options_of_attribute():
+    flags = {
+        name: {flag for parameter in COMMANDS[name].params for flag in parameter.opts}
+        for name in ("attribute", "plan")
+    }
+    assert flags["plan"] == flags["attribute"] | {"--json"}
+
+
+@pytest.mark.parametrize("options", [(), ("--store", "int8"), ("--project", "2", "--keep", "5")])
+def test_it_tells_what_the_run_then_does(options, planned, call, tmp_path):
+    told = planned(*options)
+    assert files(tmp_path) == [], "nothing is written"
+    code, _, err = call("attribute", *options, "--out", "run")
+    assert code == 0, err
+    stores = [GradientStore.open(tmp_path / "run" / one["name"]) for one in told["stores"]]
+    assert [one["name"] for one in told["stores"]] == ["train", "query", "curvature"]
+    for one, store in zip(told["stores"], stores, strict=True):
+        assert one["examples"] == len(store)
+        assert one["tokens"] == store.index.notes["tokens"]
+        assert one["shard_rows"] == store.index.shard_rows
+        assert one["done"] == 0
+        assert one["missing_bytes"] == one["bytes"] == shard_bytes(store.path)
+    assert told["disk"]["stores"] == shard_bytes(tmp_path / "run")
+    scores = [tmp_path / "run" / f"scores.{kind}" for kind in ("safetensors", "parquet")]
+    header = 10_000
+    assert sum(path.stat().st_size for path in scores) <= told["disk"]["scores"] + header
+    assert told["row_bytes"] == stores[0].index.row_bytes
+    assert told["tensors"] == len(stores[0].index.blocks)
+    assert told["parameters"] == sum(block.width for block in stores[0].index.blocks)
+    asked = [form["options"] for form in told["forms"] if form["asked"]]
+    assert asked == [" ".join(options[:2]) or "--store float32"]
+    notes = stores[0].index.notes
+    assert told["collecting"]["batch_tokens"] == notes["batch_tokens"]
+    assert told["collecting"]["peak"] > told["collecting"]["in_use"] > 0
+    assert told["collecting_time"]["seconds"] > 0
+    assert told["scoring"]["method"] == "gauss-newton"
+    assert told["scoring"]["curvature_rows"] == len(stores[2])
+    assert told["scoring_seconds"] > 0
+    assert told["fits"]
+
+
+def test_its_tables_say_the_same(call, planned, tmp_path):
+    told = planned()
+    code, out, err = call("plan")
+    assert code == 0, err
+    assert files(tmp_path) == []
+    for one in told["stores"]:
+        assert any(
+            one["name"] in line and f"{one['tokens']:,}" in line for line in out.splitlines()
+        )
+    for form in told["forms"]:
+        assert form["options"] in out
+    assert "--store float32 (as asked)" in out
+    assert "time for gradients" in out
+    assert "It fits." in out
+    assert "task: causal-lm" in err
+
+
+def test_what_is_done_is_not_planned_again(call, planned, tmp_path):
+    call("attribute", "--out", "run")
+    done = planned("--out", "run")
+    assert [one["done"] for one in done["stores"]] == [N, M, 4 * N]
+    assert done["disk"]["stores"] == 0
+    assert done["collecting"] is None
+    assert done["collecting_time"] is None
+    assert planned("--config", tmp_path / "run/run.yaml")["disk"]["stores"] == 0
+    assert planned()["disk"]["stores"] == shard_bytes(tmp_path / "run"), "without --out, anew"
+    shutil.rmtree(tmp_path / "run/query")
+    part = planned("--out", "run")
+    assert [one["done"] for one in part["stores"]] == [N, 0, 4 * N]
+    assert part["collecting_time"]["seconds"] > 0
+    code, _, err = call("plan", "--out", "run", "--train-limit", 5)
+    assert code == 1
+    assert "holds a store that was made for something else" in err
+
+
+def test_a_run_says_its_plan_first(call, tmp_path):
+    code, _, err = call("attribute", "--out", "run")
+    assert code == 0, err
+    tokens = GradientStore.open(tmp_path / "run/train").index.notes["tokens"]
+    said = f"train: 12 examples, {tokens} tokens; query: 3 examples"
+    assert said in err
+    assert err.index(said) < err.index("to write") < err.index("gradients of")
+    assert "some" not in err, "a run of a second is told of no times"
+    code, _, err = call("collect", "--out", "more")
+    assert f"more: 12 examples, {tokens} tokens; none longer than" in err
+    code, _, err = call("attribute", "--out", "run")
+    assert "to write" not in err, "all is there"
+
+
+def free(monkeypatch, count):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**12, 0, count))
+
+
+@pytest.mark.parametrize("command", ["plan", "attribute", "collect"])
+def test_a_disk_that_is_too_small(command, call, planned, monkeypatch, tmp_path):
+    monkeypatch.setattr(sample, "MOST_ROWS", 1)  # in full, else smaller forms of few rows are none
+    sizes = {form["options"]: form["bytes"] for form in planned()["forms"]}
+    assert sizes["--store int8"] < sizes["--store bfloat16"] < sizes["--store float32"]
+    # Training examples are a fifth of all; scores take some hundred bytes.
+    room = sizes["--store int8"] + 2000
+    free(monkeypatch, room // 5 if command == "collect" else room)
+    code, _, err = call(command, "--out", "run")
+    assert code == 1
+    assert "error: the gradients take" in err
+    assert "are free in run try: --store int8" in err
+    assert f"; or another --out; or {'--limit' if command == 'collect' else '--train-limit'}" in err
+    assert not (tmp_path / "run").exists(), "refused before anything is made"
+
+
+def test_json_holds_what_does_not_fit(call, monkeypatch):
+    free(monkeypatch, 1000)
+    code, out, err = call("plan", "--json")
+    told = json.loads(out)
+    assert code == 1
+    assert not told["fits"]
+    assert told["collecting"] is None
+    assert "the gradients take" in told["problems"][0]["what"]
+    assert "try: another --out; or --train-limit" in err
+
+
+def test_scores_that_the_disk_has_no_room_for(call, planned, monkeypatch):
+    told = planned("--method", "gradient")
+    free(monkeypatch, told["disk"]["stores"] + 10)
+    code, _, err = call("plan", "--method", "gradient")
+    assert code == 1
+    assert "the scores take" in err
+    assert "try: --keep 100" in err
+
+
+@pytest.mark.parametrize("command", ["plan", "attribute"])
+def test_scores_that_memory_has_no_room_for(command, call, monkeypatch, tmp_path):
+    monkeypatch.setattr(run_plan, "available", lambda _: 150)
+    code, _, err = call(command, "--method", "gradient", "--out", "run")
+    assert code == 1
+    assert "the scores of 3 queries and 12 training examples take 288 bytes; 150 bytes" in err
+    assert "try: a machine with more memory" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_matrix_that_memory_has_no_room_for(call, monkeypatch):
+    monkeypatch.setattr(run_plan, "available", lambda _: 500_000)
+    code, _, err = call("attribute", "--curvature-rows", "300", "--out", "run")
+    assert code == 1
+    assert "gauss-newton makes a matrix of 300 × 300, which takes 2.2 MB of" in err
+    assert "try: --blocks tensor or" in err
+
+
+def test_a_longest_example_that_does_not_fit(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(collector, "available", lambda _: 100_000)
+    for command in ("plan", "attribute", "collect"):
+        code, _, err = call(command, "--out", "run")
+        assert code == 1
+        assert "tokens, of which a backward pass keeps some" in err
+        assert "--max-length" in err
+        assert "--dtype bfloat16" in err
+    assert not (tmp_path / "run").exists()

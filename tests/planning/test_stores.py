@@ -1,0 +1,144 @@
+"""The bytes, examples and tokens of stores, beside those of stores that were written."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from conftest import make_model, make_rows
+from datainf import GradientStore, collect, tasks
+from datainf.errors import StoreMismatchError
+from datainf.gradients import batches as batches_module
+from datainf.gradients import collector, prepare
+from datainf.gradients.parameters import select
+from datainf.planning.compression import CHOICES, Compression
+from datainf.planning.stores import Stores
+from datainf.progress import Silent
+from datainf.store import SAMPLE
+
+FORMS = [*CHOICES, Compression("float16"), Compression("int8", 3)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model("llama")
+
+
+@pytest.fixture
+def rows():
+    return [row | {"id": f"r{10**i}"} for i, row in enumerate(make_rows("llama") * 3)]
+
+
+@pytest.fixture
+def task(tokenizer):
+    return tasks.CausalLM(tokenizer)
+
+
+def shard_files(folder):
+    return sorted(folder.rglob("shard-*.safetensors"))
+
+
+def bytes_of(folder):
+    return sum(path.stat().st_size for path in shard_files(folder))
+
+
+def options(form):
+    return {"dtype": form.store, "project": form.project}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.options)
+def test_bytes_are_those_that_are_written(form, model, rows, task, tmp_path):
+    out = tmp_path / "s"
+    pending = prepare(model, rows, task, out=out, progress=Silent(), **options(form))
+    planned = Stores(pending, [None]).plan("s")
+    collect(model, rows, task, out=out, **options(form))
+    assert len(shard_files(out)) == 1 + pending.index.is_smaller
+    assert planned.bytes == planned.missing_bytes == bytes_of(out)
+    # The same by way of a store in another form.
+    other = prepare(model, rows, task, out=out, dtype="bfloat16", progress=Silent())
+    assert sum(found.missing_bytes(other) for found in form.rows(other)) == bytes_of(out)
+    assert planned.in_full == (len(GradientStore.open(out / SAMPLE)) if form.rows(other)[1:] else 0)
+
+
+def test_headers_of_several_shards_are_counted_as_alike(model, rows, task, tmp_path):
+    out = tmp_path / "s"
+    pending = prepare(model, rows, task, out=out, shard_rows=4, progress=Silent())
+    planned = Stores(pending, [out]).plan("s")
+    collect(model, rows, task, out=out, shard_rows=4)
+    assert len(shard_files(out)) == 5
+    assert abs(planned.bytes - bytes_of(out)) < 8 * 5 * len(pending.index.blocks)
+
+
+@pytest.mark.parametrize("form", [Compression(), Compression("int8")], ids=lambda f: f.options)
+def test_all_else_in_a_store_is_little(form, model, rows, task, tmp_path):
+    """Second moments are counted; index.json and the moments' header are some hundred bytes a
+    tensor."""
+    moments = {name: torch.ones_like(p) for name, p in select(model).items()}
+    more = {"second_moments": moments, **options(form)}
+    pending = prepare(model, rows, task, out=tmp_path / "s", progress=Silent(), **more)
+    planned = Stores(pending, [None]).plan("s")
+    stores = 2 if pending.index.is_smaller else 1
+    bare = prepare(model, rows, task, out=tmp_path / "s", progress=Silent(), **options(form))
+    own = 4 * stores * sum(v.numel() for v in moments.values())
+    assert planned.bytes == Stores(bare, [None]).plan("s").bytes + own
+    collect(model, rows, task, out=tmp_path / "s", **more)
+    files = [path for path in (tmp_path / "s").rglob("*") if path.is_file()]
+    rest = sum(path.stat().st_size for path in files) - planned.bytes
+    assert 0 < rest < stores * 600 * (len(pending.index.blocks) + 2)
+
+
+def test_examples_and_tokens_are_the_index_s(model, rows, task, tmp_path):
+    pending = prepare(model, rows, task, out=tmp_path / "s", progress=Silent())
+    planned = Stores(pending, [None, None, None]).plan("train")
+    store = collect(model, rows, task, out=tmp_path / "s")
+    lengths = [len(task.for_model(model).encode(row)["input_ids"]) for row in rows]
+    assert (planned.name, planned.examples) == ("train", len(store))
+    assert planned.tokens == store.index.notes["tokens"] == sum(lengths)
+    assert planned.longest == max(lengths)
+    assert planned.shard_rows == store.index.shard_rows
+    assert planned.done == 0
+    assert planned.bytes == 3 * bytes_of(tmp_path / "s")
+
+
+def test_what_is_done_is_not_counted_again(model, rows, task, tmp_path):
+    out, more = tmp_path / "s", {"shard_rows": 5, "dtype": "int8"}
+    store = collect(model, rows, task, out=out, **more)
+    whole = bytes_of(out)
+    store.index.shards = store.index.shards[:2]
+    store.index.save(out)
+    pending = prepare(model, rows, task, out=out, progress=Silent(), **more)
+    stores = Stores(pending, [out, tmp_path / "elsewhere"])
+    planned = stores.plan("s")
+    left = sum(path.stat().st_size for path in sorted(out.glob("shard-*"))[2:])
+    assert planned.done == 10
+    assert abs(planned.missing_bytes - left - whole) < 16 * len(pending.index.blocks) * 4
+    assert stores.missing_shards == [
+        range(10, 15), range(15, 18), range(5), range(5, 10), range(10, 15), range(15, 18),
+    ]  # fmt: skip
+    collect(model, rows, task, out=out, **more)
+    there = Stores(pending, [out])
+    assert not there.is_missing
+    assert there.plan("s").missing_bytes == 0
+    assert there.batches() == []
+
+
+def test_a_store_of_something_else_is_in_the_way(model, rows, task, tmp_path):
+    collect(model, rows, task, out=tmp_path / "s")
+    pending = prepare(model, rows[:5], task, out=tmp_path / "s", progress=Silent())
+    with pytest.raises(StoreMismatchError, match="the number of examples"):
+        Stores(pending, [tmp_path / "s"])
+    Stores(pending, [None])
+
+
+def test_batches_are_those_that_are_taken(model, rows, task, tmp_path, monkeypatch):
+    heard = []
+    monkeypatch.setattr(collector, "token_budget", lambda *_: 150)
+    out = tmp_path / "s"
+    pending = prepare(model, rows, task, out=out, dtype="int8", shard_rows=10, progress=Silent())
+    pending.settle({})
+    planned = Stores(pending, [out]).batches()
+    pending.collect(Silent(), lambda tokens, seconds: heard.append((tokens, seconds)))
+    assert sorted(n * longest for n, longest in planned) == sorted(tokens for tokens, _ in heard)
+    assert all(seconds > 0 for _, seconds in heard)
+    assert len(planned) > len(batches_module.PLACES) > 3
+    assert sum(n for n, _ in planned) == 2 * len(rows), "the sample's too"
