@@ -198,6 +198,7 @@ class Collector:
                 todo += [batch[half:], batch[:half]]
                 continue
             yield batch, found
+            del found  # before the next batch takes as much
 
     def _spot_check(
         self, row: int, loss: Tensor, gradient: dict[str, Tensor], store: StoreWriter

@@ -19,7 +19,7 @@ from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress
 from datainf.second_moments import save_moments
 from datainf.store import GradientStore, Index
-from datainf.store.encoding import encode
+from datainf.store.shards import as_stored
 from datainf.store.writer import writer
 
 
@@ -72,16 +72,15 @@ class PendingStore:
     def try_out(self, shards: Iterable[range], heard: Heard, enough: Callable[[], bool]) -> None:
         """Check, and take batches of these shards as `collect` does, of all lengths, until there
         are enough; none is kept."""
-        collector, dtype = self.collector, self.index.torch_dtype
+        collector, index = self.collector, self.index
         planned = [batch for rows in shards for batch in collector.batches(rows)]
         planned.sort(key=lambda batch: -self.survey.lengths[batch[0]])
         with evaluating(collector.gradients.model):
             collector.check()
             started = time.perf_counter()
             for batch, found in collector.take(planned):
-                for rows in found.gradients.values():
-                    encoded = encode(rows, dtype)
-                    encoded.sq_norms(), encoded.stored.cpu()
+                as_stored(found.gradients, index.blocks, index.torch_dtype)
+                del found  # before the next batch takes as much
                 heard(collector.padded(batch), time.perf_counter() - started)
                 started = time.perf_counter()
                 if enough():

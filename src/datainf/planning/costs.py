@@ -33,7 +33,7 @@ for what `gauss-newton` factors, which is float64.
 Bytes of memory, beside what the process has in use
     matrix    24 s²: a float64 matrix, a shifted copy and its factor; 12 n² for ridge's K
     rows      4nd and 4Nd while a block is held, up to 16 MiB each; else chunks of 16 MiB, and for a
-              matrix of 128 MiB, twice as many in float64
+              matrix of 256 MiB, two at one time
     solve     q (α d + β N + γ n), with the method's own α, β and γ, see `VECTORS`
     scores    4mn (c + W): of every checkpoint, and of all blocks that are worked on, or once more
               while they are added up or written; with --keep 4qD c and 9 windows of 64 MiB

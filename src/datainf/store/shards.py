@@ -27,7 +27,7 @@ from datainf.files import allocate, sync_folder, writing
 from datainf.fingerprint import READ_BYTES, bytes_digest, tensor_bytes
 from datainf.store.encoding import Encoded, encode
 from datainf.store.header import LENGTH_BYTES, Header, Shapes, digests_of
-from datainf.store.index import Index, Shard
+from datainf.store.index import Block, Index, Shard
 
 IDS, LOSSES, SQ_NORMS, SCALES = "meta/ids", "meta/losses", "meta/sq_norms", "meta/scales"
 """Tensors of a shard beside its blocks; no parameter's name holds a slash."""
@@ -66,13 +66,10 @@ class ShardDraft:
 
         Returns which of them are finite, [rows, blocks] with the loss's last.
         """
-        encoded = [encode(gradients[block.name], self.dtype) for block in self.blocks]
-        squares = torch.stack([rows.sq_norms() for rows in encoded], dim=1)
-        stored = [rows.stored for rows in encoded]
-        if stored[0].device.type == "cpu":  # which has nothing else to do
-            self._write(places, stored)
+        encoded, squares, on_host = as_stored(gradients, self.blocks, self.dtype)
+        if squares.device.type == "cpu":  # which has nothing else to do
+            self._write(places, on_host)
         else:
-            on_host = _on_host(stored)
             self._wait()
             self._in_hand = self._thread.submit(self._write, places, on_host)
         at = torch.as_tensor(places)
@@ -197,9 +194,21 @@ def _id_bytes(ids: list[int | str]) -> bytes:
     return json.dumps(ids).encode()
 
 
+def as_stored(
+    gradients: Mapping[str, Tensor], blocks: Sequence[Block], dtype: torch.dtype
+) -> tuple[list[Encoded], Tensor, Sequence[Tensor]]:
+    """Rows [rows, columns] of every block encoded; their squared norms [rows, blocks], float64; and
+    what is written of them, in the CPU's memory."""
+    encoded = [encode(gradients[block.name], dtype) for block in blocks]
+    squares = torch.stack([rows.sq_norms() for rows in encoded], dim=1)
+    return encoded, squares, _on_host([rows.stored for rows in encoded])
+
+
 def _on_host(rows: Sequence[Tensor]) -> Sequence[Tensor]:
     """Blocks of one dtype in the CPU's memory, from another device by one copy, since each waits
     until that device has done all before."""
+    if rows[0].device.type == "cpu":
+        return rows
     whole = torch.cat([block.flatten() for block in rows])
     if whole.device.type == "cuda":  # to memory that it may write to by itself, as fast as it can
         there, whole = whole, torch.empty(whole.shape, dtype=whole.dtype, pin_memory=True)
