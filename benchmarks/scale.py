@@ -20,6 +20,7 @@ import datainf
 from benchmarks.made_stores import make
 from benchmarks.timing import alternating
 from benchmarks.works import Work, llama, minilm
+from datainf.planning.costs import Scoring
 
 ROWS, BUDGET, QUERIES = 300, 1024, 50
 PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
@@ -56,15 +57,10 @@ class Shape:
         return 4 * self.weights * self.tokens + attention + 6 * self.parameters * self.tokens
 
 
-def datainf_flops(n: int, m: int, d: int) -> float:
-    """Three thin products, [m, d] by [d, n]."""
-    return 6.0 * n * m * d
-
-
-def exact_flops(n: int, m: int, d: int) -> float:
-    """A block's symmetric matrix by half the work, its factor, and the queries."""
-    k = min(n, d)
-    return n * d * k + k**3 / 3 + 2.0 * m * k * k + 2.0 * m * n * d
+def scoring_flops(method: str, n: int, m: int, d: int) -> float:
+    """Of one block, as `datainf plan` counts them."""
+    work = Scoring(method, n=n, N=n, m=m, widths=(d,)).work
+    return work.thin + work.square
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,8 @@ class Machine:
 
 H100 = Machine("H100 SXM", 989e12, 67e12, 67e12, 80e9, 5e9)
 H200 = Machine("H200", 989e12, 67e12, 67e12, 141e9, 5e9)
+PRECISION = {"datainf": "float32", "exact": "float64"}
+"""What most of a method's products are in."""
 LLAMA_13B = Shape(weights=12.85e9, layers=40, width=5120)
 REACHED = 0.4
 """Of a GPU's rate: what training reaches there, by common reports; on CPUs here it was more. To be
@@ -105,9 +103,9 @@ def predictions() -> list[str]:
             for devices in (1, 8, 64):
                 cells = [f"{n:,}", machine.name, str(devices)]
                 cells.append(duration(collection_seconds(shape, n, machine, devices)))
-                for flops, precision in ((datainf_flops, "float32"), (exact_flops, "float64")):
+                for method in PRECISION:
                     for store in (STORES["float32"], STORES["1/16, int8"]):
-                        asked = (n, machine, devices, flops, precision, store)
+                        asked = (n, machine, devices, method, store)
                         cells.append(duration(scoring_seconds(shape, *asked)))
                 table.append(f"| {' | '.join(cells)} |")
     table += ["", f"| examples | {' | '.join(STORES)} |", "|---" * (1 + len(STORES)) + "|"]
@@ -125,13 +123,14 @@ def collection_seconds(shape: Shape, n: int, machine: Machine, devices: int) -> 
 
 
 def scoring_seconds(
-    shape: Shape, n: int, machine: Machine, devices: int, flops: Any, precision: str, store: float
+    shape: Shape, n: int, machine: Machine, devices: int, method: str, store: float
 ) -> float:
     """Reading the store from every device's disk, once where a block fits in a quarter of the
     memory and else twice, or the products. A device has the rows of its own; `exact` factors every
     block on one of them, so that blocks are what is spread."""
     d = shape.parameters // shape.blocks // (1 if store == STORES["float32"] else 16)
-    compute = shape.blocks * flops(n, 50, d) / (REACHED * getattr(machine, precision))
+    rate = REACHED * getattr(machine, PRECISION[method])
+    compute = shape.blocks * scoring_flops(method, n, QUERIES, d) / rate
     passes = 1 if 4.0 * n * d / devices <= machine.capacity / 4 else 2
     read = passes * n * shape.parameters * store / machine.disk
     return max(compute, read) / devices
@@ -183,10 +182,8 @@ def scored(rate: float, rate64: float, copy: float) -> dict[str, list[float]]:
         paths = Path(folder) / "train", Path(folder) / "query"
         for seed, (path, rows) in enumerate(zip(paths, (n, QUERIES), strict=True)):
             make(path, rows, widths, seed)
-        for method, flops, best in (
-            ("datainf", datainf_flops(n, QUERIES, d), rate),
-            ("exact", exact_flops(n, QUERIES, d), rate64),
-        ):
+        for method, best in (("datainf", rate), ("exact", rate64)):
+            flops = scoring_flops(method, n, QUERIES, d)
             predicted = max(blocks * flops / best, blocks * n * d * 4 / copy)
             stores = [*map(datainf.GradientStore.open, paths)]
             seconds = alternating({"": lambda s=stores, m=method: datainf.attribute(*s, m)}, 3)[""]
