@@ -16,7 +16,7 @@ from torch import Tensor
 import datainf
 from benchmarks.gpu.watched import gib, in_turn
 from benchmarks.made_stores import make
-from benchmarks.scale import exact_flops
+from benchmarks.scale import scoring_flops
 from datainf import estimators
 from datainf.linalg import Damping, GradientMatrix, from_dense
 
@@ -108,7 +108,7 @@ def lines(found: dict[str, Any]) -> list[str]:
             if one is None:
                 table.append(f"{head} memory is too small | | | |")
                 continue
-            speed = exact_flops(int(n), m, d) / one["seconds"] / 1e12
+            speed = scoring_flops("exact", int(n), m, d) / one["seconds"] / 1e12
             off = f"{one['off']:.0e}" if method != "exact" and "off" in one else ""
             table.append(
                 f"{head} {one['seconds']:.2f} | {speed:.1f} | {off} | {gib(one['peak'])} |"

@@ -16,7 +16,7 @@ from torch import Tensor
 import datainf
 from benchmarks.gpu.watched import Found, gib, in_turn
 from benchmarks.made_stores import make
-from benchmarks.scale import datainf_flops
+from benchmarks.scale import scoring_flops
 from datainf.estimators import DataInf
 from datainf.linalg import Damping, GradientMatrix, from_dense
 from datainf.memory import available
@@ -132,7 +132,7 @@ def lines(found: dict[str, Any]) -> list[str]:
             continue
         rate = size / one["seconds"]
         best = best or rate
-        flops = datainf_flops(n, way["m"], int(way["bytes"] // (n * DTYPE.itemsize)))
+        flops = scoring_flops("datainf", n, way["m"], int(way["bytes"] // (n * DTYPE.itemsize)))
         speed = f"{flops / one['seconds'] / 1e12:.1f}" if way["m"] else ""
         table.append(
             f"| {name} | {size:.1f} | {one['seconds']:.3f} | {rate:,.1f} | {rate / best:.2f} "
