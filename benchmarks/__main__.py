@@ -5,7 +5,7 @@
 
 DATA is a folder with GLUE's SST-2/ and MRPC/; ENVS one with an environment for every other tool
 (see peers/README.md). Results are kept in results/, a file a section, and the page is made of all,
-and of what `python -m benchmarks.gpu` found on a GPU.
+and of what `python -m benchmarks.gpu` found on a GPU. README.md says what the sections are.
 """
 
 from __future__ import annotations
@@ -29,17 +29,26 @@ SECTIONS = {
     "scale": "The cost model",
     "others": "Other tools",
 }
+ON_DATA = ("collection", "growth", "compression", "scale")
+"""Sections that are not whole without the data."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--envs", type=Path)
     parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
+    if unknown := [name for name in options.sections if name not in SECTIONS]:
+        parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    chosen = [] if options.page else options.sections or list(SECTIONS)
+    if options.data is None and (without := [name for name in chosen if name in ON_DATA]):
+        parser.error(f"{', '.join(without)}: --data is needed, or their kept results would be lost")
     (HERE / "results").mkdir(exist_ok=True)
-    for name in [] if options.page else options.sections or SECTIONS:
+    for name in chosen:
         module = importlib.import_module(f"benchmarks.{name}")
         found = module.run(options.envs if name == "others" else options.data)
         if found:
@@ -47,7 +56,7 @@ def main() -> None:
             path = HERE / "results" / f"{name}.json"
             path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
             print("\n".join(section(name)), flush=True)
-    write_page()
+    (HERE / "RESULTS.md").write_text(page(), encoding="utf-8")
 
 
 def section(name: str) -> list[str]:
@@ -60,18 +69,18 @@ def section(name: str) -> list[str]:
             about["machine"], ""]  # fmt: skip
 
 
-def write_page() -> None:
+def page() -> str:
     known = [name for name in SECTIONS if (HERE / "results" / f"{name}.json").exists()]
     head = [
         "# Results",
         "",
-        "Made by `python -m benchmarks --data FOLDER`; see [README.md](README.md). Every ratio is "
-        "of ways that were timed in turn in one run, medians of five rounds or more unless a "
-        "section says otherwise.",
+        "Made by `python -m benchmarks --data FOLDER`; see [README.md](README.md). Ratios are of "
+        "ways that were timed in one run; a section says whether they had their turns in rounds, "
+        "and how many.",
         "",
     ]
     body = [line for name in known for line in section(name)]
-    (HERE / "RESULTS.md").write_text("\n".join([*head, *body, *gpu.section()]), encoding="utf-8")
+    return "\n".join([*head, *body, *gpu.section()])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Collection beside a plain forward and backward pass over the same batches."""
+"""Collection beside a plain forward and backward pass over the same batches.
+
+In turn, medians of five rounds.
+"""
 
 from __future__ import annotations
 

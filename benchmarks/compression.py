@@ -2,7 +2,7 @@
 
 Each store's scores beside those of the float32 store, by the same method and damping: Spearman's
 rank correlation and the share of the top 10 that is the same, means over 100 queries. `datainf
-score --check` says the same of any store, of a sample.
+score --check` says the same of any store, of a sample. Nothing is timed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Memory and time as the number of examples grows: one is to stay, the other to be in proportion.
 
-Every size is a process of its own: collection on SST-2 under MiniLM with LoRA, then DataInf for 50
-queries, all scores and then the best alone, from the store that it left.
+Every figure is of one run, a process of its own: collection on SST-2 under MiniLM with LoRA, and
+DataInf for 50 queries from the store that it left, all scores (`score`) and the best and worst ten
+of every query alone (`top`).
 
-    python -m benchmarks.growth collect|score STORE N DATA     # one of them
+    python -m benchmarks.growth collect|score|top STORES N DATA     # one of them
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +21,39 @@ import datainf
 from benchmarks.timing import apart, peak_mib, timed
 from benchmarks.works import minilm
 
-SIZES, QUERIES = (1000, 3000, 10_000, 30_000), 50
+SIZES, QUERIES, KEPT = (1000, 3000, 10_000, 30_000), 50, 10
+STAGES = ("collect", "score", "top")
 
 
 def run(data: Path | None) -> dict[str, Any]:
     if data is None:
         return {}
-    found: dict[str, Any] = {"collect": {}, "score": {}}
+    found: dict[str, Any] = {stage: {} for stage in STAGES}
     with tempfile.TemporaryDirectory() as folder:
+        asked = minilm(data, "SST-2", QUERIES, start=max(SIZES))
+        datainf.collect(asked.model, asked.rows, asked.task, out=Path(folder) / "query")
         for n in SIZES:
-            for stage in found:
+            for stage in STAGES:
                 found[stage][str(n)] = apart("growth", stage, folder, n, data)
             shutil.rmtree(Path(folder) / "train")
     return found
 
 
 def one(stage: str, folder: Path, n: int, data: Path) -> dict[str, float]:
-    if stage == "collect":
-        work = minilm(data, "SST-2", n)
-        seconds = timed(
-            lambda: datainf.collect(work.model, work.rows, work.task, out=folder / "train")
-        )
-        if not (folder / "query").exists():
-            asked = minilm(data, "SST-2", QUERIES, start=max(SIZES))
-            datainf.collect(asked.model, asked.rows, asked.task, out=folder / "query")
-    else:
-        paths = folder / "train", folder / "query"
-        seconds = timed(
-            lambda: datainf.attribute(*map(datainf.GradientStore.open, paths), "datainf")
-        )
+    seconds = timed(way_of(stage, folder, n, data))
     return {"seconds": seconds, "peak_mib": peak_mib()}
+
+
+def way_of(stage: str, folder: Path, n: int, data: Path) -> Callable[[], object]:
+    paths = folder / "train", folder / "query"
+    if stage == "score":
+        return lambda: datainf.attribute(*map(datainf.GradientStore.open, paths), "datainf")
+    if stage == "top":
+        return lambda: datainf.attribute_top(
+            *map(datainf.GradientStore.open, paths), "datainf", k=KEPT
+        )
+    work = minilm(data, "SST-2", n)
+    return lambda: datainf.collect(work.model, work.rows, work.task, out=folder / "train")
 
 
 def lines(found: dict[str, Any]) -> list[str]:

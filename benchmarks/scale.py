@@ -1,14 +1,16 @@
 """The cost model of docs/scale.md beside measurements on this machine.
 
 Predicted times are FLOPs over the rate of a large float32 (for `exact` float64) matrix product, or
-bytes over the rate of a copy, whichever is longer: what the machine could do at best. The share of
-it that was reached is the figure that predictions for other machines take over.
+bytes over the rate of a copy, whichever is longer: what the machine could do at best. Each of them,
+and each piece of work, is the median of three rounds of its own. Predictions for other machines
+take 40 % of their rates, see docs/scale.md: less than any share here.
 
     python -m benchmarks scale        # writes the tables of docs/scale.md too
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +86,10 @@ LLAMA_13B = Shape(weights=12.85e9, layers=40, width=5120)
 REACHED = 0.4
 """Of a GPU's rate: what training reaches there, by common reports; on CPUs here it was more. To be
 measured: `python -m benchmarks.gpu`."""
-STORES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "1/64": 4 / 64, "1/16, int8": 1 / 16}
+STORES = {
+    "float32": (4, 1), "bfloat16": (2, 1), "int8": (1, 1), "1/64": (4, 64), "1/16, int8": (1, 16)
+}  # fmt: skip
+"""Bytes a number, and the ratio that rows are projected by."""
 
 
 def predictions() -> list[str]:
@@ -104,13 +109,14 @@ def predictions() -> list[str]:
                 cells = [f"{n:,}", machine.name, str(devices)]
                 cells.append(duration(collection_seconds(shape, n, machine, devices)))
                 for method in PRECISION:
-                    for store in (STORES["float32"], STORES["1/16, int8"]):
-                        asked = (n, machine, devices, method, store)
+                    for store in ("float32", "1/16, int8"):
+                        asked = (n, machine, devices, method, *STORES[store])
                         cells.append(duration(scoring_seconds(shape, *asked)))
                 table.append(f"| {' | '.join(cells)} |")
     table += ["", f"| examples | {' | '.join(STORES)} |", "|---" * (1 + len(STORES)) + "|"]
     for n in (52_000, 1_000_000):
-        sizes = (f"{n * shape.parameters * each / 1e9:,.0f} GB" for each in STORES.values())
+        numbers = n * shape.parameters / 1e9
+        sizes = (f"{numbers * size / ratio:,.0f} GB" for size, ratio in STORES.values())
         table.append(f"| {n:,} | {' | '.join(sizes)} |")
     return table
 
@@ -118,21 +124,24 @@ def predictions() -> list[str]:
 def collection_seconds(shape: Shape, n: int, machine: Machine, devices: int) -> float:
     """The pass, or writing float32 rows, overlapped."""
     compute = n * shape.pass_flops / (REACHED * machine.bfloat16)
-    written = n * shape.parameters * STORES["float32"] / machine.disk
+    written = n * shape.parameters * STORES["float32"][0] / machine.disk
     return max(compute, written) / devices
 
 
 def scoring_seconds(
-    shape: Shape, n: int, machine: Machine, devices: int, method: str, store: float
+    shape: Shape, n: int, machine: Machine, devices: int, method: str, itemsize: int, ratio: int
 ) -> float:
     """Reading the store from every device's disk, once where a block fits in a quarter of the
-    memory and else twice, or the products. A device has the rows of its own; `exact` factors every
-    block on one of them, so that blocks are what is spread."""
-    d = shape.parameters // shape.blocks // (1 if store == STORES["float32"] else 16)
+    memory and else twice, or the products. `datainf` spreads the rows of every block, `exact` the
+    blocks, each of which one device factors."""
+    d = shape.parameters // shape.blocks // ratio
+    rows_of, blocks = n / devices, float(shape.blocks)
+    if method == "exact":
+        rows_of, blocks = float(n), math.ceil(shape.blocks / devices) * devices
     rate = REACHED * getattr(machine, PRECISION[method])
-    compute = shape.blocks * scoring_flops(method, n, QUERIES, d) / rate
-    passes = 1 if 4.0 * n * d / devices <= machine.capacity / 4 else 2
-    read = passes * n * shape.parameters * store / machine.disk
+    compute = blocks * scoring_flops(method, n, QUERIES, d) / rate
+    passes = 1 if 4.0 * rows_of * d <= machine.capacity / 4 else 2
+    read = passes * n * d * blocks * itemsize / machine.disk
     return max(compute, read) / devices
 
 
@@ -159,7 +168,7 @@ def run(data: Path | None) -> dict[str, Any]:
         seconds = alternating({"pass": lambda w=work, b=batches: w.plain_pass(b)}, 3)["pass"]
         found["work"][f"plain pass, {work.name}"] = [ROWS * shape.pass_flops / rate, seconds]
     found["work"] |= scored(rate, rate64, copy)
-    write_page(found)
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
     return found
 
 
@@ -217,11 +226,10 @@ def lines(found: dict[str, Any]) -> list[str]:
     return table
 
 
-def write_page(found: dict[str, Any]) -> None:
-    """Both tables into docs/scale.md, each after its mark."""
-    text = PAGE.read_text(encoding="utf-8")
+def with_tables(text: str, found: dict[str, Any]) -> str:
+    """docs/scale.md with both tables, each after its mark."""
     for mark, table in (("measured", lines(found)), ("predicted", predictions())):
         before, _, after = text.partition(f"<!-- {mark} -->\n")
         _, found_next, rest = after.partition("\n## ")
         text = f"{before}<!-- {mark} -->\n\n" + "\n".join(table) + "\n" + found_next + rest
-    PAGE.write_text(text, encoding="utf-8")
+    return text

@@ -1,4 +1,7 @@
-"""How long importing takes, and the first help text: whole processes, in turn."""
+"""How long importing takes, and the first help text.
+
+Whole processes, in turn, medians of five rounds.
+"""
 
 from __future__ import annotations
 

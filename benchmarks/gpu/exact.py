@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def block(n: int, size: Size, device: torch.device) -> Iterator[tuple[str, Any]]
     def once(method: str) -> None:
         scores[method] = scored(method, G, V).cpu().double()
 
-    for method in METHODS:
-        one = in_turn({method: lambda method=method: once(method)}, device)[method]
+    ways = {method: partial(once, method) for method in METHODS}
+    for method, one in in_turn(ways, device).items():
         if one is not None and "exact" in scores:
             right = scores["exact"]
             one["off"] = float((scores[method] - right).norm() / right.norm())

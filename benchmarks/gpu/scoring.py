@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def run(size: Size, device: torch.device, folder: Path) -> Iterator[dict[str, An
 
 Measured = Iterator[tuple[str, tuple[int, int, Found | None]]]
 """By name: bytes of gradients, queries (0 for a copy), what it took."""
+COPY = "copy within the device"
 
 
 def held(size: Size, blocks: int, device: torch.device) -> Measured:
@@ -63,14 +65,15 @@ def held(size: Size, blocks: int, device: torch.device) -> Measured:
 
     dense = [normal(size.n, DTYPE) for _ in range(blocks)]
     everything = sum(block.nbytes for block in dense)
+    about, ways = {}, {}
     for name, (nbytes, copy) in copies(dense).items():
-        yield name, (nbytes, 0, in_turn({name: copy}, device)[name])
+        about[name], ways[name] = (nbytes, 0), copy
     matrices = [from_dense(block) for block in dense]
     for m in size.queries:
-        V = normal(m, torch.float32)
-        name = f"scores of held gradients, m = {m}"
-        found = in_turn({name: lambda V=V: scores(matrices, V)}, device)
-        yield name, (everything, m, found[name])
+        name, V = f"scores of held gradients, m = {m}", normal(m, torch.float32)
+        about[name], ways[name] = (everything, m), partial(scores, matrices, V)
+    for name, found in in_turn(ways, device).items():
+        yield name, (*about[name], found)
 
 
 def copies(dense: list[Tensor]) -> dict[str, tuple[int, Callable[[], object]]]:
@@ -83,7 +86,7 @@ def copies(dense: list[Tensor]) -> dict[str, tuple[int, Callable[[], object]]]:
             target.copy_(block)
 
     ways: dict[str, tuple[int, Callable[[], object]]] = {
-        "copy within the device": (len(dense) * target.nbytes, all_blocks),
+        COPY: (len(dense) * target.nbytes, all_blocks),
         "copy from the host": (target.nbytes, lambda: target.copy_(host)),
     }
     if target.device.type == "cuda":
@@ -124,18 +127,19 @@ def lines(found: dict[str, Any]) -> list[str]:
         "| | GB | seconds | GB/s | ÷ copy within the device | TFLOP/s | peak, GiB |",
         "|---|---|---|---|---|---|---|",
     ]
-    best = None
+    copied = found["ways"].get(COPY, {}).get("found")
+    best = found["ways"][COPY]["bytes"] / 1e9 / copied["seconds"] if copied else None
     for name, way in found["ways"].items():
         size, one = way["bytes"] / 1e9, way["found"]
         if one is None:
             table.append(f"| {name} | {size:.1f} | memory is too small | | | | |")
             continue
         rate = size / one["seconds"]
-        best = best or rate
+        ratio = f"{rate / best:.2f}" if best else ""
         flops = scoring_flops("datainf", n, way["m"], int(way["bytes"] // (n * DTYPE.itemsize)))
         speed = f"{flops / one['seconds'] / 1e12:.1f}" if way["m"] else ""
         table.append(
-            f"| {name} | {size:.1f} | {one['seconds']:.3f} | {rate:,.1f} | {rate / best:.2f} "
+            f"| {name} | {size:.1f} | {one['seconds']:.3f} | {rate:,.1f} | {ratio} "
             f"| {speed} | {gib(one['peak'])} |"
         )
     return table

@@ -1,0 +1,44 @@
+"""The pages of benchmarks/ are what its kept results come to, and its modules can be imported."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import benchmarks.__main__ as command
+from benchmarks import scale
+
+HERE = Path(command.__file__).parent
+ALONE = {"qlora"}
+"""Needs a GPU's libraries to be imported."""
+MODULES = [path.stem for path in HERE.glob("*.py") if path.stem not in {"__main__", *ALONE}]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_finds_what_it_imports(name):
+    importlib.import_module(f"benchmarks.{name}")
+
+
+def test_the_page_is_what_the_kept_results_come_to():
+    assert (HERE / "RESULTS.md").read_text(encoding="utf-8") == command.page()
+
+
+def test_the_cost_model_s_tables_are_too():
+    found = json.loads((HERE / "results/scale.json").read_text(encoding="utf-8"))["found"]
+    text = scale.PAGE.read_text(encoding="utf-8")
+    assert scale.with_tables(text, found) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["warp"], "no section warp"), (["growth"], "--data is needed")],
+)
+def test_arguments_that_make_no_sense_change_no_results(monkeypatch, capsys, arguments, said):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert said in capsys.readouterr().err
