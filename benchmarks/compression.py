@@ -34,7 +34,7 @@ STORES: dict[str, dict[str, Any]] = {
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "datainf": ("datainf", {}),
     "gradient": ("gradient", {}),
-    "ridge, rows:20, model": ("ridge", {"damping": "rows:20", "metric": "none"}),
+    "ridge, rows:20, unit, model": ("ridge", {"damping": "rows:20", "metric": "none"}),
     "exact, trace:0.1": ("exact", {"damping": "trace:0.1"}),
     "exact, trace:0.02, unit, model": (
         "exact", {"damping": "trace:0.02", "normalize": "unit", "blocks": "model"}

@@ -14,12 +14,20 @@ import datainf
 from conftest import TEXTS, make_model, make_rows
 from datainf.cli import app
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [README] + [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/*.md"))]
 COMMANDS = typer.main.get_command(app).commands
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language, page=README):
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+def commands(page):
+    """Lines of its shell code that call datainf, those that go on over several lines as one."""
+    code = "\n".join(blocks("sh", page)).replace("\\\n", " ")
+    return [line for line in code.splitlines() if line.startswith("datainf ")]
 
 
 def make_trainer(tokenizer, folder):
@@ -55,9 +63,7 @@ def test_the_python_runs_from_top_to_bottom(tokenizer, tmp_path, monkeypatch):
     assert task.losses(names["model"], task.collate(encoded)).shape == (2,)
 
 
-@pytest.mark.parametrize(
-    "line", [line for block in blocks("sh") for line in block.splitlines() if "datainf " in line]
-)
+@pytest.mark.parametrize("line", [line for page in PAGES for line in commands(page)])
 def test_the_commands_exist_with_their_options(line):
     _, command, *arguments = shlex.split(line, comments=True)
     known = {flag for parameter in COMMANDS[command].params for flag in parameter.opts}
@@ -66,6 +72,8 @@ def test_the_commands_exist_with_their_options(line):
 
 def test_options_and_methods_are_the_ones_there_are():
     flags = {flag for command in COMMANDS.values() for p in command.params for flag in p.opts}
+    for page in PAGES:
+        assert set(re.findall(r"`(--[a-z][a-z-]+)", page)) <= flags | {"--help"}
     assert set(re.findall(r"--[a-z][a-z-]+", README)) <= flags | {"--help"}
     table = README.split("\n## Methods")[1].split("\n## ")[0]
     assert re.findall(r"^\| `([a-z][a-z-]+)` \|", table, re.MULTILINE) == list(

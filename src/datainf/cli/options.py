@@ -110,8 +110,8 @@ Method = Annotated[
     typer.Option(
         help="gauss-newton, which foretells best what retraining does; ridge, the same without "
         "gradients of drawn targets; datainf, the paper's; exact, cg, lissa, gradient or "
-        "weighted-gradient. (default: gauss-newton; ridge for classifiers, and where no "
-        "targets can be drawn)",
+        "weighted-gradient. (default: gauss-newton; ridge for one label an example, and "
+        "where no targets can be drawn)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
