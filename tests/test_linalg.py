@@ -156,3 +156,15 @@ def test_a_matrix_that_memory_does_not_hold_is_refused(monkeypatch, product, wha
     with pytest.raises(OptionError, match=what) as caught:
         getattr(from_dense(G), product)()
     assert "--method cg" in caught.value.remedy
+    assert "--curvature-rows" in caught.value.remedy
+
+
+@pytest.mark.parametrize("product", ["gram", "second_moment"])
+def test_a_product_is_summed_where_it_is_told(matrix, product):
+    whole = torch.zeros(9, 20, dtype=torch.float64)
+    size = 7 if product == "gram" else 5
+    out = whole[1 : size + 1, 2 : size + 2]
+    assert getattr(matrix, product)(out).data_ptr() == out.data_ptr()
+    truth = G @ G.T if product == "gram" else G.T @ G
+    assert torch.allclose(out, truth, rtol=1e-12, atol=1e-12)
+    assert int((whole != 0).sum()) == size * size

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,6 +22,7 @@ from datainf.estimators import (
 )
 from datainf.estimators.base import relative_residual
 from datainf.linalg import matrix as matrix_module
+from datainf.linalg import symmetric
 from estimators.grid import chunked, datainf_operator, exact_scores, relative_error, stacked
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 4), st.integers(0, 99))
@@ -91,7 +95,7 @@ def test_one_eigendecomposition_serves_all_dampings(shape, monkeypatch):
     G, V = random(*shape, 3, 5)
     calls = []
     eigh = torch.linalg.eigh
-    monkeypatch.setattr(torch.linalg, "eigh", lambda S: calls.append(1) or eigh(S))
+    monkeypatch.setattr(torch.linalg, "eigh", lambda S, **k: calls.append(1) or eigh(S, **k))
     fitted = Exact().fit(chunked(G))
     for lam in (0.01, 0.1, 1.0, 10.0, 0.01):
         assert relative_error(fitted.scores(V, lam).values, exact_scores(G, V, lam)) < 1e-10
@@ -105,6 +109,41 @@ def test_exact_refuses_a_damping_lost_in_rounding(shape):
     G = torch.ones(shape, dtype=torch.float64)
     with pytest.raises(OptionError, match="lost in rounding"):
         Exact().fit(chunked(G)).scores(G[:1], 1e-30)
+
+
+@pytest.mark.parametrize("method", ["exact", "gauss-newton"])
+@pytest.mark.parametrize("shape", [(9, 6), (6, 9)])
+def test_a_matrix_is_refused_unless_its_factor_fits_too(method, shape, monkeypatch):
+    """Two float64 matrices of the smaller side; of a second damping two more, for LAPACK."""
+    G, V = (rows.float() for rows in random(*shape, 2, 0))
+    whole, free = 2 * 8 * 6 * 6, [0]
+    monkeypatch.setattr(symmetric, "available", lambda _: free[0])
+    free[0] = whole - 1
+    with pytest.raises(OptionError, match="6 × 6"):
+        from_name(method).fit(chunked(G)).solve(V, 0.1)
+    free[0] = whole
+    fitted = from_name(method).fit(chunked(G))
+    fitted.solve(V, 0.1)
+    free[0] = whole - 1
+    with pytest.raises(OptionError, match="6 × 6"):
+        fitted.solve(V, 0.2)
+
+
+def test_a_factorisation_takes_what_is_said():
+    """And no copy that torch makes out of sight, which the system counts."""
+    program = (
+        "import resource, torch\n"
+        "from datainf.estimators import Exact\n"
+        "from datainf.linalg import from_dense\n"
+        "def peak(): return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "Exact().fit(from_dense(torch.eye(300))).solve(torch.ones(1, 300), 1.0)\n"
+        "before, k = peak(), 2000\n"
+        "Exact().fit(from_dense(torch.eye(k))).solve(torch.ones(1, k), 1.0)\n"
+        "print((peak() - before) / (8 * k * k))"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    # The matrix, its factor and the rows: 4 bytes a number, and 8 as they are multiplied.
+    assert float(told.stdout) < 2 + 0.5 + 1 + 0.4
 
 
 @pytest.mark.parametrize("kind", [ConjugateGradient, LiSSA])

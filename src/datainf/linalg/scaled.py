@@ -78,11 +78,8 @@ class RowScaled(_Scaled):
         square = self.scale.square()
         return self.inner.normal_matmul(X, square if weights is None else square * weights)
 
-    def gram(self) -> Tensor:
-        return self.inner.gram().mul_(self.scale[:, None]).mul_(self.scale)
-
-    def add_gram(self, K: Tensor) -> None:
-        K += self.gram()
+    def gram(self, out: Tensor | None = None) -> Tensor:
+        return self.inner.gram(out).mul_(self.scale[:, None]).mul_(self.scale)
 
     @cached_property
     def sq_norms(self) -> Tensor:

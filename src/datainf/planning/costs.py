@@ -31,7 +31,7 @@ for the queries; `ridge` then forms K where n ≤ d and n ≤ 2qk. All is float3
 for what `gauss-newton` factors, which is float64.
 
 Bytes of memory, beside what the process has in use
-    matrix    24 s²: a float64 matrix, a shifted copy and its factor; 12 n² for ridge's K
+    matrix    16 s²: a float64 matrix and its factor; 12 n² for ridge's K
     rows      4nd and 4Nd while a block is held, up to 16 MiB each; else chunks of 16 MiB, and for a
               matrix of 256 MiB, two at one time
     solve     q (α d + β N + γ n), with the method's own α, β and γ, see `VECTORS`
@@ -65,7 +65,7 @@ SINGLE, DOUBLE = 4, 8
 """Bytes of a float32 and of a float64."""
 PAIR_BYTES = 4 + 24
 """Of a score on the disk: in scores.safetensors, and a row of scores.parquet at most, measured."""
-MATRIX_BYTES, K_BYTES = 3 * DOUBLE, SINGLE + DOUBLE
+MATRIX_BYTES, K_BYTES = 2 * DOUBLE, SINGLE + DOUBLE
 """Of an entry of a matrix that is factored, and of `ridge`'s K, at the moment of most."""
 WINDOWS = 9
 """What is held while a window of scores is looked through for its ends, in windows."""
@@ -275,7 +275,8 @@ class Scoring:
         if self.method not in FACTORED:
             return held
         precision = DOUBLE if self.method == "exact" else SINGLE
-        return held + 2 * min(precision * block.N * block.d, SQUARE_CHUNK_BYTES)
+        matrix = 2 * min(precision * block.N * block.d, SQUARE_CHUNK_BYTES)
+        return held + max(matrix, min(precision * block.n * block.d, MAX_CHUNK_BYTES))
 
     def solve_bytes(self, block: Block) -> int:
         solved = f"{self.method}, solved"
