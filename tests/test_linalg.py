@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datainf.errors import OptionError
 from datainf.linalg import (
@@ -16,13 +17,14 @@ from datainf.linalg import (
     symmetric,
 )
 from datainf.linalg import matrix as matrix_module
-from estimators.grid import chunked, in_a_metric, scaled, stacked
+from estimators.grid import chunked, in_a_metric, scaled, side_by_side, stacked
 
 G = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 @pytest.fixture(
-    params=[from_dense, chunked, stacked, scaled, in_a_metric], ids=lambda f: f.__name__
+    params=[from_dense, chunked, stacked, scaled, side_by_side, in_a_metric],
+    ids=lambda f: f.__name__,
 )
 def matrix(request, monkeypatch):
     for bound in ("MAX_CHUNK_BYTES", "SQUARE_CHUNK_BYTES"):
@@ -157,6 +159,23 @@ def test_a_matrix_that_memory_does_not_hold_is_refused(monkeypatch, product, wha
         getattr(from_dense(G), product)()
     assert "--method cg" in caught.value.remedy
     assert "--curvature-rows" in caught.value.remedy
+
+
+def test_a_gram_of_scaled_parts_makes_one_square(monkeypatch):
+    """Which is what takes time where there are many parts: scaling rows takes next to none."""
+    squares = []
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            found = func(*args, **(kwargs or {}))
+            if isinstance(found, torch.Tensor) and tuple(found.shape) == (7, 7):
+                squares.append(found.untyped_storage().data_ptr())
+            return found
+
+    monkeypatch.setattr(symmetric, "mirrored", lambda K: K)
+    with Seen():
+        side_by_side(G).gram()
+    assert len(set(squares)) == 1
 
 
 @pytest.mark.parametrize("product", ["gram", "second_moment"])
