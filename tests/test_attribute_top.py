@@ -8,7 +8,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from conftest import make_model, make_rows
-from datainf import attribute, attribute_top, collect, collect_curvature, tasks, top_scoring
+from datainf import (
+    attribute,
+    attribute_top,
+    collect,
+    collect_curvature,
+    scoring,
+    tasks,
+    top_scoring,
+)
 from datainf.errors import NonFiniteError, OptionError
 from datainf.estimators import BY_NAME, ConjugateGradient
 from datainf.linalg import from_dense
@@ -171,6 +179,28 @@ def test_ties_go_by_position_as_in_the_matrix(tmp_path, monkeypatch):
                 for largest in (True, False):
                     told = found.top(row, k, largest=largest)
                     assert told == whole.top(row, k, largest=largest)
+
+
+def test_queries_come_in_batches_by_the_longer_side(tmp_path, monkeypatch):
+    """Whether the scores are kept as a matrix or not: methods have arrays [n, queries] too."""
+    draw, asked = torch.Generator().manual_seed(0), []
+    G, V = torch.randn(40, 3, generator=draw), torch.randn(7, 3, generator=draw)
+    train, query = linear(G, tmp_path / "t"), linear(V, tmp_path / "q")
+    whole = attribute(train, query, "datainf")
+
+    class Asked(BY_NAME["datainf"]):
+        def fit(self, G):
+            fitted = super().fit(G)
+            solve = fitted.solve
+            fitted.solve = lambda V, lam: asked.append(len(V)) or solve(V, lam)
+            return fitted
+
+    for module in (scoring, top_scoring):
+        monkeypatch.setattr(module, "QUERY_BYTES", 2 * 4 * 40)
+    assert relative_error(attribute(train, query, Asked()).values, whole.values.double()) < 1e-6
+    assert asked == [2, 2, 2, 1]
+    same_ends(attribute_top(train, query, Asked(), k=3), whole, 3)
+    assert asked[4:] == [2, 2, 2, 1]
 
 
 def test_one_query_and_one_training_example(tmp_path):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from datainf.errors import NonFiniteError
 from datainf.estimators import Estimator
+from datainf.estimators.base import batches
 from datainf.linalg import Damping, GradientMatrix
 from datainf.memory import available
 from datainf.progress import Progress
@@ -24,7 +25,7 @@ from datainf.store import GradientStore
 from datainf.views import Views
 
 QUERY_BYTES = 256 * 2**20
-"""Upper bound on the bytes of query gradients that are solved at one time."""
+"""As many queries are solved for at one time as `batches` has for these bytes."""
 HELD_BYTES, HELD_SHARE = 16 * 2**20, 0.25
 """A block of no more bytes is kept in memory while its products are taken; on another device than
 the CPU, of no more than this share of what is free there, since every reading is a way to go."""
@@ -154,7 +155,7 @@ def _some(
             if lam == 0:  # every gradient of the block is zero
                 continue
             fitted = fitted or estimator.fit(block.curvature)
-            for rows, V in query_batches(V_all[name], device):
+            for rows, V in query_batches(V_all[name], block, device):
                 found = fitted.scores(V, lam, block.other)
                 total[rows] += found.values
                 traced[name].add(found.residual)
@@ -185,13 +186,13 @@ def self_influence(
     return finite(total.cpu() * views.as_query.float(), estimator)
 
 
-def query_batches(V: GradientMatrix, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
-    """Queries [m, d] in batches of at most `QUERY_BYTES`."""
-    m, d = V.shape
-    step = max(1, QUERY_BYTES // (d * V.dtype.itemsize))
-    for start in range(0, m, step):
-        stop = min(m, start + step)
-        yield slice(start, stop), V.to(device=device).rows(start, stop)
+def query_batches(
+    V: GradientMatrix, block: Block, device: torch.device
+) -> Iterator[tuple[slice, Tensor]]:
+    """Queries [m, d] in batches, by `QUERY_BYTES`."""
+    V = V.to(device=device)
+    for batch in batches(slice(0, V.shape[0]), QUERY_BYTES, block.curvature, block.train):
+        yield batch, V.rows(batch.start, batch.stop)
 
 
 def told(traces: Traces) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from datainf.estimators import Estimator
-from datainf.estimators.base import Fitted
+from datainf.estimators.base import Fitted, batches, cut
 from datainf.linalg import Damping, GradientMatrix
 from datainf.progress import Progress
 from datainf.scores import End
@@ -55,11 +55,11 @@ def top(
         Solver(view, query, estimator, damping, device)
         for view, query in zip(views, queries, strict=True)
     ]
-    batches = _batches(m, sum(solver.width for solver in solvers))
-    advance = progress.stage(f"top scores by {estimator.name}", n * len(batches))
+    together = _batches(m, sum(solver.width for solver in solvers))
+    advance = progress.stage(f"top scores by {estimator.name}", n * len(together))
     sums = torch.zeros(n, dtype=torch.float64, device=device)
     ends = []
-    for batch in batches:
+    for batch in together:
         best, worst = (
             RunningEnd(batch.stop - batch.start, k, device, largest=largest)
             for largest in (True, False)
@@ -80,7 +80,7 @@ def _scores(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Windows of training rows, with the scores [batch, rows] over all checkpoints."""
     solved = [solver.solve(batch) for solver in solvers]
-    for rows in _cut(
+    for rows in cut(
         slice(0, n), WINDOW_BYTES // ((batch.stop - batch.start) * torch.float32.itemsize)
     ):
         total = shares[0] * solved[0].scores(rows)
@@ -150,9 +150,9 @@ class Solver:
     def _solution(self, name: str, fitted: Fitted, V: GradientMatrix, batch: slice) -> Tensor:
         """R of a block, a few queries at one time: a method has more beside it."""
         trace, parts = self.traces[name], []
-        step = QUERY_BYTES // (max(fitted.G.shape) * V.dtype.itemsize)
-        for part in _cut(batch, step):
-            rows = V.to(device=self.device).rows(part.start, part.stop)
+        V = V.to(device=self.device)
+        for part in batches(batch, QUERY_BYTES, fitted.G):
+            rows = V.rows(part.start, part.stop)
             solution = fitted.solve(fitted.G.cast(rows), trace.damping_lambda)
             trace.add(solution.residual)
             parts.append(solution.R)
@@ -168,10 +168,4 @@ class Solver:
 def _batches(m: int, width: int) -> list[slice]:
     """Queries, each of `width` numbers to solve for, in batches of about one size."""
     most = max(1, min(QUERIES, SOLVED_BYTES // (width * torch.float64.itemsize)))
-    return _cut(slice(0, m), -(-m // -(-m // most)))
-
-
-def _cut(rows: slice, step: int) -> list[slice]:
-    """Consecutive slices of `step`, and of 1 at least."""
-    step = max(1, step)
-    return [slice(at, min(rows.stop, at + step)) for at in range(rows.start, rows.stop, step)]
+    return cut(slice(0, m), -(-m // -(-m // most)))

@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from datainf.errors import OptionError
 from datainf.estimators import (
@@ -18,11 +20,12 @@ from datainf.estimators import (
     Exact,
     LiSSA,
     WeightedGradient,
+    base,
     from_name,
 )
 from datainf.estimators.base import relative_residual
+from datainf.linalg import from_dense, symmetric
 from datainf.linalg import matrix as matrix_module
-from datainf.linalg import symmetric
 from estimators.grid import chunked, datainf_operator, exact_scores, relative_error, stacked
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 4), st.integers(0, 99))
@@ -144,6 +147,36 @@ def test_a_factorisation_takes_what_is_said():
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     # The matrix, its factor and the rows: 4 bytes a number, and 8 as they are multiplied.
     assert float(told.stdout) < 2 + 0.5 + 1 + 0.4
+
+
+class Largest(TorchDispatchMode):
+    """How many bytes the largest tensor has that is made."""
+
+    nbytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        sizes = [leaf.nbytes for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)]
+        self.nbytes = max([self.nbytes, *sizes])
+        return made
+
+
+@pytest.mark.parametrize("method", BY_NAME)
+@pytest.mark.parametrize("shape", [(600, 3), (40, 50)])
+def test_self_influence_takes_no_array_of_all_pairs(method, shape, monkeypatch):
+    G, _ = random(*shape, 1, 0)
+    matrix, most = from_dense(G), 4 * 8 * max(shape)
+    matrix.sq_norms  # noqa: B018 - a store has them
+    monkeypatch.setattr(matrix_module, "MAX_CHUNK_BYTES", most)
+    whole = from_name(method).fit(matrix).self_influence(0.1).values
+    monkeypatch.setattr(base, "SELF_INFLUENCE_BYTES", most)
+    fitted = from_name(method).fit(matrix)
+    if method in ("exact", "gauss-newton"):  # whose matrix is of the smaller side
+        most = max(most, 8 * min(shape) ** 2)
+    with Largest() as largest:
+        found = fitted.self_influence(0.1).values
+    assert relative_error(found, whole) < 1e-10
+    assert largest.nbytes <= max(most, G.nbytes)
 
 
 @pytest.mark.parametrize("kind", [ConjugateGradient, LiSSA])

@@ -6,7 +6,8 @@ Symbols
     d    numbers of a block's rows, as stored; D their sum over blocks
     s    the smaller of N and d       k    steps
     c    checkpoints                  W    blocks that are worked on at one time
-    q    queries solved together: 256 MiB of their rows, with --keep 1,024 or 2 GiB of all blocks'
+    q    queries solved together: 256 MiB of max(n, N, d) float32 each; with --keep of max(N, d), or
+         1,024, or 2 GiB of all blocks'
 
 Floating-point operations of a block, a multiplication and an addition counted as two. Products of
 rows with queries are thin, and where m is small their speed is that of memory; the matrix of
@@ -234,7 +235,8 @@ class Scoring:
         return [self.block(d) for d in self.widths]
 
     def block(self, d: int) -> Block:
-        room = QUERY_BYTES // (SINGLE * (d if self.keep is None else max(d, self.N)))
+        longest = max(d, self.N, self.n if self.keep is None else 0)
+        room = QUERY_BYTES // (SINGLE * longest)
         q = max(1, min(self.together, room))
         return Block(self.n, self.N, self.m, d, self.steps, q, self.is_solved)
 
