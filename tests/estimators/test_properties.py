@@ -212,6 +212,7 @@ def test_options_are_checked():
         lambda: from_name("influence"),
         lambda: from_name("datainf", steps=3),
         lambda: from_name("cg", steps=0),
+        lambda: from_name(ConjugateGradient(steps=2), steps=3),
         lambda: LiSSA(steps=0),
         lambda: ConjugateGradient(tolerance=-1),
     ):
