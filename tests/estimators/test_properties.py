@@ -194,6 +194,18 @@ def test_residuals_are_true_and_fall(kind, data):
         previous = solution.residual
 
 
+@pytest.mark.parametrize("steps", [5, 50, 200])
+def test_the_residual_of_cg_is_that_of_what_it_returns(steps):
+    """In float32, whose rounding stops it at 10⁻⁵; the recurrence goes on to 10⁻⁷."""
+    G, V = (rows.float() for rows in random(60, 40, 3, 0))
+    G = G * torch.logspace(0, -4, 40)
+    lam = 1e-5 * float(G.square().sum(1).mean())
+    found = ConjugateGradient(steps=steps).fit(from_dense(G)).solve(V, lam)
+    F = G.double().T @ G.double() / 60 + lam * torch.eye(40).double()
+    truth = (V - found.R.double() @ F).norm(dim=1) / V.double().norm(dim=1)
+    assert found.residual == pytest.approx(float(truth.max()), rel=0.2)
+
+
 def test_lissa_converges_to_exact(data):
     G, V = data
     lam = 0.3

@@ -18,7 +18,7 @@ product that is computed, ½ and a little.
     gradient                2nmd
     datainf                 4Nmd + 2nmd
     lissa                   4Nd (20 + ½) + 4Nmd (k + 1) + 2nmd
-    cg                      4Nmd k + 2nmd
+    cg                      4Nmd (k + 1) + 2nmd
     ridge                   2nmd + 4nmd k
     ridge, K formed         2nmd                            2σn²d + 2n²m k
     ridge, solved           2Nmd + 4Nmd k + 2nmd
@@ -175,7 +175,7 @@ def _lissa(block: Block) -> Work:
 
 
 def _cg(block: Block) -> Work:
-    return block.products(block.steps) + block.scores
+    return block.products(block.steps + 1) + block.scores
 
 
 def _ridge(block: Block) -> Work:
