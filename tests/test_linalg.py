@@ -99,6 +99,16 @@ def test_symmetric_products_are_whole_whatever_their_tiles(monkeypatch, tile, ch
     assert torch.allclose(matrix.second_moment(), G.T @ G, rtol=1e-12, atol=1e-12)
 
 
+def test_the_same_precision_and_place_is_the_same_matrix(matrix):
+    """With the norms that it has computed, which are a pass over the rows."""
+    norms = matrix.sq_norms
+    again = matrix.to(torch.float64, torch.device("cpu"))
+    assert again is matrix
+    assert again.sq_norms is norms
+    assert matrix.to() is matrix
+    assert matrix.to(torch.float32).dtype == torch.float32
+
+
 def test_half_precision_rows_are_multiplied_in_float32():
     half = G.to(torch.bfloat16)
     matrix = chunked(half)

@@ -203,7 +203,7 @@ def test_the_residual_of_cg_is_that_of_what_it_returns(steps):
     found = ConjugateGradient(steps=steps).fit(from_dense(G)).solve(V, lam)
     F = G.double().T @ G.double() / 60 + lam * torch.eye(40).double()
     truth = (V - found.R.double() @ F).norm(dim=1) / V.double().norm(dim=1)
-    assert found.residual == pytest.approx(float(truth.max()), rel=0.2)
+    assert found.residual == pytest.approx(float(truth.max()), rel=0.5)
 
 
 def test_lissa_converges_to_exact(data):
