@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def products(G: Mapping[str, Tensor], V: Mapping[str, Tensor]) -> Tensor:
 def in_memory(G: Mapping[str, Tensor], V: Mapping[str, Tensor]) -> Tensor:
     """As `datainf.attribute` does it, but for the reading."""
 
-    def some(names: Sequence[str]) -> Tensor:
+    def some(names: Iterable[str]) -> Tensor:
         total = torch.zeros((QUERIES, ROWS))
         for name in names:
             block = from_dense(G[name])

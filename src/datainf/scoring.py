@@ -7,9 +7,11 @@ matrices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from threading import Event
 from typing import Any, TypeVar
 
 import torch
@@ -50,27 +52,54 @@ class Block:
 
 
 def in_parallel(
-    work: Callable[[Sequence[str]], T], names: list[str], device: torch.device
+    work: Callable[[Iterable[str]], T], names: list[str], device: torch.device
 ) -> list[T]:
     """`work` of shares of the blocks, at one time where the CPU has cores for it: thin products by
     one core each are faster than one after another by all, and so is reading. The shares are the
-    same from run to run, and so are sums over them."""
+    same from run to run, and so are sums over them. After an error in one, or Ctrl-C, the others
+    get no more blocks."""
     threads = torch.get_num_threads()
     workers = min(threads, len(names), MOST_WORKERS) if device.type == "cpu" else 1
     if workers == 1:
         return [work(names)]
     shares = [names[place::workers] for place in range(workers)]
+    stop = Event()
+
+    def share_of(work_on: Sequence[str]) -> T:
+        with _setting(stop):
+            return work(_until(stop, work_on))
+
     try:
-        with ThreadPoolExecutor(
-            workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
-        ) as pool:
-            return list(pool.map(work, shares))
+        with (
+            ThreadPoolExecutor(
+                workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
+            ) as pool,
+            _setting(stop),
+        ):
+            return list(pool.map(share_of, shares))
     finally:
         torch.set_num_threads(threads)  # of threads yet to come, too
 
 
+@contextmanager
+def _setting(stop: Event) -> Iterator[None]:
+    """Set `stop` on any error, Ctrl-C among them, which the main thread alone sees."""
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        raise
+
+
+def _until(stop: Event, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if stop.is_set():
+            return
+        yield name
+
+
 def blocks_of(
-    views: Views, names: Sequence[str], device: torch.device
+    views: Views, names: Iterable[str], device: torch.device
 ) -> Iterator[tuple[str, Block]]:
     """These blocks, on the device, each read into memory if it fits."""
     for name in names:
@@ -137,7 +166,7 @@ def score(
 def _some(
     views: Views,
     V_all: Mapping[str, GradientMatrix],
-    names: Sequence[str],
+    names: Iterable[str],
     estimator: Estimator,
     dampings: Sequence[Damping],
     device: torch.device,
@@ -174,7 +203,7 @@ def self_influence(
     advance = progress.stage(f"self-influence by {estimator.name}", len(views.train))
     views.curvature  # noqa: B018 - made once, before there are several threads
 
-    def some(names: Sequence[str]) -> Tensor:
+    def some(names: Iterable[str]) -> Tensor:
         total = torch.zeros(len(views.store), device=device)
         for _, block in blocks_of(views, names, device):
             if (lam := damping.lambda_of(block.curvature)) > 0:
