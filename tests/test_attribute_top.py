@@ -152,6 +152,23 @@ def test_a_fit_serves_all_batches(checkpoints, monkeypatch):
     assert len(fits) == 1 + 3
 
 
+@pytest.mark.usefixtures("small")
+def test_rows_that_a_fit_holds_count_however_little_is_free_by_then(checkpoints, monkeypatch):
+    train, query, _ = checkpoints[0]
+    fits, fit, free = [], BY_NAME["datainf"].fit, [True]
+
+    def counted(self, G):
+        fits.append(G)
+        free[0] = False
+        return fit(self, G)
+
+    monkeypatch.setattr(BY_NAME["datainf"], "fit", counted)
+    monkeypatch.setattr(top_scoring, "held_bytes", lambda G, _: G.nbytes if free[0] else 0)
+    monkeypatch.setattr(top_scoring, "FIT_BYTES", 1)
+    attribute_top(train, query, "datainf", blocks="model")
+    assert len(fits) == 2, "the first is not kept; the next holds no rows"
+
+
 def linear(gradients, folder, shard_rows=7, **options):
     """A store of these gradients [n, d]."""
     model = torch.nn.Linear(gradients.shape[1], 1, bias=False)

@@ -18,7 +18,7 @@ from datainf.linalg import Damping, GradientMatrix
 from datainf.progress import Progress
 from datainf.scores import End
 from datainf.scores.running import RunningEnd
-from datainf.scoring import QUERY_BYTES, Trace, Traces, finite, held_bytes, near
+from datainf.scoring import QUERY_BYTES, Trace, Traces, finite, held_bytes
 from datainf.store import GradientStore
 from datainf.views import Views
 
@@ -119,6 +119,7 @@ class Solver:
         self.queries, self.m = views.of(query), len(query)
         self.traces: Traces = {}
         self._fits: dict[str, Fitted] = {}
+        self._held: dict[str, int] = {}  # bytes of its rows that each fit holds
         self._room = FIT_BYTES
 
     @property
@@ -142,7 +143,10 @@ class Solver:
         return Solved(batch.stop - batch.start, R, train, self.device)
 
     def _fit(self, name: str) -> Fitted | None:
-        rows = near(self.views.curvature[name], self.device)
+        rows = self.views.curvature[name].to(device=self.device)
+        if held := held_bytes(rows, self.device):
+            rows = rows.held()
+        self._held[name] = held  # said once: when they are held, less is free
         if name not in self.traces:
             self.traces[name] = Trace(self.damping.lambda_of(rows))
         return self.estimator.fit(rows) if self.traces[name].damping_lambda > 0 else None
@@ -159,7 +163,7 @@ class Solver:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _keep(self, name: str, fitted: Fitted) -> None:
-        size = fitted.nbytes + held_bytes(self.views.curvature[name], self.device)
+        size = fitted.nbytes + self._held[name]
         if name not in self._fits and size <= self._room:
             self._fits[name] = fitted
             self._room -= size
