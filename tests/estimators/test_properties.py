@@ -19,6 +19,7 @@ from datainf.estimators import (
     DataInf,
     Exact,
     LiSSA,
+    Ridge,
     WeightedGradient,
     base,
     from_name,
@@ -211,6 +212,14 @@ def test_lissa_converges_to_exact(data):
     lam = 0.3
     found = LiSSA(steps=400).fit(chunked(G)).scores(V, lam).values
     assert relative_error(found, exact_scores(G, V, lam)) < 1e-8
+
+
+@pytest.mark.parametrize("scored", [True, False], ids=["scores", "solve"])
+def test_ridge_goes_as_far_as_its_rows_are_precise(data, scored):
+    G, V = data
+    fitted, lam = Ridge(steps=60).fit(chunked(G)), 0.3
+    found = fitted.scores(V, lam).values if scored else fitted.solve(V, lam).R @ G.T
+    assert relative_error(found, exact_scores(G, V, lam)) < 1e-12
 
 
 def test_cg_stops_at_its_tolerance(data):
