@@ -7,7 +7,7 @@ side, a core each. The store was just written: it is read from memory's cache of
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def products(G: Mapping[str, Tensor], V: Mapping[str, Tensor]) -> Tensor:
 def in_memory(G: Mapping[str, Tensor], V: Mapping[str, Tensor]) -> Tensor:
     """As `datainf.attribute` does it, but for the reading."""
 
-    def some(names: Sequence[str]) -> Tensor:
+    def some(names: Iterable[str]) -> Tensor:
         total = torch.zeros((QUERIES, ROWS))
         for name in names:
             block = from_dense(G[name])

@@ -8,7 +8,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from conftest import make_model, make_rows
-from datainf import attribute, attribute_top, collect, collect_curvature, tasks, top_scoring
+from datainf import (
+    attribute,
+    attribute_top,
+    collect,
+    collect_curvature,
+    scoring,
+    tasks,
+    top_scoring,
+)
 from datainf.errors import NonFiniteError, OptionError
 from datainf.estimators import BY_NAME, ConjugateGradient
 from datainf.linalg import from_dense
@@ -144,6 +152,23 @@ def test_a_fit_serves_all_batches(checkpoints, monkeypatch):
     assert len(fits) == 1 + 3
 
 
+@pytest.mark.usefixtures("small")
+def test_rows_that_a_fit_holds_count_however_little_is_free_by_then(checkpoints, monkeypatch):
+    train, query, _ = checkpoints[0]
+    fits, fit, free = [], BY_NAME["datainf"].fit, [True]
+
+    def counted(self, G):
+        fits.append(G)
+        free[0] = False
+        return fit(self, G)
+
+    monkeypatch.setattr(BY_NAME["datainf"], "fit", counted)
+    monkeypatch.setattr(top_scoring, "held_bytes", lambda G, _: G.nbytes if free[0] else 0)
+    monkeypatch.setattr(top_scoring, "FIT_BYTES", 1)
+    attribute_top(train, query, "datainf", blocks="model")
+    assert len(fits) == 2, "the first is not kept; the next holds no rows"
+
+
 def linear(gradients, folder, shard_rows=7, **options):
     """A store of these gradients [n, d]."""
     model = torch.nn.Linear(gradients.shape[1], 1, bias=False)
@@ -171,6 +196,28 @@ def test_ties_go_by_position_as_in_the_matrix(tmp_path, monkeypatch):
                 for largest in (True, False):
                     told = found.top(row, k, largest=largest)
                     assert told == whole.top(row, k, largest=largest)
+
+
+def test_queries_come_in_batches_by_the_longer_side(tmp_path, monkeypatch):
+    """Whether the scores are kept as a matrix or not: methods have arrays [n, queries] too."""
+    draw, asked = torch.Generator().manual_seed(0), []
+    G, V = torch.randn(40, 3, generator=draw), torch.randn(7, 3, generator=draw)
+    train, query = linear(G, tmp_path / "t"), linear(V, tmp_path / "q")
+    whole = attribute(train, query, "datainf")
+
+    class Asked(BY_NAME["datainf"]):
+        def fit(self, G):
+            fitted = super().fit(G)
+            solve = fitted.solve
+            fitted.solve = lambda V, lam: asked.append(len(V)) or solve(V, lam)
+            return fitted
+
+    for module in (scoring, top_scoring):
+        monkeypatch.setattr(module, "QUERY_BYTES", 2 * 4 * 40)
+    assert relative_error(attribute(train, query, Asked()).values, whole.values.double()) < 1e-6
+    assert asked == [2, 2, 2, 1]
+    same_ends(attribute_top(train, query, Asked(), k=3), whole, 3)
+    assert asked[4:] == [2, 2, 2, 1]
 
 
 def test_one_query_and_one_training_example(tmp_path):
@@ -220,7 +267,7 @@ def test_a_fit_tells_what_it_keeps(method, shape):
     fitted.solve(torch.ones(1, shape[1]), 1.0)
     assert fitted.nbytes == 2 * 8 * 4 * 4, "a matrix and its factor"
     fitted.solve(torch.ones(1, shape[1]), 2.0)
-    assert fitted.nbytes == (3 * 4 + 1) * 4 * 8, "eigenvectors and eigenvalues too"
+    assert fitted.nbytes == (4 + 1) * 4 * 8, "eigenvectors and eigenvalues alone"
     assert BY_NAME["cg"]().fit(from_dense(torch.ones(shape))).nbytes == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datainf.errors import OptionError
 from datainf.linalg import (
@@ -16,13 +17,14 @@ from datainf.linalg import (
     symmetric,
 )
 from datainf.linalg import matrix as matrix_module
-from estimators.grid import chunked, in_a_metric, scaled, stacked
+from estimators.grid import chunked, in_a_metric, scaled, side_by_side, stacked
 
 G = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 @pytest.fixture(
-    params=[from_dense, chunked, stacked, scaled, in_a_metric], ids=lambda f: f.__name__
+    params=[from_dense, chunked, stacked, scaled, side_by_side, in_a_metric],
+    ids=lambda f: f.__name__,
 )
 def matrix(request, monkeypatch):
     for bound in ("MAX_CHUNK_BYTES", "SQUARE_CHUNK_BYTES"):
@@ -97,6 +99,16 @@ def test_symmetric_products_are_whole_whatever_their_tiles(monkeypatch, tile, ch
     assert torch.allclose(matrix.second_moment(), G.T @ G, rtol=1e-12, atol=1e-12)
 
 
+def test_the_same_precision_and_place_is_the_same_matrix(matrix):
+    """With the norms that it has computed, which are a pass over the rows."""
+    norms = matrix.sq_norms
+    again = matrix.to(torch.float64, torch.device("cpu"))
+    assert again is matrix
+    assert again.sq_norms is norms
+    assert matrix.to() is matrix
+    assert matrix.to(torch.float32).dtype == torch.float32
+
+
 def test_half_precision_rows_are_multiplied_in_float32():
     half = G.to(torch.bfloat16)
     matrix = chunked(half)
@@ -156,3 +168,32 @@ def test_a_matrix_that_memory_does_not_hold_is_refused(monkeypatch, product, wha
     with pytest.raises(OptionError, match=what) as caught:
         getattr(from_dense(G), product)()
     assert "--method cg" in caught.value.remedy
+    assert "--curvature-rows" in caught.value.remedy
+
+
+def test_a_gram_of_scaled_parts_makes_one_square(monkeypatch):
+    """Which is what takes time where there are many parts: scaling rows takes next to none."""
+    squares = []
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            found = func(*args, **(kwargs or {}))
+            if isinstance(found, torch.Tensor) and tuple(found.shape) == (7, 7):
+                squares.append(found.untyped_storage().data_ptr())
+            return found
+
+    monkeypatch.setattr(symmetric, "mirrored", lambda K: K)
+    with Seen():
+        side_by_side(G).gram()
+    assert len(set(squares)) == 1
+
+
+@pytest.mark.parametrize("product", ["gram", "second_moment"])
+def test_a_product_is_summed_where_it_is_told(matrix, product):
+    whole = torch.zeros(9, 20, dtype=torch.float64)
+    size = 7 if product == "gram" else 5
+    out = whole[1 : size + 1, 2 : size + 2]
+    assert getattr(matrix, product)(out).data_ptr() == out.data_ptr()
+    truth = G @ G.T if product == "gram" else G.T @ G
+    assert torch.allclose(out, truth, rtol=1e-12, atol=1e-12)
+    assert int((whole != 0).sum()) == size * size

@@ -6,6 +6,8 @@ import hashlib
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from datainf import projection as projection_module
 from datainf.errors import OptionError
@@ -89,9 +91,45 @@ def test_large_matrices_are_projected_on_both_sides(monkeypatch):
     square = Projection(64).of("w", (256, 256))
     assert isinstance(square, TwoSided)
     assert (square.k_out, square.k_in) == (32, 32)
-    thin = Projection(16).of("w", (8, 1024))
-    assert (thin.k_out, thin.k_in) == (8, 64)
+    narrow = Projection(16).of("w", (8, 512))
+    assert (narrow.k_out, narrow.k_in) == (8, 32)
     assert isinstance(Projection(16).of("parts", (4, 8, 1024)), Hadamard)
+
+
+@pytest.mark.parametrize("shape", [(8, 152_064), (152_064, 8), (16, 128_256)])
+@pytest.mark.parametrize("ratio", [16, 64])
+def test_the_sides_of_a_thin_matrix_are_not_formed(shape, ratio):
+    """P_i would have in²/ratio numbers: 5.8 GB of rank 8 for a vocabulary of 152,064."""
+    d, made = shape[0] * shape[1], Numbers()
+    sketch = Projection(ratio).of("embed_tokens.lora_A", shape)
+    rows = torch.randn(3, d)
+    with made:
+        found = sketch(rows)
+    assert found.shape == (3, -(-d // ratio))
+    assert made.largest <= 4 * d, "padded to a power of two, or one of the two Hadamard matrices"
+    size = rows.square().sum(1)
+    assert torch.allclose(found.square().sum(1), size, rtol=0.05)
+    assert torch.equal(found[1:2], sketch(rows[1:2]))
+
+
+class Numbers(TorchDispatchMode):
+    """How many numbers the largest tensor has that is made."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        self.largest = max(
+            [
+                self.largest,
+                *(
+                    one.numel()
+                    for one in tree_leaves(made)
+                    if isinstance(one, torch.Tensor) and not one._is_view()
+                ),
+            ]
+        )
+        return made
 
 
 @pytest.mark.parametrize("wrong", [{"ratio": 1}, {"ratio": 0}, {"ratio": 8, "metric": "fisher"}])

@@ -5,17 +5,18 @@ A row g of a block with d entries becomes y = P g with k < d numbers, E[y·y'] =
 formed. It depends on the seed and the block's name alone, not on the device, nor on torch's
 version: its signs are bits of NumPy's Philox generator, whose stream is fixed.
 
-- **Up to `FORMED` entries** (LoRA): y = S (H_a ⊗ H_b) D g / √k, a subsampled randomised Hadamard
-  transform (Ailon and Chazelle, "The fast Johnson–Lindenstrauss transform", SIAM J. Comput. 2009;
-  Tropp, arXiv 1011.1595). D has random signs, the Hadamard matrices H have a·b ≥ d entries ±1, S
-  picks k. As good as a dense P; two small products a row.
+- **Up to `FORMED` entries** (LoRA), and thin matrices: y = S (H_a ⊗ H_b) D g / √k, a subsampled
+  randomised Hadamard transform (Ailon and Chazelle, "The fast Johnson–Lindenstrauss transform",
+  SIAM J. Comput. 2009; Tropp, arXiv 1011.1595). D has random signs, the Hadamard matrices H have
+  a·b ≥ d entries ±1, S picks k. As good as a dense P; two small products a row.
 - **Larger matrices**: Y = P_o G P_iᵀ with random signs P_o [k_o, out]/√k_o and P_i [k_i, in]/√k_i.
   Of a linear layer, G = Σ_t y_t ⊗ x_t, it is applied to y_t and x_t, *before* the example's
   product is formed: see `datainf.gradients.tap`.
 
 For a LoRA matrix the first is both better and cheaper than the second: of gradients of low rank a
 one-sided projection sees few directions, and projecting every token costs more than projecting
-the [r, in] product of all of them. docs/compression.md has figures.
+the [r, in] product of all of them. Of a thin matrix, such as a LoRA's of a vocabulary, P_i would
+besides grow with the square of its length. docs/compression.md has figures.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ from datainf.errors import OptionError
 
 FORMED = 2**20
 """Entries of a block up to which an example's gradient is formed and then projected."""
+SIDES = 8
+"""A larger matrix is projected on its sides while P_o and P_i have no more numbers than so many of
+its gradients: about what one takes to be formed and mixed."""
 SMALLEST = 32
 """A block of no more entries is kept as it is, and none is made smaller than this."""
 
@@ -78,7 +82,9 @@ class Projection:
         if k >= d:
             return None
         if d > FORMED and len(shape) == 2:
-            return TwoSided(name, self.seed, shape, *_sides(shape, k))
+            k_out, k_in = _sides(shape, k)
+            if k_out * shape[0] + k_in * shape[1] <= SIDES * d:
+                return TwoSided(name, self.seed, shape, k_out, k_in)
         return Hadamard(name, self.seed, d, k)
 
 
@@ -126,6 +132,8 @@ class Hadamard(Sketch):
         return self.k
 
     def __call__(self, rows: Tensor) -> Tensor:
+        if self.d > FORMED and len(rows) > 1:  # each is work enough, and seven times its own bytes
+            return torch.cat([self(row) for row in torch.split(rows, 1)])
         signs, left, right, picked = self._on(rows)
         (a, _), (b, _) = left.shape, right.shape
         padded = rows.new_zeros((len(rows), a * b))

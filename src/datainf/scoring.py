@@ -7,9 +7,11 @@ matrices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from threading import Event
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from datainf.errors import NonFiniteError
 from datainf.estimators import Estimator
+from datainf.estimators.base import batches
 from datainf.linalg import Damping, GradientMatrix
 from datainf.memory import available
 from datainf.progress import Progress
@@ -24,7 +27,7 @@ from datainf.store import GradientStore
 from datainf.views import Views
 
 QUERY_BYTES = 256 * 2**20
-"""Upper bound on the bytes of query gradients that are solved at one time."""
+"""As many queries are solved for at one time as `batches` has for these bytes."""
 HELD_BYTES, HELD_SHARE = 16 * 2**20, 0.25
 """A block of no more bytes is kept in memory while its products are taken; on another device than
 the CPU, of no more than this share of what is free there, since every reading is a way to go."""
@@ -49,27 +52,54 @@ class Block:
 
 
 def in_parallel(
-    work: Callable[[Sequence[str]], T], names: list[str], device: torch.device
+    work: Callable[[Iterable[str]], T], names: list[str], device: torch.device
 ) -> list[T]:
     """`work` of shares of the blocks, at one time where the CPU has cores for it: thin products by
     one core each are faster than one after another by all, and so is reading. The shares are the
-    same from run to run, and so are sums over them."""
+    same from run to run, and so are sums over them. After an error in one, or Ctrl-C, the others
+    get no more blocks."""
     threads = torch.get_num_threads()
     workers = min(threads, len(names), MOST_WORKERS) if device.type == "cpu" else 1
     if workers == 1:
         return [work(names)]
     shares = [names[place::workers] for place in range(workers)]
+    stop = Event()
+
+    def share_of(work_on: Sequence[str]) -> T:
+        with _setting(stop):
+            return work(_until(stop, work_on))
+
     try:
-        with ThreadPoolExecutor(
-            workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
-        ) as pool:
-            return list(pool.map(work, shares))
+        with (
+            ThreadPoolExecutor(
+                workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
+            ) as pool,
+            _setting(stop),
+        ):
+            return list(pool.map(share_of, shares))
     finally:
         torch.set_num_threads(threads)  # of threads yet to come, too
 
 
+@contextmanager
+def _setting(stop: Event) -> Iterator[None]:
+    """Set `stop` on any error, Ctrl-C among them, which the main thread alone sees."""
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        raise
+
+
+def _until(stop: Event, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if stop.is_set():
+            return
+        yield name
+
+
 def blocks_of(
-    views: Views, names: Sequence[str], device: torch.device
+    views: Views, names: Iterable[str], device: torch.device
 ) -> Iterator[tuple[str, Block]]:
     """These blocks, on the device, each read into memory if it fits."""
     for name in names:
@@ -136,7 +166,7 @@ def score(
 def _some(
     views: Views,
     V_all: Mapping[str, GradientMatrix],
-    names: Sequence[str],
+    names: Iterable[str],
     estimator: Estimator,
     dampings: Sequence[Damping],
     device: torch.device,
@@ -154,7 +184,7 @@ def _some(
             if lam == 0:  # every gradient of the block is zero
                 continue
             fitted = fitted or estimator.fit(block.curvature)
-            for rows, V in query_batches(V_all[name], device):
+            for rows, V in query_batches(V_all[name], block, device):
                 found = fitted.scores(V, lam, block.other)
                 total[rows] += found.values
                 traced[name].add(found.residual)
@@ -173,7 +203,7 @@ def self_influence(
     advance = progress.stage(f"self-influence by {estimator.name}", len(views.train))
     views.curvature  # noqa: B018 - made once, before there are several threads
 
-    def some(names: Sequence[str]) -> Tensor:
+    def some(names: Iterable[str]) -> Tensor:
         total = torch.zeros(len(views.store), device=device)
         for _, block in blocks_of(views, names, device):
             if (lam := damping.lambda_of(block.curvature)) > 0:
@@ -185,13 +215,13 @@ def self_influence(
     return finite(total.cpu() * views.as_query.float(), estimator)
 
 
-def query_batches(V: GradientMatrix, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
-    """Queries [m, d] in batches of at most `QUERY_BYTES`."""
-    m, d = V.shape
-    step = max(1, QUERY_BYTES // (d * V.dtype.itemsize))
-    for start in range(0, m, step):
-        stop = min(m, start + step)
-        yield slice(start, stop), V.to(device=device).rows(start, stop)
+def query_batches(
+    V: GradientMatrix, block: Block, device: torch.device
+) -> Iterator[tuple[slice, Tensor]]:
+    """Queries [m, d] in batches, by `QUERY_BYTES`."""
+    V = V.to(device=device)
+    for batch in batches(slice(0, V.shape[0]), QUERY_BYTES, block.curvature, block.train):
+        yield batch, V.rows(batch.start, batch.stop)
 
 
 def told(traces: Traces) -> dict[str, Any]:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from datainf.estimators import Estimator
-from datainf.estimators.base import Fitted
+from datainf.estimators.base import Fitted, batches, cut
 from datainf.linalg import Damping, GradientMatrix
 from datainf.progress import Progress
 from datainf.scores import End
 from datainf.scores.running import RunningEnd
-from datainf.scoring import QUERY_BYTES, Trace, Traces, finite, held_bytes, near
+from datainf.scoring import QUERY_BYTES, Trace, Traces, finite, held_bytes
 from datainf.store import GradientStore
 from datainf.views import Views
 
@@ -55,11 +55,11 @@ def top(
         Solver(view, query, estimator, damping, device)
         for view, query in zip(views, queries, strict=True)
     ]
-    batches = _batches(m, sum(solver.width for solver in solvers))
-    advance = progress.stage(f"top scores by {estimator.name}", n * len(batches))
+    together = _batches(m, sum(solver.width for solver in solvers))
+    advance = progress.stage(f"top scores by {estimator.name}", n * len(together))
     sums = torch.zeros(n, dtype=torch.float64, device=device)
     ends = []
-    for batch in batches:
+    for batch in together:
         best, worst = (
             RunningEnd(batch.stop - batch.start, k, device, largest=largest)
             for largest in (True, False)
@@ -80,7 +80,7 @@ def _scores(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Windows of training rows, with the scores [batch, rows] over all checkpoints."""
     solved = [solver.solve(batch) for solver in solvers]
-    for rows in _cut(
+    for rows in cut(
         slice(0, n), WINDOW_BYTES // ((batch.stop - batch.start) * torch.float32.itemsize)
     ):
         total = shares[0] * solved[0].scores(rows)
@@ -119,6 +119,7 @@ class Solver:
         self.queries, self.m = views.of(query), len(query)
         self.traces: Traces = {}
         self._fits: dict[str, Fitted] = {}
+        self._held: dict[str, int] = {}  # bytes of its rows that each fit holds
         self._room = FIT_BYTES
 
     @property
@@ -142,7 +143,10 @@ class Solver:
         return Solved(batch.stop - batch.start, R, train, self.device)
 
     def _fit(self, name: str) -> Fitted | None:
-        rows = near(self.views.curvature[name], self.device)
+        rows = self.views.curvature[name].to(device=self.device)
+        if held := held_bytes(rows, self.device):
+            rows = rows.held()
+        self._held[name] = held  # said once: when they are held, less is free
         if name not in self.traces:
             self.traces[name] = Trace(self.damping.lambda_of(rows))
         return self.estimator.fit(rows) if self.traces[name].damping_lambda > 0 else None
@@ -150,16 +154,16 @@ class Solver:
     def _solution(self, name: str, fitted: Fitted, V: GradientMatrix, batch: slice) -> Tensor:
         """R of a block, a few queries at one time: a method has more beside it."""
         trace, parts = self.traces[name], []
-        step = QUERY_BYTES // (max(fitted.G.shape) * V.dtype.itemsize)
-        for part in _cut(batch, step):
-            rows = V.to(device=self.device).rows(part.start, part.stop)
+        V = V.to(device=self.device)
+        for part in batches(batch, QUERY_BYTES, fitted.G):
+            rows = V.rows(part.start, part.stop)
             solution = fitted.solve(fitted.G.cast(rows), trace.damping_lambda)
             trace.add(solution.residual)
             parts.append(solution.R)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _keep(self, name: str, fitted: Fitted) -> None:
-        size = fitted.nbytes + held_bytes(self.views.curvature[name], self.device)
+        size = fitted.nbytes + self._held[name]
         if name not in self._fits and size <= self._room:
             self._fits[name] = fitted
             self._room -= size
@@ -168,10 +172,4 @@ class Solver:
 def _batches(m: int, width: int) -> list[slice]:
     """Queries, each of `width` numbers to solve for, in batches of about one size."""
     most = max(1, min(QUERIES, SOLVED_BYTES // (width * torch.float64.itemsize)))
-    return _cut(slice(0, m), -(-m // -(-m // most)))
-
-
-def _cut(rows: slice, step: int) -> list[slice]:
-    """Consecutive slices of `step`, and of 1 at least."""
-    step = max(1, step)
-    return [slice(at, min(rows.stop, at + step)) for at in range(rows.start, rows.stop, step)]
+    return cut(slice(0, m), -(-m // -(-m // most)))

@@ -59,6 +59,18 @@ def scaled(G: Tensor) -> GradientMatrix:
     return RowScaled(stacked(2 * G), torch.full((len(G),), 0.5, dtype=G.dtype))
 
 
+def side_by_side(G: Tensor) -> GradientMatrix:
+    """G as two blocks whose rows have scales of their own, as rows of int8 do."""
+    scale = 2.0 ** (torch.arange(len(G)) % 3).to(G.dtype)
+    parts = G.split(max(1, G.shape[1] // 2), dim=1)
+    return HStack(
+        [
+            RowScaled(chunked(part / s[:, None]), s)
+            for part, s in zip(parts, (scale, 1 / scale, scale), strict=False)
+        ]
+    )
+
+
 def in_a_metric(G: Tensor) -> GradientMatrix:
     """G as itself with its columns divided and multiplied again, by powers of two."""
     scale = (2.0 ** (torch.arange(G.shape[1]) % 5 - 2)).to(G.dtype)
@@ -84,6 +96,7 @@ def cases() -> list[Case]:
         found.append(Case(f"{name} stacked", G, V, stacked))
     G, V = _random(8, 11, 3, 50)
     found.append(Case("row-scaled", G, V, scaled))
+    found.append(Case("row-scaled parts", G, V, side_by_side))
     found.append(Case("column-scaled", G, V, in_a_metric))
     holes = G.clone()
     holes[[1, 4]] = 0

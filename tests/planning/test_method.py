@@ -31,9 +31,9 @@ def test_scoring_is_as_the_settings_say():
 
 
 def test_a_matrix_that_does_not_fit():
-    """24 · 50,000² bytes are 60 GB."""
+    """16 · 50,000² bytes are 40 GB."""
     problem = method.problem_of(CONFIG, SIZES, 20 * GB)
-    assert "exact makes a matrix of 50,000 × 50,000, which takes 60.0 GB" in problem.what
+    assert "exact makes a matrix of 50,000 × 50,000, which takes 40.0 GB" in problem.what
     assert "20.0 GB of memory are left" in problem.what
     assert problem.remedy == (
         "--blocks tensor or --curvature-rows 1000 or --method cg or --project 16"

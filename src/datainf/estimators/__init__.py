@@ -33,9 +33,15 @@ BY_NAME: dict[str, type[Estimator]] = {
 def from_name(method: str | Estimator, *, steps: int | None = None) -> Estimator:
     """An estimator from its name; `steps` is for `ridge`, `cg` and `lissa`.
 
-    Raises `OptionError` for an unknown name, or for steps given to a method that has none.
+    Raises `OptionError` for an unknown name, or for steps given to a method that has none or, an
+    estimator, its own.
     """
     if isinstance(method, Estimator):
+        if steps is not None:
+            raise OptionError(
+                f"steps={steps} beside an estimator, which has its own options",
+                remedy=f"the method's name, {method.name!r}; or the steps in the estimator",
+            )
         return method
     if method not in BY_NAME:
         raise OptionError(f"unknown method {method!r}", remedy=f"one of {', '.join(BY_NAME)}")

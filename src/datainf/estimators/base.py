@@ -25,7 +25,7 @@ from torch import Tensor
 from datainf.linalg import GradientMatrix
 
 SELF_INFLUENCE_BYTES = 64 * 2**20
-"""Upper bound on the bytes of the right-hand sides that self-influence solves at one time."""
+"""Self-influence solves as many right-hand sides at one time as `batches` has for these bytes."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,13 @@ class Fitted(ABC):
         """score(k, k) for every training example, [n], in O(n d) memory; of the training gradients
         G [n, d] if they are not the curvature's rows."""
         rows = self.G if G is None else G
-        n, d = rows.shape
-        step = max(1, SELF_INFLUENCE_BYTES // max(1, d * rows.dtype.itemsize))
+        n = rows.shape[0]
         values = torch.empty(n, dtype=rows.dtype, device=rows.device)
         residuals = []
-        for start in range(0, n, step):
-            V = self.G.cast(rows.rows(start, min(n, start + step)))
+        for batch in batches(slice(0, n), SELF_INFLUENCE_BYTES, self.G):
+            V = self.G.cast(rows.rows(batch.start, batch.stop))
             solution = self.solve(V, lam)
-            values[start : start + step] = (solution.R * V).sum(dim=1)
+            values[batch] = (solution.R * V).sum(dim=1)
             residuals.append(solution.residual)
         known = [residual for residual in residuals if residual is not None]
         return BlockScores(values, max(known) if known else None)
@@ -112,6 +111,19 @@ class Estimator(ABC):
     @abstractmethod
     def fit(self, G: GradientMatrix) -> Fitted:
         """Do what depends on the curvature's rows alone, G [n, d]."""
+
+
+def batches(rows: slice, most_bytes: int, *matrices: GradientMatrix) -> list[slice]:
+    """Right-hand sides in batches to solve for at one time, of one at least. A method has arrays of
+    them by parameter and by row of the matrices; neither takes more than so many bytes."""
+    longest = max(max(G.shape) for G in matrices)
+    return cut(rows, most_bytes // (longest * matrices[0].dtype.itemsize))
+
+
+def cut(rows: slice, step: int) -> list[slice]:
+    """Consecutive slices of `step`, and of 1 at least."""
+    step = max(1, step)
+    return [slice(at, min(rows.stop, at + step)) for at in range(rows.start, rows.stop, step)]
 
 
 def curvature_product(G: GradientMatrix, lam: float, X: Tensor) -> Tensor:

@@ -12,12 +12,14 @@ products in the precision of the rows and only the factorisation in float64.
 
 The first damping is solved by a Cholesky factorisation. A second damping makes one symmetric
 eigendecomposition, ten-odd times dearer, which then serves every damping.
+
+Memory is two float64 matrices of that side, its own and the one that is factored in place; the
+eigendecomposition takes the place of the first and two more while it is made.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -25,7 +27,8 @@ from torch import Tensor
 
 from datainf.errors import OptionError
 from datainf.estimators.base import BlockScores, Estimator, Fitted, Solution
-from datainf.linalg import GradientMatrix
+from datainf.linalg import GradientMatrix, symmetric
+from datainf.linalg.matrix import SIDES
 
 
 @dataclass(frozen=True)
@@ -43,71 +46,94 @@ class Exact(Estimator):
 
 
 def damped_inverse(G: GradientMatrix) -> Fitted:
-    """On the smaller side, k = min(n, d): cost, n d k + k³/3, and memory, k², both grow with it.
+    """On the smaller side, k = min(n, d): cost, n d k + k³/3, and memory, 16 k² bytes, both grow
+    with it.
 
-    Raises `OptionError` where memory cannot hold that side's matrix.
+    Raises `OptionError` where memory cannot hold that side's matrix and its factor; in solving for
+    a second damping, where it cannot hold what the eigendecomposition takes.
     """
     n, d = G.shape
     return _Primal(G) if d <= n else _Dual(G)
 
 
 class ShiftedInverse:
-    """(S + cI)⁻¹ for a symmetric positive semidefinite S and any c > 0."""
+    """(S + cI)⁻¹ for any c > 0 and S [k, k] a multiple of G Gᵀ, for side 0, or of Gᵀ G, for 1.
 
-    def __init__(self, S: Tensor) -> None:
-        self.S = S
-        self._cholesky: tuple[float, Tensor] | None = None
+    Raises `OptionError` where memory cannot hold S and its factor, or later an eigendecomposition.
+    """
 
-    @cached_property
-    def _eigen(self) -> tuple[Tensor, Tensor]:
-        s, Q = torch.linalg.eigh(self.S)
-        return s.clamp_min(0), Q
+    def __init__(self, G: GradientMatrix, side: int, scale: float = 1.0) -> None:
+        self.size, self.of, self.device = G.shape[side], SIDES[side], G.device
+        S, spare = symmetric.zeros(self.size, torch.float64, self.device, self.of, count=2)
+        # Products are summed in the rows' own precision, which has room where the factor will be.
+        out = S if G.dtype == S.dtype else spare.view(G.dtype)[:, : self.size]
+        product = G.second_moment(out) if side else G.gram(out)
+        self._S: Tensor | None = (S if product is S else S.copy_(product)).mul_(scale)
+        self._spare: Tensor | None = spare
+        self._factored: float | None = None
+        self._eigen: tuple[Tensor, Tensor] | None = None
+        self.trace = float(S.trace())
 
     @property
     def nbytes(self) -> int:
-        """Of S, and of what was factored of it."""
-        kept = [self.S, *self.__dict__.get("_eigen", ())]
-        if self._cholesky is not None:
-            kept.append(self._cholesky[1])
-        return sum(tensor.nbytes for tensor in kept)
+        """Of S and its factor, or of what was decomposed of it."""
+        kept = (self._S, self._spare, *(self._eigen or ()))
+        return sum(tensor.nbytes for tensor in kept if tensor is not None)
 
     def _factor(self, c: float) -> Tensor | None:
         """The Cholesky factor of S + cI; None once another damping was asked for."""
         self._require_resolvable(c)
-        if "_eigen" in self.__dict__:
+        if self._S is None or self._spare is None:
             return None
-        if self._cholesky is None:
-            shifted = self.S.clone()
-            shifted.diagonal().add_(c)
-            factor, failed = torch.linalg.cholesky_ex(shifted)
+        # LAPACK's matrices have their columns in a row: what is transposed is factored in place.
+        L = self._spare.T
+        if self._factored is None:
+            self._spare.copy_(self._S).diagonal().add_(c)
+            failed = torch.empty((), dtype=torch.int32, device=self.device)
+            torch.linalg.cholesky_ex(L, out=(L, failed))
             if failed:  # by rounding: eigenvalues can be clamped at 0, a factor cannot
                 return None
-            self._cholesky = (c, factor)
-        known, factor = self._cholesky
-        return factor if known == c else None
+            self._factored = c
+        return L if self._factored == c else None
+
+    def _decomposed(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues and eigenvectors of S, in its place; they serve every damping from then."""
+        if self._eigen is None:
+            assert self._S is not None
+            self._spare = None
+            symmetric.require(self.size, 2 * self._S.itemsize, self.device, self.of)
+            s, Q = self._S.new_empty(self.size), self._S.T
+            torch.linalg.eigh(Q, out=(s, Q))
+            self._S, self._eigen = None, (s.clamp_min_(0), Q)
+        return self._eigen
 
     def _require_resolvable(self, c: float) -> None:
-        floor = len(self.S) * torch.finfo(self.S.dtype).eps * float(self.S.trace())
+        floor = self.size * torch.finfo(torch.float64).eps * self.trace
         if c < floor:
             raise OptionError(
                 f"the damping is lost in rounding: {c:.1e} beside a trace of "
-                f"{float(self.S.trace()):.1e}; the inverse would be noise",
+                f"{self.trace:.1e}; the inverse would be noise",
                 remedy="a larger --damping",
             )
 
     def right_divide(self, X: Tensor, c: float) -> Tensor:
         """X (S + cI)⁻¹ for X [m, size]."""
         if (L := self._factor(c)) is not None:
-            return torch.cholesky_solve(X.T, L).T
-        s, Q = self._eigen
+            # Two triangular solves: `cholesky_solve` does the same on a copy of L.
+            for factor, upper in ((L.T, True), (L, False)):
+                X = torch.linalg.solve_triangular(factor, X, upper=upper, left=False)
+            return X
+        s, Q = self._decomposed()
         return ((X @ Q) / (s + c)) @ Q.T
 
     def inverse_times_s_diagonal(self, c: float) -> Tensor:
         """diag((S + cI)⁻¹ S), [size]: the ridge leverage scores."""
         if (L := self._factor(c)) is not None:
-            return (torch.cholesky_inverse(L) * self.S).sum(dim=1)
-        s, Q = self._eigen
-        return (Q.square() * (s / (s + c))).sum(dim=1)
+            assert self._S is not None
+            symmetric.require(self.size, self._S.itemsize, self.device, self.of)
+            return torch.cholesky_inverse(L).mul_(self._S).sum(dim=1)
+        s, Q = self._decomposed()
+        return Q.square() @ (s / (s + c))
 
 
 class _Inverted(Fitted):
@@ -125,7 +151,7 @@ class _Primal(_Inverted):
 
     def __init__(self, G: GradientMatrix) -> None:
         super().__init__(G)
-        self.inverse = ShiftedInverse(G.second_moment().double().div_(G.shape[0]))
+        self.inverse = ShiftedInverse(G, side=1, scale=1 / G.shape[0])
 
     def solve(self, V: Tensor, lam: float) -> Solution:
         return Solution(self.inverse.right_divide(V.double(), lam).to(V.dtype))
@@ -136,7 +162,7 @@ class _Dual(_Inverted):
 
     def __init__(self, G: GradientMatrix) -> None:
         super().__init__(G)
-        self.inverse = ShiftedInverse(G.gram().double())
+        self.inverse = ShiftedInverse(G, side=0)
 
     def solve(self, V: Tensor, lam: float) -> Solution:
         W = self._dual(V, lam)

@@ -32,7 +32,12 @@ GRAM_BYTES = 2**30
 
 @dataclass(frozen=True)
 class Ridge(Estimator):
-    """`steps` of conjugate gradients; the whole solve foretells no better what retraining does."""
+    """`steps` of conjugate gradients; the whole solve foretells no better what retraining does.
+
+    The residual is that of the system that is solved: of scores of the curvature's own rows the
+    dual's, ‖Gv − (K + cI)a‖/‖Gv‖, and where R is asked for that of F R = V. It is the recurrence's,
+    which says where few steps end; it does not see what rounding adds in hundreds.
+    """
 
     steps: int = 2
     name: ClassVar[str] = "ridge"
@@ -58,7 +63,7 @@ class _Fitted(Fitted):
         """R [m, d] whose scores R Gᵀ are those of `scores`: of each dual vector a, which is a
         polynomial in K times G v, the same polynomial in GᵀG times v."""
         n = self.G.shape[0]
-        dual = _ConjugateGradients((self.G @ V.T).double(), n * lam)
+        dual = self._dual(V, lam)
         X, P = torch.zeros_like(V.T, dtype=torch.float64), V.T.double()
         residual = P.clone()
         for _ in range(self.steps):
@@ -75,12 +80,15 @@ class _Fitted(Fitted):
     def scores(self, V: Tensor, lam: float, G: GradientMatrix | None = None) -> BlockScores:
         if G is not None:
             return super().scores(V, lam, G)
-        n, m = self.G.shape[0], len(V)
-        dual = _ConjugateGradients((self.G @ V.T).double(), n * lam)
-        product = self._product(m)
+        n = self.G.shape[0]
+        dual, product = self._dual(V, lam), self._product(len(V))
         for _ in range(self.steps):
             dual.advance(product(dual.direction))
         return BlockScores((n * dual.solution).T.to(self.G.dtype), dual.residual)
+
+    def _dual(self, V: Tensor, lam: float) -> _ConjugateGradients:
+        rounding = torch.finfo(self.G.dtype).eps
+        return _ConjugateGradients((self.G @ V.T).double(), self.G.shape[0] * lam, rounding)
 
     def _product(self, m: int) -> Callable[[Tensor], Tensor]:
         """x ↦ K x, [n, m] float64, by the cheaper way: K once is n/2m of a step's two products."""
@@ -97,16 +105,17 @@ class _Fitted(Fitted):
 class _ConjugateGradients:
     """(K + cI) a = b for all columns of b [n, m] at once, from a = 0; float64.
 
-    The caller gives K times `direction` to `advance`, once a step.
+    The caller gives K times `direction` to `advance`, once a step; `rounding` is that of the
+    products.
     """
 
-    def __init__(self, b: Tensor, c: float) -> None:
+    def __init__(self, b: Tensor, c: float, rounding: float) -> None:
         self.c = c
         self.solution = torch.zeros_like(b)
         self.direction, self._left = b.clone(), b.clone()
         self._rho = self._size = b.square().sum(dim=0)
         # A column at rounding level is done: dividing noise by noise would only add more.
-        self._done = torch.finfo(torch.float32).eps ** 2 * self._size
+        self._done = rounding**2 * self._size
 
     def advance(self, K_direction: Tensor) -> tuple[Tensor, Tensor]:
         """A step; returns how far it went along the direction, and how much of that is kept for

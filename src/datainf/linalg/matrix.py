@@ -19,6 +19,8 @@ that makes a square matrix, which every chunk adds to as a whole."""
 GPU_CHUNK_BYTES = 512 * 2**20
 """Of either on another device than the CPU, where to begin a product takes as long as a small one,
 and there is no cache to stay in."""
+SIDES = ("examples by examples", "parameters by parameters")
+"""The square matrices of G's two sides, G Gᵀ and Gᵀ G, in words."""
 
 
 class GradientMatrix(ABC):
@@ -116,9 +118,10 @@ class GradientMatrix(ABC):
             out += image @ G
         return transposed(out)
 
-    def gram(self) -> Tensor:
-        """K = G Gᵀ, [n, n], from one half of it. Raises `OptionError` where memory is too small."""
-        K = symmetric.empty(self.shape[0], self.dtype, self.device, "examples by examples")
+    def gram(self, out: Tensor | None = None) -> Tensor:
+        """K = G Gᵀ, [n, n], from one half of it; in `out`, which is zeros, if that is given. Raises
+        `OptionError` where memory is too small."""
+        K = self._zeros(0) if out is None else out
         self.add_gram(K)
         return symmetric.mirrored(K)
 
@@ -131,12 +134,16 @@ class GradientMatrix(ABC):
                 K[rows, earlier] += G @ E.T
             symmetric.add_lower(K[rows, rows], G, G.T)
 
-    def second_moment(self) -> Tensor:
-        """Gᵀ G, [d, d], from one half of it. Raises `OptionError` where memory is too small."""
-        C = symmetric.empty(self.shape[1], self.dtype, self.device, "parameters by parameters")
+    def second_moment(self, out: Tensor | None = None) -> Tensor:
+        """Gᵀ G, [d, d], from one half of it; in `out`, which is zeros, if that is given. Raises
+        `OptionError` where memory is too small."""
+        C = self._zeros(1) if out is None else out
         for _, G in self.chunks(SQUARE_CHUNK_BYTES):
             symmetric.add_lower(C, G.T, G)
         return symmetric.mirrored(C)
+
+    def _zeros(self, side: int) -> Tensor:
+        return symmetric.zeros(self.shape[side], self.dtype, self.device, SIDES[side])[0]
 
     def mean_square(self) -> Tensor:
         """(1/n) Σ_i g_i², entry by entry, [d], float64: the diagonal of GᵀG/n."""

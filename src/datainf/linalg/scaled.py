@@ -42,7 +42,8 @@ class _Scaled(GradientMatrix):
         return self.inner.slices(step)
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Self:
-        return replace(self, inner=self.inner.to(dtype, device))
+        inner = self.inner.to(dtype, device)
+        return self if inner is self.inner else replace(self, inner=inner)
 
     def held(self) -> Self:
         return replace(self, inner=self.inner.held())
@@ -56,9 +57,12 @@ class RowScaled(_Scaled):
     side = 0
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Self:
+        inner = self.inner.to(dtype, device)
+        if inner is self.inner:
+            return self
         # Squared norms of another precision are those of its own arithmetic.
         known = self.known_sq_norms if dtype in (None, self.dtype) else None
-        return replace(self, inner=self.inner.to(dtype, device), known_sq_norms=known)
+        return replace(self, inner=inner, known_sq_norms=known)
 
     def rows(self, start: int, stop: int) -> Tensor:
         return self.inner.rows(start, stop) * self.scale[start:stop, None]
@@ -78,11 +82,8 @@ class RowScaled(_Scaled):
         square = self.scale.square()
         return self.inner.normal_matmul(X, square if weights is None else square * weights)
 
-    def gram(self) -> Tensor:
-        return self.inner.gram().mul_(self.scale[:, None]).mul_(self.scale)
-
-    def add_gram(self, K: Tensor) -> None:
-        K += self.gram()
+    def gram(self, out: Tensor | None = None) -> Tensor:
+        return self.inner.gram(out).mul_(self.scale[:, None]).mul_(self.scale)
 
     @cached_property
     def sq_norms(self) -> Tensor:

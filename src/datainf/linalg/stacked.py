@@ -40,7 +40,9 @@ class HStack(GradientMatrix):
         return self.parts[0].slices(step)
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> HStack:
-        return HStack([part.to(dtype, device) for part in self.parts])
+        parts = [part.to(dtype, device) for part in self.parts]
+        same = all(new is part for new, part in zip(parts, self.parts, strict=True))
+        return self if same else HStack(parts)
 
     def window(self, start: int, stop: int) -> HStack:
         return HStack([part.window(start, stop) for part in self.parts])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 import torch
 from torch import Tensor
 
@@ -12,21 +14,37 @@ TILES, SMALLEST_TILE = 16, 128
 """A product is cut into so many tiles, (1 + 1/16)/2 of the work, none smaller than the machine
 multiplies well."""
 
+_TAKING = Lock()
+"""Held from asking what is free until it is taken: blocks that are worked on at one time would each
+find room that is there only once."""
 
-def empty(size: int, dtype: torch.dtype, device: torch.device, of: str) -> Tensor:
-    """Zeros [size, size], for a sum of products `of` something.
 
-    Raises `OptionError` where memory would not hold it.
+def zeros(
+    size: int, dtype: torch.dtype, device: torch.device, of: str, count: int = 1
+) -> list[Tensor]:
+    """So many matrices of zeros [size, size], for a sum of products `of` something and what is made
+    of it.
+
+    Raises `OptionError` where memory would not hold all of them.
     """
-    needed, free = size * size * dtype.itemsize, available(device)
+    with _TAKING:
+        require(size, count * dtype.itemsize, device, of)
+        # Zeros are written, so that from here on they count as taken.
+        return [torch.zeros((size, size), dtype=dtype, device=device) for _ in range(count)]
+
+
+def require(size: int, entry_bytes: int, device: torch.device, of: str) -> None:
+    """Raise `OptionError` unless memory has room for so many bytes for each of size × size
+    entries."""
+    needed, free = size * size * entry_bytes, available(device)
     if needed > free:
         raise OptionError(
             f"the matrix of {of}, {size:,} × {size:,}, takes {needed / 2**30:.1f} GiB of memory; "
             f"{free / 2**30:.1f} GiB are free",
             remedy="--method cg or ridge, which do not form it; or smaller --blocks, tensor in "
-            "place of model; or a store that is projected, --project 16",
+            "place of model; or fewer --curvature-rows, with gauss-newton; or a store that is "
+            "projected, --project 16",
         )
-    return torch.zeros((size, size), dtype=dtype, device=device)
 
 
 def add_lower(S: Tensor, A: Tensor, B: Tensor) -> None:

@@ -6,7 +6,8 @@ Symbols
     d    numbers of a block's rows, as stored; D their sum over blocks
     s    the smaller of N and d       k    steps
     c    checkpoints                  W    blocks that are worked on at one time
-    q    queries solved together: 256 MiB of their rows, with --keep 1,024 or 2 GiB of all blocks'
+    q    queries solved together: 256 MiB of max(n, N, d) float32 each; with --keep of max(N, d), or
+         1,024, or 2 GiB of all blocks'
 
 Floating-point operations of a block, a multiplication and an addition counted as two. Products of
 rows with queries are thin, and where m is small their speed is that of memory; the matrix of
@@ -17,7 +18,7 @@ product that is computed, ½ and a little.
     gradient                2nmd
     datainf                 4Nmd + 2nmd
     lissa                   4Nd (20 + ½) + 4Nmd (k + 1) + 2nmd
-    cg                      4Nmd k + 2nmd
+    cg                      4Nmd (k + 1) + 2nmd
     ridge                   2nmd + 4nmd k
     ridge, K formed         2nmd                            2σn²d + 2n²m k
     ridge, solved           2Nmd + 4Nmd k + 2nmd
@@ -31,7 +32,7 @@ for the queries; `ridge` then forms K where n ≤ d and n ≤ 2qk. All is float3
 for what `gauss-newton` factors, which is float64.
 
 Bytes of memory, beside what the process has in use
-    matrix    24 s²: a float64 matrix, a shifted copy and its factor; 12 n² for ridge's K
+    matrix    16 s²: a float64 matrix and its factor; 12 n² for ridge's K
     rows      4nd and 4Nd while a block is held, up to 16 MiB each; else chunks of 16 MiB, and for a
               matrix of 256 MiB, two at one time
     solve     q (α d + β N + γ n), with the method's own α, β and γ, see `VECTORS`
@@ -65,7 +66,7 @@ SINGLE, DOUBLE = 4, 8
 """Bytes of a float32 and of a float64."""
 PAIR_BYTES = 4 + 24
 """Of a score on the disk: in scores.safetensors, and a row of scores.parquet at most, measured."""
-MATRIX_BYTES, K_BYTES = 3 * DOUBLE, SINGLE + DOUBLE
+MATRIX_BYTES, K_BYTES = 2 * DOUBLE, SINGLE + DOUBLE
 """Of an entry of a matrix that is factored, and of `ridge`'s K, at the moment of most."""
 WINDOWS = 9
 """What is held while a window of scores is looked through for its ends, in windows."""
@@ -174,7 +175,7 @@ def _lissa(block: Block) -> Work:
 
 
 def _cg(block: Block) -> Work:
-    return block.products(block.steps) + block.scores
+    return block.products(block.steps + 1) + block.scores
 
 
 def _ridge(block: Block) -> Work:
@@ -234,7 +235,8 @@ class Scoring:
         return [self.block(d) for d in self.widths]
 
     def block(self, d: int) -> Block:
-        room = QUERY_BYTES // (SINGLE * (d if self.keep is None else max(d, self.N)))
+        longest = max(d, self.N, self.n if self.keep is None else 0)
+        room = QUERY_BYTES // (SINGLE * longest)
         q = max(1, min(self.together, room))
         return Block(self.n, self.N, self.m, d, self.steps, q, self.is_solved)
 
@@ -275,7 +277,8 @@ class Scoring:
         if self.method not in FACTORED:
             return held
         precision = DOUBLE if self.method == "exact" else SINGLE
-        return held + 2 * min(precision * block.N * block.d, SQUARE_CHUNK_BYTES)
+        matrix = 2 * min(precision * block.N * block.d, SQUARE_CHUNK_BYTES)
+        return held + max(matrix, min(precision * block.n * block.d, MAX_CHUNK_BYTES))
 
     def solve_bytes(self, block: Block) -> int:
         solved = f"{self.method}, solved"
