@@ -266,6 +266,22 @@ def test_the_adapter_beside_checkpoints_can_be_taken_alone(run, output, datainf,
     assert datainf("top", tmp_path / "run", "--mean")[0] == 0
 
 
+def test_queries_are_collected_with_the_moments_that_the_run_had(
+    run, output, datainf, data, tmp_path
+):
+    beside = copy_of(output, tmp_path, find(output)[-1])
+    options = ("--method", "ridge", "--checkpoints", "none", "--project", "4")
+    assert run(*options, adapter=beside)[0] == 0
+    folder, more = tmp_path / "run", tmp_path / "more"
+    code, _, err = datainf("collect", folder, "--data", data[1], "--out", more)
+    assert code == 0, err
+    assert GradientStore.open(more).index.projection["metric"] == "adam"
+    code, _, err = datainf("score", folder, "--query", more, "--out", more / "scores")
+    assert code == 0, err
+    before, after = (Scores.load(p / "scores.safetensors") for p in (folder, more / "scores"))
+    assert torch.equal(before.values, after.values)
+
+
 def test_checkpoints_that_cannot_be_weighed_leave_the_adapter_alone(run, output, tmp_path):
     beside = copy_of(output, tmp_path, find(output)[-1])
     for folder in find(beside):

@@ -79,8 +79,9 @@ def collect(
     settings, named_by = (
         (RunConfig.from_values(values, "collect"), None) if run is None else _of_run(run, values)
     )
-    places = at_each(settings, Path(out))
-    folders, (last, _) = [folder for _, folder in places], places[-1]
+    tell, forecast = once(say), None
+    places = at_each(settings, Path(out), tell)
+    folders, last = [folder for _, folder, _ in places], places[-1][0]
     examples = load(
         source,
         settings.task,
@@ -89,10 +90,8 @@ def collect(
         split=part,
         limit=rows,
     )
-    tell, forecast = once(say), None
     with progress() as bars:
-        for config, folder in places:
-            trained = None if config.adapter is None else Path(config.adapter)
+        for config, folder, trained in places:
             more: Any = {"trained": trained, "named_by": named_by, "progress": bars, "say": tell}
             if curvature_rows is None:
                 prepared = prepare_stores(config, {folder: examples}, **more)
