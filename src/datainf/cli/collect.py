@@ -90,15 +90,19 @@ def collect(
         split=part,
         limit=rows,
     )
+    others, metric = [trained for _, _, trained in places], settings.metric
     with progress() as bars:
+        told = {"named_by": named_by, "progress": bars, "say": tell}
         for config, folder, trained in places:
-            more: Any = {"trained": trained, "named_by": named_by, "progress": bars, "say": tell}
+            config = replace(config, metric=metric)
+            more: Any = {"trained": trained, "others": others} | told
             if curvature_rows is None:
                 prepared = prepare_stores(config, {folder: examples}, **more)
             else:
                 prepared = prepare_drawn(config, examples, folder, **more)
             if forecast is None:
                 forecast = Planner(config, prepared, folders, scored=False).begin(tell)
+            metric = prepared.metric
             prepared.collect(bars, tell, forecast)
             del prepared  # and the model with it, before the next is loaded
 
