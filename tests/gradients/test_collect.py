@@ -251,6 +251,14 @@ class LittleMemory(tasks.CausalLM):
         return super().losses(model, batch)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_norm_that_float32_cannot_square_is_named(dtype, tmp_path):
+    task = tasks.Custom(lambda m, b: m(b)[:, 0])
+    rows = [torch.ones(2), torch.full((2,), 1e20)]
+    with pytest.raises(NonFiniteError, match="example 1: the gradient of weight or its squared"):
+        collect(nn.Linear(2, 1, bias=False), rows, task, out=tmp_path / "s", dtype=dtype)
+
+
 def test_the_batch_halves_when_memory_runs_out(llama, rows, tokenizer, task, tmp_path):
     short = [row | {"text": "abc", "completion": "def"} for row in rows]
     small = collect(llama, short, LittleMemory(tokenizer), out=tmp_path / "a", batch_tokens=5000)

@@ -246,16 +246,17 @@ class Collector:
         return place if identifier == row else f"{place} (id {identifier!r})"
 
     def _blame(self, finite: Tensor, rows: Sequence[int]) -> None:
-        """Raises `NonFiniteError` naming the rows that are not finite, [rows, blocks] with the
-        loss's last, and the first block."""
+        """Raises `NonFiniteError` naming the rows that `ShardDraft.put` found not finite, and the
+        first block."""
         culprits = [self._name(rows[place]) for place in (~finite.all(dim=1)).nonzero().flatten()]
         shown = ", ".join(culprits[:5]) + (f" and {len(culprits) - 5} more" if culprits[5:] else "")
-        what = "the loss"
+        what = "the loss is NaN or infinite"
         if finite[:, -1].all():
             block = int((~finite.all(dim=0)).nonzero()[0])
-            what = f"the gradient of {list(self.gradients.chosen)[block]}"
+            name = list(self.gradients.chosen)[block]
+            what = f"the gradient of {name} or its squared norm is NaN or infinite in float32"
         raise NonFiniteError(
-            f"{shown}: {what} is NaN or infinite",
+            f"{shown}: {what}",
             remedy="look at the row; check the adapter's weights for NaN; --dtype float32 if the "
             "model runs in half precision. Finished shards are kept",
         )

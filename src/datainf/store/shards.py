@@ -64,7 +64,8 @@ class ShardDraft:
     def put(self, places: Sequence[int], gradients: Mapping[str, Tensor], losses: Tensor) -> Tensor:
         """Store rows at `places`: gradients [rows, columns] a block, on any device.
 
-        Returns which of them are finite, [rows, blocks] with the loss's last.
+        Returns whose squared norms are finite as stored, in float32, [rows, blocks], and with the
+        loss's last.
         """
         encoded, squares, on_host = as_stored(gradients, self.blocks, self.dtype)
         if squares.device.type == "cpu":  # which has nothing else to do
@@ -76,8 +77,8 @@ class ShardDraft:
         if self.scales is not None:
             scales = [rows.scale for rows in encoded if rows.scale is not None]
             self.scales[at] = torch.stack(scales, dim=1).cpu()
-        beside = torch.cat([squares, losses[:, None].to(squares)], dim=1).cpu()
-        self.sq_norms[at], self.losses[at] = beside[:, :-1].float(), beside[:, -1].float()
+        beside = torch.cat([squares, losses[:, None].to(squares)], dim=1).cpu().float()
+        self.sq_norms[at], self.losses[at] = beside[:, :-1], beside[:, -1]
         return beside.isfinite()
 
     def row(self, place: int) -> tuple[Tensor, dict[str, Tensor]]:
