@@ -259,6 +259,15 @@ def test_a_norm_that_float32_cannot_square_is_named(dtype, tmp_path):
         collect(nn.Linear(2, 1, bias=False), rows, task, out=tmp_path / "s", dtype=dtype)
 
 
+def test_where_float16_ends_another_store_is_advised(tmp_path):
+    task = tasks.Custom(lambda m, b: m(b)[:, 0])
+    rows, model = [torch.ones(2), torch.full((2,), 1e5)], nn.Linear(2, 1, bias=False)
+    with pytest.raises(NonFiniteError, match=r"example 1: the gradient.*\n.*--store bfloat16"):
+        collect(model, rows, task, out=tmp_path / "s", dtype="float16")
+    with pytest.raises(OptionError, match="bfloat16, int8, float16, float64"):
+        collect(model, rows, task, out=tmp_path / "s", dtype="int4")
+
+
 def test_the_batch_halves_when_memory_runs_out(llama, rows, tokenizer, task, tmp_path):
     short = [row | {"text": "abc", "completion": "def"} for row in rows]
     small = collect(llama, short, LittleMemory(tokenizer), out=tmp_path / "a", batch_tokens=5000)
