@@ -371,6 +371,12 @@ def test_what_is_no_store_is_refused(llama, rows, task, tmp_path):
             GradientStore.open(tmp_path)
 
 
+def test_a_file_is_no_store(tmp_path):
+    (tmp_path / "scores.safetensors").touch()
+    with pytest.raises(StoreError, match=r"scores\.safetensors is not a gradient store"):
+        GradientStore.open(tmp_path / "scores.safetensors")
+
+
 def test_a_plain_model_with_a_plain_loss(tmp_path):
     torch.manual_seed(0)
     model = nn.Linear(3, 1, bias=False).double()

@@ -106,7 +106,7 @@ class Index:
         path = folder / INDEX
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise StoreError(
                 f"{folder} is not a gradient store: it has no {INDEX}",
                 remedy="datainf collect makes one; check the path",
