@@ -14,7 +14,7 @@ from datainf.errors import StoreIncompleteError, StoreMismatchError
 from datainf.linalg import ChunkedMatrix, GradientMatrix, RowScaled, accumulate_dtype
 from datainf.second_moments import load_moments
 from datainf.store.encoding import Encoded
-from datainf.store.index import Block, Index
+from datainf.store.index import Block, Index, difference
 from datainf.store.shards import LOSSES, SCALES, SQ_NORMS, ShardFile, ShardPart, check_size
 
 SAMPLE = "sample"
@@ -160,12 +160,11 @@ class GradientStore:
                 remedy="collect both stores with the same --project",
             )
         if self.index.blocks != other.index.blocks:
-            difference = {block.name for block in self.index.blocks} ^ {
-                block.name for block in other.index.blocks
-            }
             raise StoreMismatchError(
-                f"{self.path} and {other.path} hold different blocks: {_first(sorted(difference))}",
-                remedy="collect both stores with the same --trainable",
+                f"{self.path} and {other.path} hold different blocks: "
+                f"{difference(self.index.blocks, other.index.blocks)}",
+                remedy="collect both stores with the same --trainable, from adapters of the same "
+                "rank; pictures with the same --timestep-gradients",
             )
 
     def require_same_examples(self, other: GradientStore) -> None:
@@ -183,8 +182,3 @@ class GradientStore:
             f"blocks={len(self.index.blocks)}, "
             f"parameters={sum(block.width for block in self.index.blocks)})"
         )
-
-
-def _first(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import prod
 from pathlib import Path
@@ -39,6 +39,19 @@ class Block:
     def columns(self) -> int:
         """Numbers in a stored row."""
         return self.width if self.kept is None else self.kept
+
+
+def difference(blocks: Sequence[Block], others: Sequence[Block], most: int = 3) -> str:
+    """Where two tables of blocks differ, in words: the first of their names, with both shapes."""
+    tables = [{block.name: block for block in table} for table in (blocks, others)]
+    odd = [name for name in tables[0] | tables[1] if tables[0].get(name) != tables[1].get(name)]
+    if not odd:
+        return "their order"
+    shown = []
+    for name in odd[:most]:
+        shapes = [str(list(table[name].shape)) if name in table else "none" for table in tables]
+        shown.append(f"{name} ({' and '.join(shapes)})")
+    return ", ".join(shown) + (f" and {len(odd) - most} more" if len(odd) > most else "")
 
 
 @dataclass(frozen=True)
