@@ -202,8 +202,9 @@ def test_a_store_of_something_else_is_refused(llama, rows, task, tokenizer, tmp_
         (r"number of examples \(18, 17\)", {"dataset": rows[:-1]}),
         (r"settings \(max_length\)", {"task": tasks.CausalLM(tokenizer, max_length=90)}),
         (r"settings \(append_eos\)", {"task": tasks.CausalLM(tokenizer, append_eos=False)}),
-        (r"trainable tensors", {"trainable": "*lora_A*"}),
+        (r"tensors, there and asked for: .*lora_B.* and none\)", {"trainable": "*lora_A*"}),
         (r"dtype \(float32, float64\)", {"dtype": torch.float64}),
+        (r"differs: projection \(None, [^;]*\n", {"project": 2}),
     ]
     for message, change in cases:
         request = {"model": llama, "dataset": rows, "task": task, "trainable": None} | change
