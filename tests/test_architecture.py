@@ -12,8 +12,8 @@ import datainf
 ROOT = Path(datainf.__file__).parent
 
 ORDER = [
-    "errors", "words", "files", "fingerprint", "progress", "memory", "projection", "distributed",
-    "linalg", "second_moments", "store", "gradient_flow", "scores", "estimators",
+    "errors", "words", "files", "fingerprint", "progress", "devices", "memory", "projection",
+    "distributed", "linalg", "second_moments", "store", "gradient_flow", "scores", "estimators",
     "tasks", "gradients", "conventions", "columns", "data", "checkpoints", "models", "pipelines",
     "views",
     "scoring", "top_scoring", "attribution", "config", "planning", "run_checkpoints", "run_stores",

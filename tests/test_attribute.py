@@ -168,6 +168,15 @@ def test_checkpoints_of_other_blocks_are_refused(tmp_path):
         attribute([first, part], [first, part], "gradient")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("device", ["cuda", "gpu", torch.device("cuda")])
+def test_a_device_that_is_not_there_is_refused(stores, device):
+    with pytest.raises(OptionError, match=r"the device '(cuda|gpu)' cannot be used"):
+        attribute(*stores, device=device)
+    with pytest.raises(OptionError, match="cannot be used"):
+        self_influence(stores[0], device=device)
+
+
 def test_options_are_checked(stores):
     for wrong in ({"blocks": "layer"}, {"normalize": "l2"}, {"method": "tracin"}, {"damping": 0}):
         with pytest.raises(OptionError):

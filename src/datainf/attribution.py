@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from datainf import scoring, top_scoring
+from datainf.devices import usable
 from datainf.errors import OptionError, StoreMismatchError
 from datainf.estimators import Estimator, from_name
 from datainf.gradient_flow import DRAWN, FLOW, OWN, RATE_SUM, flow_damping
@@ -131,7 +132,7 @@ def sweep(
     )  # fmt: skip
     found = [
         scoring.score(
-            view, queries, asked.estimator, asked.dampings, _device(device), progress or Silent()
+            view, queries, asked.estimator, asked.dampings, view.device, progress or Silent()
         )
         for view, queries in zip(asked.views, asked.queries, strict=True)
     ]
@@ -178,7 +179,7 @@ def attribute_top(
     (parsed,), estimator, first = asked.dampings, asked.estimator, asked.views[0]
     found = top_scoring.top(
         asked.views, asked.queries, asked.shares, estimator, parsed, min(k, len(first.store)),
-        _device(device), progress or Silent(),
+        first.device, progress or Silent(),
     )  # fmt: skip
     told = over_checkpoints([scoring.told(traces) for traces in found.traces], asked.shares)
     return TopScores(
@@ -228,7 +229,8 @@ def requested(
     options = Options.of(estimator, normalize, metric, blocks)
     checkpoints, shares = _paired(train, query, weights)
     trains, queries = [store for store, _ in checkpoints], [store for _, store in checkpoints]
-    views = views_of(trains, options, _curvatures(curvature, trains), _device(device))
+    rows = _curvatures(curvature, trains)
+    views = views_of(trains, options, rows, usable("cpu" if device is None else device))
     parsed = [damping_of(damping, estimator, views, shares, rate_sum) for damping in dampings]
     return Request(estimator, views, queries, shares, parsed)
 
@@ -350,7 +352,8 @@ def self_influence(
     """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores."""
     estimator = _estimator(method, steps, curvature)
     options = Options.of(estimator, normalize, metric, blocks)
-    (views,) = views_of([train], options, _curvatures(curvature, [train]), _device(device))
+    rows = _curvatures(curvature, [train])
+    (views,) = views_of([train], options, rows, usable("cpu" if device is None else device))
     parsed = damping_of(damping, estimator, [views], rate_sum=rate_sum)
     return scoring.self_influence(views, estimator, parsed, views.device, progress or Silent())
 
@@ -366,12 +369,3 @@ def _settings(estimator: Estimator, damping: Damping, views: Views) -> dict[str,
         settings["curvature_rows"] = len(views.drawn)
     steps = getattr(estimator, "steps", None)
     return settings if steps is None else {**settings, "steps": steps}
-
-
-def _device(device: AnyDevice) -> torch.device:
-    try:
-        return torch.device("cpu" if device is None else device)
-    except RuntimeError as error:
-        raise OptionError(
-            f"there is no device {device!r} ({error})", remedy="cpu or cuda"
-        ) from None
