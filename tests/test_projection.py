@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import pytest
 import torch
 
+from conftest import make_rows
+from datainf import collect
 from datainf import projection as projection_module
 from datainf.errors import OptionError
 from datainf.projection import Hadamard, Projection, TwoSided
+from datainf.tasks import CausalLM
 
 
 def dense(sketch, d):
@@ -94,7 +98,17 @@ def test_large_matrices_are_projected_on_both_sides(monkeypatch):
     assert isinstance(Projection(16).of("parts", (4, 8, 1024)), Hadamard)
 
 
-@pytest.mark.parametrize("wrong", [{"ratio": 1}, {"ratio": 0}, {"ratio": 8, "metric": "fisher"}])
+@pytest.mark.parametrize(
+    "wrong", [{"ratio": 1}, {"ratio": 2.5}, {"ratio": "4"}, {"ratio": 8, "metric": "fisher"}]
+)
 def test_nonsense_is_refused(wrong):
     with pytest.raises(OptionError):
         Projection(**wrong)
+
+
+def test_numpy_s_whole_numbers_are_ratios(llama, tokenizer, tmp_path):
+    rows = make_rows("llama")[:2]
+    store = collect(llama, rows, CausalLM(tokenizer), out=tmp_path, project=np.int64(4))
+    assert type(store.index.projection["ratio"]) is int
+    with pytest.raises(OptionError, match=r"one of 2\.5 numbers"):
+        collect(llama, rows, CausalLM(tokenizer), out=tmp_path, project=2.5)
