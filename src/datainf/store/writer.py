@@ -128,11 +128,12 @@ def _require_same_request(path: Path, found: Index, wanted: Index) -> None:
     for what, name in named.items():
         if (old := getattr(found, what)) != (new := getattr(wanted, what)):
             differences.append(f"{name} ({old}, {new})")
-    blocks = [found.blocks, wanted.blocks]
+    there, asked = found.blocks, wanted.blocks
     if found.projection != wanted.projection:  # which says how many numbers of each are kept
-        blocks = [[replace(block, kept=None) for block in table] for table in blocks]
-    if blocks[0] != blocks[1]:
-        differences.append(f"the trainable tensors, there and asked for: {difference(*blocks)}")
+        there, asked = ([replace(one, kept=None) for one in table] for table in (there, asked))
+    if there != asked:
+        told = difference(there, asked)
+        differences.append(f"the trainable tensors, there and asked for: {told}")
     if differences:
         raise StoreMismatchError(
             f"{path} holds a store that was made for something else. What differs: "
