@@ -5,9 +5,10 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from datainf.errors import OptionError, StoreCorruptError, StoreError
-from datainf.scores import Scores
+from datainf.scores import Scores, load_scores
 
 VALUES = torch.tensor([[0.5, -2.0, 0.5, 3.0], [0.0, 1.0, -1.0, 2.0]])
 
@@ -59,6 +60,14 @@ def test_a_damaged_file_is_refused(scores, tmp_path):
     path.write_bytes(data[:50])
     with pytest.raises(StoreCorruptError):
         Scores.load(path)
+
+
+def test_a_file_of_something_else_is_no_scores_file(tmp_path):
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({"weight": VALUES}, path, metadata={"format": "pt"})
+    with pytest.raises(StoreError, match="is no scores file") as raised:
+        load_scores(path)
+    assert not isinstance(raised.value, StoreCorruptError)
 
 
 def test_the_long_table(scores, tmp_path):

@@ -6,7 +6,8 @@ Its metadata have one entry, named after the kind of scores, with a checksum of 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -53,21 +54,14 @@ def write(path: str | Path, contents: Contents) -> None:
 def read(path: str | Path) -> Contents:
     """Read a file; its tensors are mapped into memory.
 
-    Raises `StoreError` if there is none, `StoreCorruptError` if its bytes are not the ones that
-    were written.
+    Raises `StoreError` if there is none, or it is of something else; `StoreCorruptError` if its
+    bytes are not the ones that were written.
     """
     path = Path(path)
-    if not path.is_file():
-        raise StoreError(f"there is no scores file {path}", remedy="datainf score makes one")
-    try:
-        file: Any = safetensors.safe_open(path, framework="pt")
-        metadata = file.metadata() or {}
-        (kind,) = (kind for kind in get_args(Kind) if kind in metadata)
-        written = json.loads(metadata[kind])
+    with _reading(path):
+        kind, written, file = _opened(path)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
         sound = written["checksum"] == _checksum(written["about"], tensors)
-    except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
-        raise StoreCorruptError(f"{path} is not a whole scores file ({error})") from None
     if not sound:
         raise StoreCorruptError(
             f"{path}: the bytes are not the ones that were written (its checksum differs)",
@@ -75,6 +69,31 @@ def read(path: str | Path) -> Contents:
         )
     ids = [json.loads(bytes(tensors.pop(name).tolist())) for name in (QUERY_IDS, TRAIN_IDS)]
     return Contents(kind, json.loads(written["about"]), ids[0], ids[1], tensors)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a damaged file brings about into a `StoreCorruptError`."""
+    try:
+        yield
+    except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
+        raise StoreCorruptError(f"{path} is not a whole scores file ({error})") from None
+
+
+def _opened(path: Path) -> tuple[Kind, dict[str, Any], Any]:
+    """A file's kind, its entry in the metadata, and the open file."""
+    if not path.is_file():
+        raise StoreError(f"there is no scores file {path}", remedy="datainf score makes one")
+    file: Any = safetensors.safe_open(path, framework="pt")
+    metadata = file.metadata() or {}
+    for kind in get_args(Kind):
+        if kind in metadata:
+            return kind, json.loads(metadata[kind]), file
+    if QUERY_IDS in file.keys():  # noqa: SIM118 - no dict
+        raise LookupError("its kind is not one that this version of datainf knows")
+    raise StoreError(
+        f"{path} is no scores file", remedy="the scores.safetensors that datainf score writes"
+    )
 
 
 def _checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
