@@ -273,16 +273,20 @@ def _paired(
     pairs = list(zip(trains, queries, strict=True))
     for pair in pairs:
         for store in pair:
-            if OF in store.index.task:
-                raise OptionError(
-                    f"{store.path} holds gradients of drawn targets, not of the data's",
-                    remedy="it as curvature=…, and what datainf.collect made as the stores",
-                )
+            _require_not_drawn(store)
         pair[0].require_same_model(pair[1])
         for store, first in zip(pair, pairs[0], strict=True):
             store.require_same_examples(first)
             store.require_same_blocks(first)
     return pairs, [share / total for share in shares]
+
+
+def _require_not_drawn(store: GradientStore) -> None:
+    if OF in store.index.task:
+        raise OptionError(
+            f"{store.path} holds gradients of drawn targets, not of the data's",
+            remedy="it as curvature=…, and what datainf.collect made as the stores",
+        )
 
 
 def _estimator(
@@ -352,6 +356,7 @@ def self_influence(
     """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores."""
     estimator = _estimator(method, steps, curvature)
     options = Options.of(estimator, normalize, metric, blocks)
+    _require_not_drawn(train)
     rows = _curvatures(curvature, [train])
     (views,) = views_of([train], options, rows, usable("cpu" if device is None else device))
     parsed = damping_of(damping, estimator, [views], rate_sum=rate_sum)
