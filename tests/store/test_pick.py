@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from datainf.errors import StoreCorruptError, StoreMismatchError
+from datainf.linalg import matrix
 from datainf.projection import Projection
+from datainf.store import shards
 from smaller import make_smaller, random_gradients
 
 N, ROWS = 23, [0, 4, 7, 8, 15, 22]
@@ -44,6 +46,20 @@ def test_picked_examples_are_the_store_s_own(store):
     assert_rows(found.pick([store.ids[7], store.ids[15]]), store, [7, 15])
     assert_rows(store.pick(store.ids), store, list(range(N)))
     store.require_same_model(found)
+
+
+def test_only_the_rows_of_a_chunk_are_copied(store, monkeypatch):
+    monkeypatch.setattr(matrix, "MAX_CHUNK_BYTES", 1)  # a row at a time
+    found = store.pick(store.ids[:8]).pick(store.ids[1:8])
+    (name, G), copied = next(iter(found.blocks.items())), []
+    taken = shards.PickedRows.__getitem__
+    monkeypatch.setattr(
+        shards.PickedRows, "__getitem__",
+        lambda self, rows: copied.append(len(taken(self, rows))) or taken(self, rows),
+    )  # fmt: skip
+    chunks = torch.cat([rows for _, rows in G.chunks()])
+    assert copied == [1] * 7
+    assert torch.equal(chunks, store.blocks[name].to_dense()[1:8])
 
 
 def test_ids_that_are_not_there_are_told(store):

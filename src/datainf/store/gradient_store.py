@@ -60,7 +60,7 @@ class GradientStore:
         offsets = [*(shard.start for shard in self.index.shards), self.index.n]
         sq_norms, scales = self.sq_norms[:, place], self._scales
         rows = ChunkedMatrix(
-            [partial(file.tensor, block.name) for file in self._files],
+            [partial(file.rows, block.name) for file in self._files],
             offsets,
             block.columns,
             accumulate_dtype(self.index.torch_dtype),
@@ -112,7 +112,7 @@ class GradientStore:
             places = [place for place, known in enumerate(file.ids) if known in wanted]
             if places:
                 shard = replace(file.shard, start=start, rows=len(places))
-                files.append(ShardPart(file, places, shard))
+                files.append(ShardPart.of(file, places, shard))
                 start += len(places)
         if start < len(wanted):
             raise StoreMismatchError(
