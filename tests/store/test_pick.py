@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 import torch
 
@@ -73,8 +76,11 @@ def read(store):
 
 def test_a_flipped_byte_is_found_in_rows_that_were_not_picked_too(store, tmp_path):
     shard = min(tmp_path.glob("*.safetensors"))
-    data = bytearray(shard.read_bytes())
-    data[-1] ^= 1
+    data, name = bytearray(shard.read_bytes()), store.index.blocks[0].name
+    length = int.from_bytes(data[:8], "little")
+    _, end = json.loads(data[8 : 8 + length])[name]["data_offsets"]
+    data[8 + length + end - 1] ^= 1  # in the block's last row
     shard.write_bytes(bytes(data))
-    with pytest.raises(StoreCorruptError):
-        read(store.pick([0]))
+    picked = store.pick([0])
+    with pytest.raises(StoreCorruptError, match=f"the checksum of {re.escape(name)} differs"):
+        read(picked)
