@@ -13,7 +13,7 @@ from datainf.errors import OptionError, StoreIncompleteError
 from datainf.estimators import from_name
 from datainf.gradient_flow import RATE_SUM
 from datainf.run_checkpoints import folders_of
-from datainf.scores import load_scores
+from datainf.scores.file import read_about
 from datainf.store import GradientStore
 from datainf.store.index import INDEX
 
@@ -62,7 +62,7 @@ class RunStores:
         query store that is gone or broken."""
         config = read_run(run)
         folders = folders_of(config.checkpoints, run)
-        told = load_scores(run / SCORES).diagnostics
+        told = read_about(run / SCORES)["diagnostics"]
         weights = [one["weight"] for one in told.get("checkpoints", [{"weight": 1.0}])]
         train, query = (
             [GradientStore.open(folder / part) for folder in folders] for part in (TRAIN, QUERY)
