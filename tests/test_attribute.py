@@ -168,6 +168,13 @@ def test_checkpoints_of_other_blocks_are_refused(tmp_path):
         attribute([first, part], [first, part], "gradient")
 
 
+def test_settings_tell_how_an_estimator_was_made(stores):
+    told = attribute(*stores, ConjugateGradient(steps=3, tolerance=0.1)).settings
+    assert (told["steps"], told["tolerance"]) == (3, 0.1)
+    assert "tolerance" not in attribute(*stores, "cg").settings
+    assert "steps" not in attribute(*stores, "datainf").settings
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 @pytest.mark.parametrize("device", ["cuda", "gpu", torch.device("cuda")])
 def test_a_device_that_is_not_there_is_refused(stores, device):

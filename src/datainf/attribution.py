@@ -58,15 +58,15 @@ def attribute(
 
     Args:
         train, query: Stores collected from the same weights; or of several checkpoints of one
-            training, a list of each, whose scores are summed.
+            training, a list of each: the scores are their mean, weighted by `weights`.
         method: `gauss-newton`, `ridge`, `datainf`, `exact`, `cg`, `lissa`, `gradient`,
             `weighted-gradient`, or an estimator with its own settings. By default `gauss-newton`,
             or `ridge` without a curvature.
         curvature: What `collect_curvature` made at the same weights, for each checkpoint. Its rows
             then stand for the curvature in any method that has one; by default the training
             gradients do.
-        weights: What each checkpoint counts beside the others, see `datainf.checkpoints`; by
-            default all count the same.
+        weights: What each checkpoint counts beside the others, see `datainf.checkpoints`; they are
+            divided by their sum. By default all count the same.
         rate_sum: The sum of the learning rates of the training's steps, for the damping `flow`; by
             default what the training stores note.
         damping: λ of a block; a number α means α · mean ‖g‖² / d (the paper's, 0.1). See `Damping`.
@@ -83,10 +83,12 @@ def attribute(
             block-diagonal approximation).
         steps: of `ridge`, `cg` or `lissa`.
         device: where products are computed, "cpu" by default; the scores come back to the CPU.
+        progress: where to show how far it is.
 
     Raises:
-        OptionError: an unknown method or option; lists of stores or weights that do not fit;
-            `gauss-newton` without a curvature, or a method with one that has none.
+        OptionError: an unknown method or option; a device that is not there; lists of stores or
+            weights that do not fit; `gauss-newton` without a curvature, or a method with one that
+            has none.
         StoreMismatchError: the stores come from different weights or blocks, or those of several
             checkpoints from different examples.
         StoreCorruptError: a store's bytes are not the ones that were written.
@@ -124,7 +126,14 @@ def sweep(
     device: AnyDevice = None,
     progress: Progress | None = None,
 ) -> list[Scores]:
-    """`attribute` for several dampings; `exact` then factors each block's matrix once for all."""
+    """`attribute` for several dampings; `exact` then factors each block's matrix once for all.
+
+    Args and errors are those of `attribute`, but for
+
+        dampings: each as `attribute` takes one; None is the method's own.
+
+    Returns the scores of each damping, in the order of `dampings`.
+    """
     asked = requested(
         train, query, method, curvature=curvature, weights=weights, rate_sum=rate_sum,
         dampings=dampings, normalize=normalize, metric=metric, blocks=blocks, steps=steps,
@@ -160,7 +169,8 @@ def attribute_top(
     progress: Progress | None = None,
 ) -> TopScores:
     """Of every query the k most helpful and the k most harmful training examples, and the mean
-    score over all queries of every training example.
+    score over all queries of every training example. Of fewer than k training examples all are kept
+    at both ends.
 
     The scores are those of `attribute`, but for rounding, and the options its. The matrix [m, n] of
     all is never formed: queries are solved for in batches, and the training gradients are read
@@ -353,7 +363,12 @@ def self_influence(
     device: AnyDevice = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores."""
+    """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores.
+
+    Positive: training more on an example lowers its own loss, and the more the larger it is. The
+    options are those of `attribute`, and so are the errors, for one store of training gradients;
+    `normalize` scales an example once as a training example and once as a query.
+    """
     estimator = _estimator(method, steps, curvature)
     options = Options.of(estimator, normalize, metric, blocks)
     _require_not_drawn(train)
@@ -372,5 +387,6 @@ def _settings(estimator: Estimator, damping: Damping, views: Views) -> dict[str,
     }
     if views.drawn is not None:
         settings["curvature_rows"] = len(views.drawn)
-    steps = getattr(estimator, "steps", None)
-    return settings if steps is None else {**settings, "steps": steps}
+    own = {name: getattr(estimator, name, None) for name in ("steps", "tolerance")}
+    # The tolerance 0, at which every step is taken, is as good as none.
+    return settings | {name: value for name, value in own.items() if value}

@@ -41,7 +41,7 @@ class Contents:
 
 
 def write(path: str | Path, contents: Contents) -> None:
-    """Write a file and its folder, in full or not at all."""
+    """Write a file and its folder, in full or not at all. Raises `WriteError`."""
     path = Path(path)
     make_folder(path.parent)
     tensors = {name: tensor.contiguous() for name, tensor in contents.tensors.items()}
@@ -55,7 +55,7 @@ def write(path: str | Path, contents: Contents) -> None:
 
 
 def read(path: str | Path) -> Contents:
-    """Read a file; its tensors are mapped into memory.
+    """Read a file; its tensors are mapped into memory, and every byte is read for its checksum.
 
     Raises `StoreError` if there is none, or it is of something else; `StoreCorruptError` if its
     bytes are not the ones that were written.

@@ -123,7 +123,10 @@ class GradientStore:
 
     def example(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One example's loss, a scalar, and gradient as stored, block name → [columns], float32
-        or better; of an unfinished store too."""
+        or better; of an unfinished store too.
+
+        Raises `IndexError` for a row that the store does not have, or not yet.
+        """
         for file in self._files:
             at = row - file.shard.start
             if 0 <= at < file.shard.rows:
