@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import prod
 from pathlib import Path
@@ -13,10 +13,11 @@ import torch
 
 from datainf.errors import StoreCorruptError, StoreError
 from datainf.files import write_atomically
+from datainf.fingerprint import bytes_digest
 from datainf.store.encoding import DTYPES
 
 SCHEMA = 2
-INDEX = "index.json"
+INDEX, CHECKSUM = "index.json", "checksum"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Shard:
     checksum: str
 
 
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Of what an index holds, however it is laid out."""
+    return bytes_digest(json.dumps(content, sort_keys=True).encode())
+
+
 @dataclass
 class Index:
     """What index.json holds. `fingerprints` tells base, adapter, data and task; `projection` by
@@ -111,7 +117,8 @@ class Index:
         return DTYPES[self.dtype]
 
     def save(self, folder: Path) -> None:
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        content = json.loads(json.dumps(asdict(self)))  # keys as they will be read
+        text = json.dumps(content | {CHECKSUM: _checksum(content)}, indent=1, ensure_ascii=False)
         write_atomically(folder / INDEX, text.encode())
 
     @classmethod
@@ -131,6 +138,12 @@ class Index:
             raise StoreError(
                 f"{path} has schema {found!r}; this version of datainf reads schema {SCHEMA}",
                 remedy="collect the store again, or use the version of datainf that made it",
+            )
+        # Stores of older versions have none.
+        if raw.pop(CHECKSUM, None) not in (None, _checksum(raw)):
+            raise StoreCorruptError(
+                f"{path}: the content is not what was written (its checksum differs)",
+                remedy="collect the store again, in another folder",
             )
         try:
             raw["blocks"] = [
