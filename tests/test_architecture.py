@@ -13,7 +13,7 @@ import datainf
 ROOT = Path(datainf.__file__).parent
 
 ORDER = [
-    "errors", "words", "files", "fingerprint", "progress", "memory", "projection",
+    "errors", "words", "files", "fingerprint", "progress", "devices", "memory", "projection",
     "linalg", "second_moments", "store", "gradient_flow", "scores", "estimators",
     "tasks", "gradients", "conventions", "columns", "data", "checkpoints", "models", "pipelines",
     "views",

@@ -150,8 +150,38 @@ def test_stores_of_other_weights_are_refused(stores, tmp_path, tokenizer):
         make_model("llama").double(), make_rows("llama"), task,
         out=tmp_path / "p", trainable="*lora_A*",
     )  # fmt: skip
-    with pytest.raises(StoreMismatchError):
+    with pytest.raises(StoreMismatchError, match="different weights or settings of the base"):
         attribute(stores[0], part)
+
+
+def test_checkpoints_of_other_blocks_are_refused(tmp_path):
+    def store(name, rank, **options):
+        model = torch.nn.Sequential(torch.nn.Linear(2, rank), torch.nn.Linear(rank, 1))
+        return collect(model, rows, task, out=tmp_path / name, **options)
+
+    rows, task = list(torch.ones(3, 2)), tasks.Custom(lambda m, b: m(b)[:, 0])
+    first, larger, part = store("a", 4), store("b", 8), store("c", 4, trainable="0.*")
+    differ = r"a hold different blocks: 0\.weight \(\[8, 2\] and \[4, 2\]\), .*"
+    with pytest.raises(StoreMismatchError, match=f"{differ}\n.*adapters of the same rank"):
+        attribute([first, larger], [first, larger], "gradient")
+    with pytest.raises(StoreMismatchError, match=r"1\.weight \(none and \[1, 4\]\)"):
+        attribute([first, part], [first, part], "gradient")
+
+
+def test_settings_tell_how_an_estimator_was_made(stores):
+    told = attribute(*stores, ConjugateGradient(steps=3, tolerance=0.1)).settings
+    assert (told["steps"], told["tolerance"]) == (3, 0.1)
+    assert "tolerance" not in attribute(*stores, "cg").settings
+    assert "steps" not in attribute(*stores, "datainf").settings
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("device", ["cuda", "gpu", torch.device("cuda")])
+def test_a_device_that_is_not_there_is_refused(stores, device):
+    with pytest.raises(OptionError, match=r"the device '(cuda|gpu)' cannot be used"):
+        attribute(*stores, device=device)
+    with pytest.raises(OptionError, match="cannot be used"):
+        self_influence(stores[0], device=device)
 
 
 def test_options_are_checked(stores):

@@ -25,20 +25,55 @@ def test_what_a_forward_pass_keeps_is_counted_once_and_weights_are_not():
     assert kept.bytes == 4 * 5 * (8 + 32 + 4)
 
 
-def test_a_container_s_limit_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+@pytest.fixture
+def group(tmp_path, monkeypatch):
+    """Writes a group's files; the process is in /job/step."""
+    (tmp_path / "own").write_text("4:memory,x:/v1/job\n1:cpu:/other\n0::/job/step\n")
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(memory, "CONTROL_GROUPS", tmp_path / "groups")
+
+    def write(path, limit, used, *, old=False, stat=None):
+        folder = tmp_path / "groups" / path
+        folder.mkdir(parents=True, exist_ok=True)
+        names = ("limit_in_bytes", "usage_in_bytes") if old else ("max", "current")
+        for name, value in zip(names, (limit, used), strict=True):
+            (folder / f"memory.{name}").write_text(f"{value}\n")
+        (folder / "memory.stat").write_text(stat or "anon 5\n")
+
+    return write
+
+
+@pytest.mark.parametrize("path", ["", "job", "job/step"])
+def test_a_limit_on_the_own_group_or_any_above_it_counts(group, path):
+    for one in ("", "job", "job/step", "other"):
+        group(one, "1" if one == "other" else "max", 1_000_000)
     free = memory.available(CPU)
     assert free > 2**20
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("1000000\n")
-    assert memory.available(CPU) > 2**20
-    (tmp_path / "memory.max").write_text("1500000\n")
+    group(path, 1_500_000, 1_000_000)
     assert memory.available(CPU) == 500_000
-    (tmp_path / "memory.stat").write_text("anon 5\nactive_file 30000\ninactive_file 4000\nx 1\n")
+    group(path, 1_500_000, 1_000_000, stat="active_file 30000\ninactive_file 4000\nx 1\n")
     assert memory.available(CPU) == 534_000
-    (tmp_path / "memory.stat").unlink()
-    (tmp_path / "memory.max").write_text("1000\n")
+    group(path, 1000, 1_000_000)
     assert memory.available(CPU) == 0
+
+
+def test_of_several_limits_the_one_that_leaves_least_counts(group):
+    group("job", 9_000_000, 2_000_000)
+    group("job/step", 8_000_000, 500_000)
+    assert memory.available(CPU) == 7_000_000
+
+
+def test_groups_of_version_1_count(group):
+    group("memory", 2**63 - 4096, 1_000_000, old=True)  # no limit
+    assert memory.available(CPU) > 2**20
+    stat = "active_file 1\ntotal_active_file 20000\ntotal_inactive_file 3000\n"
+    group("memory/v1", 1_500_000, 1_000_000, old=True, stat=stat)
+    assert memory.available(CPU) == 523_000
+
+
+def test_a_container_sees_its_own_limit_at_the_root(group):
+    group("", 1_500_000, 1_000_000)  # and no folder of /job/step
+    assert memory.available(CPU) == 500_000
 
 
 def test_a_budget_is_what_keeps_busy_or_what_fits(monkeypatch):

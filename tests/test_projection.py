@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from conftest import make_rows
+from datainf import collect
 from datainf import projection as projection_module
 from datainf.errors import OptionError
 from datainf.projection import Hadamard, Projection, TwoSided
+from datainf.tasks import CausalLM
 
 
 def dense(sketch, d):
@@ -132,7 +136,18 @@ class Numbers(TorchDispatchMode):
         return made
 
 
-@pytest.mark.parametrize("wrong", [{"ratio": 1}, {"ratio": 0}, {"ratio": 8, "metric": "fisher"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"ratio": 1}, {"ratio": 0}, {"ratio": 2.5}, {"ratio": "4"}, {"ratio": 8, "metric": "fisher"}],
+)
 def test_nonsense_is_refused(wrong):
     with pytest.raises(OptionError):
         Projection(**wrong)
+
+
+def test_numpy_s_whole_numbers_are_ratios(llama, tokenizer, tmp_path):
+    rows = make_rows("llama")[:2]
+    store = collect(llama, rows, CausalLM(tokenizer), out=tmp_path, project=np.int64(4))
+    assert type(store.index.projection["ratio"]) is int
+    with pytest.raises(OptionError, match=r"one of 2\.5 numbers"):
+        collect(llama, rows, CausalLM(tokenizer), out=tmp_path, project=2.5)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from datainf.errors import OptionError, StoreCorruptError, StoreError
-from datainf.scores import Scores
+from datainf.fingerprint import digest
+from datainf.scores import Scores, load_scores
+from datainf.scores.file import read_about
 
 VALUES = torch.tensor([[0.5, -2.0, 0.5, 3.0], [0.0, 1.0, -1.0, 2.0]])
 
@@ -59,6 +65,42 @@ def test_a_damaged_file_is_refused(scores, tmp_path):
     path.write_bytes(data[:50])
     with pytest.raises(StoreCorruptError):
         Scores.load(path)
+
+
+def test_a_file_of_something_else_is_no_scores_file(tmp_path):
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({"weight": VALUES}, path, metadata={"format": "pt"})
+    with pytest.raises(StoreError, match="is no scores file") as raised:
+        load_scores(path)
+    assert not isinstance(raised.value, StoreCorruptError)
+
+
+def test_what_a_file_says_is_read_alone(scores, tmp_path):
+    path = tmp_path / "scores.safetensors"
+    scores.save(path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1  # of a tensor
+    path.write_bytes(data)
+    assert read_about(path)["settings"] == scores.settings
+    assert read_about(path)["diagnostics"] == scores.diagnostics
+    place = bytes(data).index(b"exact")
+    data[place] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(StoreCorruptError):
+        read_about(path)
+
+
+def test_a_file_of_an_older_version_is_read(scores, tmp_path):
+    path = tmp_path / "scores.safetensors"
+    scores.save(path)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        about = json.loads(file.metadata()[Scores.kind])["about"]
+    every = [[name, tensors[name]] for name in sorted(tensors)]
+    entry = json.dumps({"about": about, "checksum": digest([about, every])})
+    save_file(tensors, path, metadata={Scores.kind: entry})
+    assert torch.equal(Scores.load(path).values, VALUES)
+    assert read_about(path)["method"] == "exact"
 
 
 def test_the_long_table(scores, tmp_path):

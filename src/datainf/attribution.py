@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from datainf import scoring, top_scoring
+from datainf.devices import usable
 from datainf.errors import OptionError, StoreMismatchError
 from datainf.estimators import Estimator, from_name
 from datainf.gradient_flow import DRAWN, FLOW, OWN, RATE_SUM, flow_damping
@@ -57,15 +58,15 @@ def attribute(
 
     Args:
         train, query: Stores collected from the same weights; or of several checkpoints of one
-            training, a list of each, whose scores are summed.
+            training, a list of each: the scores are their mean, weighted by `weights`.
         method: `gauss-newton`, `ridge`, `datainf`, `exact`, `cg`, `lissa`, `gradient`,
             `weighted-gradient`, or an estimator with its own settings. By default `gauss-newton`,
             or `ridge` without a curvature.
         curvature: What `collect_curvature` made at the same weights, for each checkpoint. Its rows
             then stand for the curvature in any method that has one; by default the training
             gradients do.
-        weights: What each checkpoint counts beside the others, see `datainf.checkpoints`; by
-            default all count the same.
+        weights: What each checkpoint counts beside the others, see `datainf.checkpoints`; they are
+            divided by their sum. By default all count the same.
         rate_sum: The sum of the learning rates of the training's steps, for the damping `flow`; by
             default what the training stores note.
         damping: λ of a block; a number α means α · mean ‖g‖² / d (the paper's, 0.1). See `Damping`.
@@ -82,10 +83,12 @@ def attribute(
             block-diagonal approximation).
         steps: of `ridge`, `cg` or `lissa`.
         device: where products are computed, "cpu" by default; the scores come back to the CPU.
+        progress: where to show how far it is.
 
     Raises:
-        OptionError: an unknown method or option; lists of stores or weights that do not fit;
-            `gauss-newton` without a curvature, or a method with one that has none.
+        OptionError: an unknown method or option; a device that is not there; lists of stores or
+            weights that do not fit; `gauss-newton` without a curvature, or a method with one that
+            has none.
         StoreMismatchError: the stores come from different weights or blocks, or those of several
             checkpoints from different examples.
         StoreCorruptError: a store's bytes are not the ones that were written.
@@ -123,7 +126,14 @@ def sweep(
     device: AnyDevice = None,
     progress: Progress | None = None,
 ) -> list[Scores]:
-    """`attribute` for several dampings; `exact` then factors each block's matrix once for all."""
+    """`attribute` for several dampings; `exact` then factors each block's matrix once for all.
+
+    Args and errors are those of `attribute`, but for
+
+        dampings: each as `attribute` takes one; None is the method's own.
+
+    Returns the scores of each damping, in the order of `dampings`.
+    """
     asked = requested(
         train, query, method, curvature=curvature, weights=weights, rate_sum=rate_sum,
         dampings=dampings, normalize=normalize, metric=metric, blocks=blocks, steps=steps,
@@ -131,7 +141,7 @@ def sweep(
     )  # fmt: skip
     found = [
         scoring.score(
-            view, queries, asked.estimator, asked.dampings, _device(device), progress or Silent()
+            view, queries, asked.estimator, asked.dampings, view.device, progress or Silent()
         )
         for view, queries in zip(asked.views, asked.queries, strict=True)
     ]
@@ -159,7 +169,8 @@ def attribute_top(
     progress: Progress | None = None,
 ) -> TopScores:
     """Of every query the k most helpful and the k most harmful training examples, and the mean
-    score over all queries of every training example.
+    score over all queries of every training example. Of fewer than k training examples all are kept
+    at both ends.
 
     The scores are those of `attribute`, but for rounding, and the options its. The matrix [m, n] of
     all is never formed: queries are solved for in batches, and the training gradients are read
@@ -178,7 +189,7 @@ def attribute_top(
     (parsed,), estimator, first = asked.dampings, asked.estimator, asked.views[0]
     found = top_scoring.top(
         asked.views, asked.queries, asked.shares, estimator, parsed, min(k, len(first.store)),
-        _device(device), progress or Silent(),
+        first.device, progress or Silent(),
     )  # fmt: skip
     told = over_checkpoints([scoring.told(traces) for traces in found.traces], asked.shares)
     return TopScores(
@@ -228,7 +239,8 @@ def requested(
     options = Options.of(estimator, normalize, metric, blocks)
     checkpoints, shares = _paired(train, query, weights)
     trains, queries = [store for store, _ in checkpoints], [store for _, store in checkpoints]
-    views = views_of(trains, options, _curvatures(curvature, trains), _device(device))
+    rows = _curvatures(curvature, trains)
+    views = views_of(trains, options, rows, usable("cpu" if device is None else device))
     parsed = [damping_of(damping, estimator, views, shares, rate_sum) for damping in dampings]
     return Request(estimator, views, queries, shares, parsed)
 
@@ -271,16 +283,20 @@ def _paired(
     pairs = list(zip(trains, queries, strict=True))
     for pair in pairs:
         for store in pair:
-            if OF in store.index.task:
-                raise OptionError(
-                    f"{store.path} holds gradients of drawn targets, not of the data's",
-                    remedy="it as curvature=…, and what datainf.collect made as the stores",
-                )
+            _require_not_drawn(store)
         pair[0].require_same_model(pair[1])
         for store, first in zip(pair, pairs[0], strict=True):
             store.require_same_examples(first)
             store.require_same_blocks(first)
     return pairs, [share / total for share in shares]
+
+
+def _require_not_drawn(store: GradientStore) -> None:
+    if OF in store.index.task:
+        raise OptionError(
+            f"{store.path} holds gradients of drawn targets, not of the data's",
+            remedy="it as curvature=…, and what datainf.collect made as the stores",
+        )
 
 
 def _estimator(
@@ -347,10 +363,17 @@ def self_influence(
     device: AnyDevice = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores."""
+    """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores.
+
+    Positive: training more on an example lowers its own loss, and the more the larger it is. The
+    options are those of `attribute`, and so are the errors, for one store of training gradients;
+    `normalize` scales an example once as a training example and once as a query.
+    """
     estimator = _estimator(method, steps, curvature)
     options = Options.of(estimator, normalize, metric, blocks)
-    (views,) = views_of([train], options, _curvatures(curvature, [train]), _device(device))
+    _require_not_drawn(train)
+    rows = _curvatures(curvature, [train])
+    (views,) = views_of([train], options, rows, usable("cpu" if device is None else device))
     parsed = damping_of(damping, estimator, [views], rate_sum=rate_sum)
     return scoring.self_influence(views, estimator, parsed, views.device, progress or Silent())
 
@@ -364,14 +387,6 @@ def _settings(estimator: Estimator, damping: Damping, views: Views) -> dict[str,
     }
     if views.drawn is not None:
         settings["curvature_rows"] = len(views.drawn)
-    steps = getattr(estimator, "steps", None)
-    return settings if steps is None else {**settings, "steps": steps}
-
-
-def _device(device: AnyDevice) -> torch.device:
-    try:
-        return torch.device("cpu" if device is None else device)
-    except RuntimeError as error:
-        raise OptionError(
-            f"there is no device {device!r} ({error})", remedy="cpu or cuda"
-        ) from None
+    own = {name: getattr(estimator, name, None) for name in ("steps", "tolerance")}
+    # The tolerance 0, at which every step is taken, is as good as none.
+    return settings | {name: value for name, value in own.items() if value}

@@ -6,38 +6,84 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
 from torch import Tensor, nn
 
-CONTROL_GROUP = Path("/sys/fs/cgroup")
-"""Where Linux says what a container may use."""
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+"""Where Linux says what a container, a systemd unit or a batch job may use."""
+OWN_GROUPS = Path("/proc/self/cgroup")
+"""In which groups below it this process is, a line for each hierarchy."""
+
+
+class Version(NamedTuple):
+    """Names of a control group's files, and of the entries in its memory.stat that are counted as
+    used and given back when they are needed."""
+
+    limit: str
+    used: str
+    file_cache: tuple[str, str]
+
+
+V1 = Version(
+    "memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file")
+)
+V2 = Version("memory.max", "memory.current", ("active_file", "inactive_file"))
 
 
 def available(device: torch.device) -> int:
-    """Bytes that can still be taken on a device: of the machine or the container, for the CPU."""
+    """Bytes that can still be taken on a device: for the CPU, of the machine or within the
+    limits on the process."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         # What torch keeps to hand out again counts as taken there.
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    left = [_left_in(folder, version) for folder, version in _groups()]
     free = int(psutil.virtual_memory().available)
-    try:
-        limit = int((CONTROL_GROUP / "memory.max").read_text())
-        used = int((CONTROL_GROUP / "memory.current").read_text())
-    except (OSError, ValueError):  # no control group, or none with a limit ("max")
-        return free
-    return max(0, min(free, limit - used + _cached_files()))
+    return max(0, min([free, *(bytes_ for bytes_ in left if bytes_ is not None)]))
 
 
-def _cached_files() -> int:
-    """Bytes that a container counts as used and gives back when they are needed."""
+def _groups() -> Iterator[tuple[Path, Version]]:
+    """The folders of this process's group and of all above it, each of which may have a limit. In a
+    container only the last, the root, may be there."""
     try:
-        told = (CONTROL_GROUP / "memory.stat").read_text().split()
+        lines = OWN_GROUPS.read_text().splitlines()
+    except OSError:  # not on Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            root, version = CONTROL_GROUPS / "memory", V1
+        elif not controllers:
+            root, version = CONTROL_GROUPS, V2
+        else:
+            continue
+        # Above a container's root is "..", which it cannot look into.
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts), -1, -1):
+            yield root.joinpath(*parts[:depth]), version
+
+
+def _left_in(folder: Path, version: Version) -> int | None:
+    """Bytes that a control group may still take; None where there is none, or it has no limit."""
+    try:
+        limit = int((folder / version.limit).read_text())
+        used = int((folder / version.used).read_text())
+    except (OSError, ValueError):  # where version 2 has no limit, it says "max"
+        return None
+    return limit - used + _cached_files(folder, version)
+
+
+def _cached_files(folder: Path, version: Version) -> int:
+    """Bytes that a group counts as used and gives back when they are needed."""
+    try:
+        told = (folder / "memory.stat").read_text().split()
     except OSError:
         return 0
     known = dict(zip(told[::2], told[1::2], strict=False))
-    return sum(int(known.get(name, 0)) for name in ("active_file", "inactive_file"))
+    return sum(int(known.get(name, 0)) for name in version.file_cache)
 
 
 def in_use(device: torch.device) -> int:

@@ -23,6 +23,7 @@ from torch import nn
 from datainf import tasks
 from datainf.checkpoints import FOLDER
 from datainf.columns import Candidates, TaskName
+from datainf.devices import usable
 from datainf.errors import ModelError, OptionError
 from datainf.tasks import Task
 from datainf.tasks.kinds import KINDS, by_architecture, by_peft_task
@@ -71,13 +72,7 @@ def device_of(name: str | None) -> torch.device:
     """
     if name is None or name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise OptionError(f"the device {name!r} cannot be used: {first}", remedy="cpu") from None
-    return device
+    return usable(name)
 
 
 def dtype_of(name: str | None, device: torch.device) -> torch.dtype | str:

@@ -25,6 +25,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from operator import index
 from typing import Any, Self
 
 import numpy as np
@@ -57,11 +58,14 @@ class Projection:
     metric: str = "none"
 
     def __post_init__(self) -> None:
-        if self.ratio < 2:
+        # NumPy's whole numbers too, of which JSON takes none.
+        whole = index(self.ratio) if hasattr(self.ratio, "__index__") else 0
+        if whole < 2:
             raise OptionError(
                 f"a projection cannot keep one of {self.ratio} numbers",
-                remedy="a ratio of 2 or more",
+                remedy="a whole number, 2 or more",
             )
+        object.__setattr__(self, "ratio", whole)
         if self.metric not in ("none", "adam"):
             raise OptionError(
                 f"gradients cannot be projected in the metric {self.metric!r}",

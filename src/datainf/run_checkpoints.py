@@ -56,7 +56,7 @@ def places_of(config: RunConfig, say: Say) -> list[Place]:
             if _weights_in(Path(str(config.adapter))) is None:
                 raise
             say(f"the adapter alone, and not its checkpoints: {error.message}")
-    trained = None if config.adapter is None else _trained(Path(config.adapter), say)
+    trained = None if config.adapter is None else _trained(config.adapter, say)
     return [Place(config, Path(config.out), 1.0, _rate_sum(trained), trained)]
 
 
@@ -80,9 +80,10 @@ def _of_the_adapter(adapter: str | None, found: list[Path], say: Say) -> list[Pa
     return found[: last + 1]
 
 
-def _trained(adapter: Path, say: Say) -> Path:
+def _trained(adapter: str | Path, say: Say) -> Path:
     """Where an adapter's optimizer and state may be: beside it; or with the checkpoint that has the
     very same weights."""
+    adapter = Path(adapter)
     found = find(adapter)
     for folder, is_it in zip(found, _same(adapter, found), strict=True):
         if is_it and ((folder / STATE).is_file() or (folder / OPTIMIZER).is_file()):
@@ -147,16 +148,18 @@ def folders_of(checkpoints: str | None, out: Path) -> list[Path]:
     return [out / f"checkpoint-{step}" for step in str(checkpoints).split(",") if step]
 
 
-def at_each(config: RunConfig, out: Path) -> list[tuple[RunConfig, Path]]:
-    """A finished run's settings with each of its checkpoints for the adapter, and the folder for
-    it in `out`."""
+def at_each(
+    config: RunConfig, out: Path, say: Say = lambda _: None
+) -> list[tuple[RunConfig, Path, Path | None]]:
+    """A finished run's settings with each of its checkpoints for the adapter, the folder for it in
+    `out`, and the one with the optimizer that its weights came from, as `Place` has it."""
     if config.checkpoints in (None, NONE):
-        return [(config, out)]
+        return [(config, out, None if config.adapter is None else _trained(config.adapter, say))]
     adapters, folders = (
         folders_of(config.checkpoints, place) for place in (Path(str(config.adapter)), out)
     )
     return [
-        (replace(config, adapter=str(adapter), checkpoints=None), folder)
+        (replace(config, adapter=str(adapter), checkpoints=None), folder, adapter)
         for adapter, folder in zip(adapters, folders, strict=True)
     ]
 

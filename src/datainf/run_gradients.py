@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from datainf.run_stores import CURVATURE, QUERY, TRAIN
 from datainf.store import GradientStore
 from datainf.tasks import Task
 from datainf.tasks.sampled import can_be_sampled
+from datainf.views import Metric
 
 Say = Callable[[str], None]
 
@@ -45,10 +46,12 @@ class Collected:
 @dataclass(frozen=True)
 class Prepared:
     """Everything at one set of weights but the gradients: task and method, the stores of the data
-    sets, and that of the curvature, if the method takes one."""
+    sets, and that of the curvature, if the method takes one. `metric` is the one that was asked
+    for; or that in which gradients are projected, where it is found by itself."""
 
     task: Task
     method: str
+    metric: Metric | None
     stores: list[PendingStore]
     curvature: PendingStore | None
 
@@ -91,15 +94,18 @@ def sources_of(config: RunConfig, last: Place) -> tuple[Examples, Examples]:
 
 
 def prepare_run(
-    place: Place, method: str | None, train: Examples, query: Examples, progress: Progress, say: Say
-) -> Prepared:
-    """All stores of a run at one of its checkpoints; `method` may have been found at another."""
+    place: Place, places: Sequence[Place], config: RunConfig, train: Examples, query: Examples,
+    progress: Progress, say: Say,
+) -> Prepared:  # fmt: skip
+    """All stores of a run at one of its checkpoints, `places`; method and metric of `config` may
+    have been found at another."""
     return prepare_stores(
-        replace(place.config, method=method),
+        replace(place.config, method=config.method, metric=config.metric),
         {place.folder / TRAIN: train, place.folder / QUERY: query},
         curvature=place.folder / CURVATURE,
         rate_sum=place.rate_sum,
         trained=place.trained,
+        others=[other.trained for other in places if other is not place],
         progress=progress,
         say=say,
     )
@@ -112,6 +118,7 @@ def prepare_stores(
     curvature: Path | None = None,
     rate_sum: float | None = None,
     trained: Path | None = None,
+    others: Sequence[Path | None] = (),
     named_by: Examples | None = None,
     progress: Progress,
     say: Say,
@@ -119,7 +126,8 @@ def prepare_stores(
     """Load the model, and read the data sets through its task, folder → examples; their stores
     note the sum of the training's learning rates, if it is known. The curvature is of the first of
     them, if a folder for it is given and the method takes it. `trained` is the folder with the
-    optimizer, `named_by` the data whose folders name the classes, if not the first."""
+    optimizer, `others` those of the other checkpoints whose gradients will stand beside these,
+    `named_by` the data whose folders name the classes, if not the first."""
     torch.manual_seed(config.seed)
     first = next(iter(sources.values()))
     task_name = first.task
@@ -131,6 +139,7 @@ def prepare_stores(
     method = config.method or WITHOUT_CURVATURE
     if config.method is None and curvature is not None:
         method = _default_method(task.for_model(model), say)
+    config = _in_one_metric(config, method, model, [trained, *others], say)
     moments = moments_of(trained, config, model, say)
     known = {} if rate_sum is None else {RATE_SUM: rate_sum}
     options = _options(config, method, moments) | {"progress": progress}
@@ -141,7 +150,7 @@ def prepare_stores(
     drawn, wanted = None, config.curvature_rows is not None or from_name(method).needs_curvature
     if curvature is not None and wanted:
         drawn = _prepare_drawn(config, model, task, first, curvature, options)
-    return Prepared(task, method, stores, drawn)
+    return Prepared(task, method, config.metric, stores, drawn)
 
 
 def prepare_drawn(
@@ -150,16 +159,18 @@ def prepare_drawn(
     out: Path,
     *,
     trained: Path | None = None,
+    others: Sequence[Path | None] = (),
     named_by: Examples | None = None,
     progress: Progress,
     say: Say,
 ) -> Prepared:
     """As `prepare_stores`, of a curvature alone."""
     model, task = load_model_and_task(config, named_by or examples, say)
+    config = _in_one_metric(config, DEFAULT_METHOD, model, [trained, *others], say)
     moments = moments_of(trained, config, model, say)
     options = _options(config, DEFAULT_METHOD, moments) | {"progress": progress}
     drawn = _prepare_drawn(config, model, task, examples, out, options)
-    return Prepared(task, DEFAULT_METHOD, [], drawn)
+    return Prepared(task, DEFAULT_METHOD, config.metric, [], drawn)
 
 
 def _prepare_drawn(
@@ -180,7 +191,7 @@ def _options(
     return {
         "trainable": config.trainable,
         "dtype": config.store,
-        "project": projection_of(config, method, moments),
+        "project": _projection(config, method),
         "batch_tokens": config.batch_tokens,
         "second_moments": moments,
     }
@@ -190,17 +201,29 @@ def _source(examples: Examples) -> dict[str, Any]:
     return {"source": examples.source, "source_digest": examples.digest}
 
 
-def projection_of(
-    config: RunConfig, method: str, moments: Mapping[str, Tensor] | None
-) -> Projection | None:
-    """The projection that was asked for, in the metric that the method will want: once they are
-    projected, gradients cannot be had in another."""
+def _in_one_metric(
+    config: RunConfig, method: str, model: nn.Module, trained: Sequence[Path | None], say: Say
+) -> RunConfig:
+    """The settings, with `auto` settled where gradients are projected: they cannot be had in
+    another metric afterwards, and all checkpoints need the same. `trained` are the folders with
+    their optimizers."""
+    metric = config.metric or from_name(method).defaults.metric
+    if config.project is None or metric != "auto":
+        return config
+    without = [folder for folder in trained if moments_of(folder, config, model, say) is None]
+    if not without:
+        say("metric: adam, in which gradients are projected; --metric overrules")
+        return replace(config, metric="adam")
+    where = "" if without[0] is None else f" in {without[0]}"
+    say(f"metric: none (no second moments of Adam{where}); gradients are projected without")
+    return replace(config, metric="none")
+
+
+def _projection(config: RunConfig, method: str) -> Projection | None:
+    """The projection that was asked for, in the metric that the method will want."""
     if config.project is None:
         return None
-    metric = config.metric or from_name(method).defaults.metric
-    if metric == "auto":
-        metric = "none" if moments is None else "adam"
-    return Projection(config.project, metric=metric)
+    return Projection(config.project, metric=config.metric or from_name(method).defaults.metric)
 
 
 def _default_method(task: Task, say: Say) -> str:

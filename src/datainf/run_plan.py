@@ -44,7 +44,7 @@ def plan_run(
     progress, say = progress or Silent(), once(say)
     places = places_of(config, say)
     train, query = sources_of(config, places[-1])
-    prepared = prepare_run(places[0], config.method, train, query, progress, say)
+    prepared = prepare_run(places[0], places, config, train, query, progress, say)
     planner = Planner(config, prepared, [place.folder for place in places], begun=begun)
     return planner.timed(planner.plan())
 
@@ -66,7 +66,7 @@ class Planner:
     ) -> None:
         """`folders`: those of the checkpoints; `begun`: whether what stands there counts as done;
         `scored`: whether the stores are those of training examples and queries, to be scored."""
-        self.config = replace(config, method=prepared.method)
+        self.config = replace(config, method=prepared.method, metric=prepared.metric)
         self.prepared, self.folders = prepared, folders
         self.stores = [
             Stores(pending, _at_each(folders, pending.out) if begun else [None] * len(folders))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -12,8 +13,9 @@ from datainf.errors import OptionError, StoreIncompleteError
 from datainf.estimators import from_name
 from datainf.gradient_flow import RATE_SUM
 from datainf.run_checkpoints import folders_of
-from datainf.scores import load_scores
+from datainf.scores.file import read_about
 from datainf.store import GradientStore
+from datainf.store.index import INDEX
 
 SETTINGS, SCORES, CURVATURE = "run.yaml", "scores.safetensors", "curvature"
 TRAIN, QUERY = "train", "query"
@@ -44,43 +46,49 @@ def opened(folder: Path) -> list[GradientStore]:
 
 @dataclass(frozen=True)
 class RunStores:
-    """One of each for every checkpoint, with what it counts; no curvature where the run took none.
-    `rate_sum` is the sum of the training's learning rates that the run was damped by."""
+    """One of each for every checkpoint, with what it counts. `rate_sum` is the sum of the
+    training's learning rates that the run was damped by."""
 
     config: RunConfig
+    folders: list[Path]
     train: list[GradientStore]
     query: list[GradientStore]
-    curvature: list[GradientStore] | None
     weights: list[float]
     rate_sum: float | None
 
     @classmethod
     def open(cls, run: Path) -> Self:
-        """Raises `OptionError` for a folder that is no finished run, `StoreError` for a store that
-        is gone or broken."""
+        """Raises `OptionError` for a folder that is no finished run, `StoreError` for a training or
+        query store that is gone or broken."""
         config = read_run(run)
         folders = folders_of(config.checkpoints, run)
-        told = load_scores(run / SCORES).diagnostics
+        told = read_about(run / SCORES)["diagnostics"]
         weights = [one["weight"] for one in told.get("checkpoints", [{"weight": 1.0}])]
         train, query = (
             [GradientStore.open(folder / part) for folder in folders] for part in (TRAIN, QUERY)
         )
-        curvature = _curvature(folders)
-        return cls(config, train, query, curvature, weights, told.get(RATE_SUM))
+        return cls(config, folders, train, query, weights, told.get(RATE_SUM))
+
+    @cached_property
+    def curvature(self) -> list[GradientStore] | None:
+        """None where the run took none, or was stopped at it and finished by a method without.
+        Opened only when it is asked for: methods without one do with whatever lies there.
+
+        Raises `StoreCorruptError` for a store that is broken.
+        """
+        paths = [folder / CURVATURE for folder in self.folders]
+        if not all((path / INDEX).is_file() for path in paths):
+            return None
+        try:
+            return [GradientStore.open(path) for path in paths]
+        except StoreIncompleteError:
+            return None
 
     def curvature_for(self, method: str | None) -> list[GradientStore]:
-        """What stands for the curvature of a method that needs it, or of the run's own, None, if
-        it was asked to take it; none of the others."""
+        """The stores that a method takes for its curvature, one for each checkpoint: those of a
+        method that needs them, and of the run's own (`method` None) if the run was told to take
+        them by `--curvature-rows`; else none. Raises as `curvature`."""
         name = method or self.config.method
         asked = method is None and self.config.curvature_rows is not None
         needed = name is not None and from_name(name).needs_curvature
         return (self.curvature or []) if asked or needed else []
-
-
-def _curvature(folders: list[Path]) -> list[GradientStore] | None:
-    if not all((folder / CURVATURE).is_dir() for folder in folders):
-        return None
-    try:
-        return [GradientStore.open(folder / CURVATURE) for folder in folders]
-    except StoreIncompleteError:  # of a run that was stopped, and finished by a method without
-        return None

@@ -66,15 +66,15 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     train, query = sources_of(config, places[-1])
     settings, found, forecast = out / SETTINGS, list[Collected](), None
     for place in places:
-        prepared = prepare_run(place, config.method, train, query, progress, say)
+        prepared = prepare_run(place, places, config, train, query, progress, say)
         if forecast is None:
             forecast = Planner(config, prepared, [each.folder for each in places]).begin(say)
             make_folder(out)
             if not settings.exists():  # so that an interrupted run can be replayed too
                 config.save(settings)
         found.append(prepared.collect(progress, say, forecast))
-        # What the task said; replayed by it.
-        config = replace(config, method=prepared.method)
+        # What task and checkpoints said; replayed by it.
+        config = replace(config, method=prepared.method, metric=prepared.metric)
         del prepared  # and the model with it, before the next is loaded
     scores = _scored(config, places, found, progress)
     if (rate_sum := places[-1].rate_sum) is not None:  # for scores of other methods

@@ -118,6 +118,21 @@ def test_without_it_evaluate_leaves_the_method_out(place, tmp_path):
     assert any("gauss-newton is left out" in line for line in said)
 
 
+@pytest.mark.parametrize("left", ["shard", "index.json"])
+def test_methods_without_do_with_a_broken_one(left, place, datainf, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(place[0] / "run", run)
+    for file in (run / "curvature").iterdir():
+        if file.name.startswith(left):
+            file.unlink()
+    code, _, err = datainf("score", run, "--method", "gradient", "--out", tmp_path / "scores")
+    assert code == 0, err
+    code, _, err = datainf("score", run, "--out", tmp_path / "own")
+    assert code != 0
+    expected = {"shard": "is missing", "index.json": "needs gradients of drawn targets"}
+    assert expected[left] in " ".join(err.split())
+
+
 def test_a_classifier_does_without(saved_bert, datainf, tmp_path):
     rows = [{"text": row["text"], "label": row["label"]} for row in make_rows("bert")]
     data = write_rows(tmp_path / "rows.jsonl", rows)

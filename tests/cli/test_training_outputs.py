@@ -266,6 +266,41 @@ def test_the_adapter_beside_checkpoints_can_be_taken_alone(run, output, datainf,
     assert datainf("top", tmp_path / "run", "--mean")[0] == 0
 
 
+def test_queries_are_collected_with_the_moments_that_the_run_had(
+    run, output, datainf, data, tmp_path
+):
+    beside = copy_of(output, tmp_path, find(output)[-1])
+    options = ("--method", "ridge", "--checkpoints", "none", "--project", "4")
+    assert run(*options, adapter=beside)[0] == 0
+    folder, more = tmp_path / "run", tmp_path / "more"
+    code, _, err = datainf("collect", folder, "--data", data[1], "--out", more)
+    assert code == 0, err
+    assert GradientStore.open(more).index.projection["metric"] == "adam"
+    code, _, err = datainf("score", folder, "--query", more, "--out", more / "scores")
+    assert code == 0, err
+    before, after = (Scores.load(p / "scores.safetensors") for p in (folder, more / "scores"))
+    assert torch.equal(before.values, after.values)
+
+
+def test_checkpoints_are_projected_in_one_metric(run, output, datainf, data, tmp_path):
+    mixed = copy_of(output, tmp_path, find(output)[-1])
+    (find(mixed)[0] / "optimizer.pt").unlink()
+    options = ("--method", "ridge", "--checkpoints", "2", "--project", "4")
+    code, out, err = run(*options, adapter=mixed)
+    assert code == 0, err
+    said = " ".join((out + err).split())
+    assert "metric: none (no second moments of Adam in" in said
+    assert yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())["metric"] == "none"
+    code, _, err = datainf("collect", tmp_path / "run", "--data", data[1], "--out", tmp_path / "q")
+    assert code == 0, err
+    for folder in (*(tmp_path / "run").glob("*/query"), *(tmp_path / "q").iterdir()):
+        assert GradientStore.open(folder).index.projection["metric"] == "none"
+    code, out, err = run(*options, out="adam")
+    assert code == 0, err
+    assert "metric: adam, in which gradients are projected" in " ".join((out + err).split())
+    assert yaml.safe_load((tmp_path / "adam" / "run.yaml").read_text())["metric"] == "adam"
+
+
 def test_checkpoints_that_cannot_be_weighed_leave_the_adapter_alone(run, output, tmp_path):
     beside = copy_of(output, tmp_path, find(output)[-1])
     for folder in find(beside):

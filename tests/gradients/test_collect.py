@@ -202,8 +202,9 @@ def test_a_store_of_something_else_is_refused(llama, rows, task, tokenizer, tmp_
         (r"number of examples \(18, 17\)", {"dataset": rows[:-1]}),
         (r"settings \(max_length\)", {"task": tasks.CausalLM(tokenizer, max_length=90)}),
         (r"settings \(append_eos\)", {"task": tasks.CausalLM(tokenizer, append_eos=False)}),
-        (r"trainable tensors", {"trainable": "*lora_A*"}),
+        (r"tensors, there and asked for: .*lora_B.* and none\)", {"trainable": "*lora_A*"}),
         (r"dtype \(float32, float64\)", {"dtype": torch.float64}),
+        (r"differs: projection \(None, [^;]*\n", {"project": 2}),
     ]
     for message, change in cases:
         request = {"model": llama, "dataset": rows, "task": task, "trainable": None} | change
@@ -249,6 +250,23 @@ class LittleMemory(tasks.CausalLM):
         if batch["input_ids"].numel() > 100:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return super().losses(model, batch)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_norm_that_float32_cannot_square_is_named(dtype, tmp_path):
+    task = tasks.Custom(lambda m, b: m(b)[:, 0])
+    rows = [torch.ones(2), torch.full((2,), 1e20)]
+    with pytest.raises(NonFiniteError, match="example 1: the gradient of weight or its squared"):
+        collect(nn.Linear(2, 1, bias=False), rows, task, out=tmp_path / "s", dtype=dtype)
+
+
+def test_where_float16_ends_another_store_is_advised(tmp_path):
+    task = tasks.Custom(lambda m, b: m(b)[:, 0])
+    rows, model = [torch.ones(2), torch.full((2,), 1e5)], nn.Linear(2, 1, bias=False)
+    with pytest.raises(NonFiniteError, match=r"example 1: the gradient.*\n.*--store bfloat16"):
+        collect(model, rows, task, out=tmp_path / "s", dtype="float16")
+    with pytest.raises(OptionError, match="bfloat16, int8, float16, float64"):
+        collect(model, rows, task, out=tmp_path / "s", dtype="int4")
 
 
 def test_the_batch_halves_when_memory_runs_out(llama, rows, tokenizer, task, tmp_path):
@@ -314,6 +332,27 @@ def test_a_flipped_byte_is_found_and_mended(llama, rows, task, tmp_path):
         GradientStore.open(out)
 
 
+def test_a_flipped_byte_of_the_index_is_found(llama, rows, task, tmp_path):
+    notes = {"by number": {2: "é", 10: None}, "text": ["a", 0.1]}
+    store = collect(llama, rows, task, out=tmp_path, notes=notes)
+    path = tmp_path / "index.json"
+    data = path.read_bytes()
+    wanted = GradientStore.open(tmp_path).index
+    for position in range(0, len(data), 7):
+        flipped = bytearray(data)
+        flipped[position] ^= 1
+        path.write_bytes(flipped)
+        try:
+            found = GradientStore.open(tmp_path).index
+        except StoreError:
+            continue
+        assert found == wanted  # only how it is laid out, or the name of the checksum
+    older = json.loads(data)
+    del older["checksum"]
+    path.write_text(json.dumps(older))
+    assert GradientStore.open(tmp_path).ids == store.ids
+
+
 def test_a_full_disk_loses_nothing_that_was_finished(llama, rows, task, tmp_path):
     out = tmp_path / "small"
     out.mkdir()
@@ -352,6 +391,12 @@ def test_what_is_no_store_is_refused(llama, rows, task, tmp_path):
         (tmp_path / "index.json").write_text(text)
         with pytest.raises(StoreError):
             GradientStore.open(tmp_path)
+
+
+def test_a_file_is_no_store(tmp_path):
+    (tmp_path / "scores.safetensors").touch()
+    with pytest.raises(StoreError, match=r"scores\.safetensors is not a gradient store"):
+        GradientStore.open(tmp_path / "scores.safetensors")
 
 
 def test_a_plain_model_with_a_plain_loss(tmp_path):
@@ -448,6 +493,7 @@ def test_what_no_fingerprint_sees_is_found_by_looking(finished, tmp_path):
     collect(adapted(7), rows, task, out=tmp_path / "s", shard_rows=3)
     if not finished:
         index = json.loads((tmp_path / "s" / "index.json").read_text())
+        del index["checksum"]
         index["shards"] = index["shards"][:1]
         (tmp_path / "s" / "index.json").write_text(json.dumps(index))
     collect(adapted(7), rows, task, out=tmp_path / "s", shard_rows=3)

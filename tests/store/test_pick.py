@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 import torch
 
 from datainf.errors import StoreCorruptError, StoreMismatchError
+from datainf.linalg import matrix
 from datainf.projection import Projection
+from datainf.store import shards
 from smaller import make_smaller, random_gradients
 
 N, ROWS = 23, [0, 4, 7, 8, 15, 22]
@@ -46,6 +51,20 @@ def test_picked_examples_are_the_store_s_own(store):
     store.require_same_model(found)
 
 
+def test_only_the_rows_of_a_chunk_are_copied(store, monkeypatch):
+    monkeypatch.setattr(matrix, "MAX_CHUNK_BYTES", 1)  # a row at a time
+    found = store.pick(store.ids[:8]).pick(store.ids[1:8])
+    (name, G), copied = next(iter(found.blocks.items())), []
+    taken = shards.PickedRows.__getitem__
+    monkeypatch.setattr(
+        shards.PickedRows, "__getitem__",
+        lambda self, rows: copied.append(len(taken(self, rows))) or taken(self, rows),
+    )  # fmt: skip
+    chunks = torch.cat([rows for _, rows in G.chunks()])
+    assert copied == [1] * 7
+    assert torch.equal(chunks, store.blocks[name].to_dense()[1:8])
+
+
 def test_ids_that_are_not_there_are_told(store):
     with pytest.raises(StoreMismatchError, match="has 1 of the 2 examples"):
         store.pick([0, "nobody"])
@@ -57,8 +76,11 @@ def read(store):
 
 def test_a_flipped_byte_is_found_in_rows_that_were_not_picked_too(store, tmp_path):
     shard = min(tmp_path.glob("*.safetensors"))
-    data = bytearray(shard.read_bytes())
-    data[-1] ^= 1
+    data, name = bytearray(shard.read_bytes()), store.index.blocks[0].name
+    length = int.from_bytes(data[:8], "little")
+    _, end = json.loads(data[8 : 8 + length])[name]["data_offsets"]
+    data[8 + length + end - 1] ^= 1  # in the block's last row
     shard.write_bytes(bytes(data))
-    with pytest.raises(StoreCorruptError):
-        read(store.pick([0]))
+    picked = store.pick([0])
+    with pytest.raises(StoreCorruptError, match=f"the checksum of {re.escape(name)} differs"):
+        read(picked)

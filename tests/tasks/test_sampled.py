@@ -370,6 +370,8 @@ def test_what_does_not_fit_is_refused(collected, tmp_path):
         attribute(train, query, "gradient", curvature=drawn)
     with pytest.raises(OptionError, match="holds gradients of drawn targets"):
         attribute(drawn, query)
+    with pytest.raises(OptionError, match="holds gradients of drawn targets"):
+        self_influence(drawn, "gradient")
     with pytest.raises(OptionError, match="does not hold gradients of drawn targets"):
         attribute(train, query, curvature=train)
     with pytest.raises(StoreMismatchError):

@@ -79,8 +79,9 @@ def collect(
     settings, named_by = (
         (RunConfig.from_values(values, "collect"), None) if run is None else _of_run(run, values)
     )
-    places = at_each(settings, Path(out))
-    folders, (last, _) = [folder for _, folder in places], places[-1]
+    tell, forecast = once(say), None
+    places = at_each(settings, Path(out), tell)
+    folders, last = [folder for _, folder, _ in places], places[-1][0]
     examples = load(
         source,
         settings.task,
@@ -89,17 +90,19 @@ def collect(
         split=part,
         limit=rows,
     )
-    tell, forecast = once(say), None
+    others, metric = [trained for _, _, trained in places], settings.metric
     with progress() as bars:
-        for config, folder in places:
-            trained = None if config.adapter is None else Path(config.adapter)
-            more: Any = {"trained": trained, "named_by": named_by, "progress": bars, "say": tell}
+        told = {"named_by": named_by, "progress": bars, "say": tell}
+        for config, folder, trained in places:
+            config = replace(config, metric=metric)
+            more: Any = {"trained": trained, "others": others} | told
             if curvature_rows is None:
                 prepared = prepare_stores(config, {folder: examples}, **more)
             else:
                 prepared = prepare_drawn(config, examples, folder, **more)
             if forecast is None:
                 forecast = Planner(config, prepared, folders, scored=False).begin(tell)
+            metric = prepared.metric
             prepared.collect(bars, tell, forecast)
             del prepared  # and the model with it, before the next is loaded
 

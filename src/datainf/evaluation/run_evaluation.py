@@ -180,7 +180,7 @@ class _Run:
         finished = open_run(folder)
         self.config, self.train, self.query = config, finished.train, finished.query
         self.stores = RunStores.open(folder)
-        self.last, _ = at_each(config, Path())[-1]
+        self.last = at_each(config, Path())[-1][0]
 
     @property
     def losses_of(self) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def prepare(
     task = task.for_model(model)
     chosen = select(model, trainable)
     device = next(iter(chosen.values())).device
-    projection = Projection(project) if isinstance(project, int) else project
+    projection = project if isinstance(project, Projection | None) else Projection(project)
     found = survey(dataset, task, progress)
     in_full = _index(model, chosen, task, found)
     stored = stored_dtype(dtype or in_full.torch_dtype)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 
@@ -171,7 +172,7 @@ class Collector:
             finite = draft.put([row - rows.start for row in batch], found.gradients, found.losses)
             del found  # before the next batch takes as much
             if not finite.all():
-                self._blame(finite, batch)
+                self._blame(finite, batch, draft.dtype)
             padding = lengths[batch[0]] - lengths[batch[-1]]
             if len(batch) > 1 and padding >= padded:
                 padded, suspect = padding, batch[-1]
@@ -245,17 +246,20 @@ class Collector:
         place = where(self.dataset, row)
         return place if identifier == row else f"{place} (id {identifier!r})"
 
-    def _blame(self, finite: Tensor, rows: Sequence[int]) -> None:
-        """Raises `NonFiniteError` naming the rows that are not finite, [rows, blocks] with the
-        loss's last, and the first block."""
+    def _blame(self, finite: Tensor, rows: Sequence[int], stored: torch.dtype) -> None:
+        """Raises `NonFiniteError` naming the rows that `ShardDraft.put` found not finite, and the
+        first block."""
         culprits = [self._name(rows[place]) for place in (~finite.all(dim=1)).nonzero().flatten()]
         shown = ", ".join(culprits[:5]) + (f" and {len(culprits) - 5} more" if culprits[5:] else "")
-        what = "the loss"
+        what, first = "the loss is NaN or infinite", ""
         if finite[:, -1].all():
             block = int((~finite.all(dim=0)).nonzero()[0])
-            what = f"the gradient of {list(self.gradients.chosen)[block]}"
+            name = list(self.gradients.chosen)[block]
+            what = f"the gradient of {name} or its squared norm is NaN or infinite in float32"
+            if stored == torch.float16:
+                first = "--store bfloat16, since float16 ends at 65,504; or "
         raise NonFiniteError(
-            f"{shown}: {what} is NaN or infinite",
-            remedy="look at the row; check the adapter's weights for NaN; --dtype float32 if the "
-            "model runs in half precision. Finished shards are kept",
+            f"{shown}: {what}",
+            remedy=f"{first}look at the row; check the adapter's weights for NaN; --dtype float32 "
+            "if the model runs in half precision. Finished shards are kept",
         )

@@ -21,7 +21,8 @@ AnyScores = Scores | TopScores
 
 
 def load_scores(path: str | Path) -> AnyScores:
-    """A scores file, of either kind; large tensors are mapped into memory, not read.
+    """A scores file, of either kind; its tensors are mapped into memory and read once, against
+    their checksum.
 
     Raises `StoreError` if it is no scores file, `StoreCorruptError` if its bytes are not the ones
     that were written.

@@ -1,12 +1,14 @@
 """The file of scores: one safetensors file with tensors and ids, all else as metadata. No pickle.
 
-Its metadata have one entry, named after the kind of scores, with a checksum of all the rest.
+Its metadata have one entry, named after the kind of scores, with plain values, a checksum of these
+and one of all the rest: so the values can be read alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,6 +24,7 @@ from datainf.fingerprint import digest
 
 Kind = Literal["datainf-scores-1", "datainf-top-scores-1"]
 QUERY_IDS, TRAIN_IDS = "query_ids", "train_ids"
+ABOUT_CHECKSUM = "about_checksum"
 
 Ids = list[int | str]
 
@@ -38,7 +41,7 @@ class Contents:
 
 
 def write(path: str | Path, contents: Contents) -> None:
-    """Write a file and its folder, in full or not at all."""
+    """Write a file and its folder, in full or not at all. Raises `WriteError`."""
     path = Path(path)
     make_folder(path.parent)
     tensors = {name: tensor.contiguous() for name, tensor in contents.tensors.items()}
@@ -46,35 +49,77 @@ def write(path: str | Path, contents: Contents) -> None:
     tensors[TRAIN_IDS] = _as_bytes(contents.train_ids)
     text = json.dumps(contents.about, sort_keys=True)
     # One entry: the order of several in a safetensors header changes from run to run.
-    metadata = {contents.kind: json.dumps({"about": text, "checksum": _checksum(text, tensors)})}
-    write_atomically(path, save(tensors, metadata=metadata))
+    own = digest(text)
+    entry = {"about": text, ABOUT_CHECKSUM: own, "checksum": _checksum(own, tensors)}
+    write_atomically(path, save(tensors, metadata={contents.kind: json.dumps(entry)}))
 
 
 def read(path: str | Path) -> Contents:
-    """Read a file; its tensors are mapped into memory.
+    """Read a file; its tensors are mapped into memory, and every byte is read for its checksum.
 
-    Raises `StoreError` if there is none, `StoreCorruptError` if its bytes are not the ones that
-    were written.
+    Raises `StoreError` if there is none, or it is of something else; `StoreCorruptError` if its
+    bytes are not the ones that were written.
     """
     path = Path(path)
-    if not path.is_file():
-        raise StoreError(f"there is no scores file {path}", remedy="datainf score makes one")
-    try:
-        file: Any = safetensors.safe_open(path, framework="pt")
-        metadata = file.metadata() or {}
-        (kind,) = (kind for kind in get_args(Kind) if kind in metadata)
-        written = json.loads(metadata[kind])
+    with _reading(path):
+        kind, written, file = _opened(path)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-        sound = written["checksum"] == _checksum(written["about"], tensors)
+        about = _about(path, written)
+        # Files of older versions have no checksum of the values alone.
+        if written["checksum"] != _checksum(written.get(ABOUT_CHECKSUM, written["about"]), tensors):
+            raise _differs(path)
+    ids = [json.loads(bytes(tensors.pop(name).tolist())) for name in (QUERY_IDS, TRAIN_IDS)]
+    return Contents(kind, about, ids[0], ids[1], tensors)
+
+
+def read_about(path: str | Path) -> Mapping[str, Any]:
+    """What a file says beside its tensors, which are not read. Raises as `read`."""
+    path = Path(path)
+    with _reading(path):
+        _, written, _ = _opened(path)
+        if ABOUT_CHECKSUM in written:
+            return _about(path, written)
+    return read(path).about
+
+
+def _about(path: Path, written: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The plain values of a file's entry, checked by their own checksum if it has one."""
+    if written.get(ABOUT_CHECKSUM) not in (None, digest(written["about"])):
+        raise _differs(path)
+    found: dict[str, Any] = json.loads(written["about"])
+    return found
+
+
+def _differs(path: Path) -> StoreCorruptError:
+    return StoreCorruptError(
+        f"{path}: the bytes are not the ones that were written (its checksum differs)",
+        remedy="datainf score makes it anew from the stores",
+    )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a damaged file brings about into a `StoreCorruptError`."""
+    try:
+        yield
     except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
         raise StoreCorruptError(f"{path} is not a whole scores file ({error})") from None
-    if not sound:
-        raise StoreCorruptError(
-            f"{path}: the bytes are not the ones that were written (its checksum differs)",
-            remedy="datainf score makes it anew from the stores",
-        )
-    ids = [json.loads(bytes(tensors.pop(name).tolist())) for name in (QUERY_IDS, TRAIN_IDS)]
-    return Contents(kind, json.loads(written["about"]), ids[0], ids[1], tensors)
+
+
+def _opened(path: Path) -> tuple[Kind, dict[str, Any], Any]:
+    """A file's kind, its entry in the metadata, and the open file."""
+    if not path.is_file():
+        raise StoreError(f"there is no scores file {path}", remedy="datainf score makes one")
+    file: Any = safetensors.safe_open(path, framework="pt")
+    metadata = file.metadata() or {}
+    for kind in get_args(Kind):
+        if kind in metadata:
+            return kind, json.loads(metadata[kind]), file
+    if QUERY_IDS in file.keys():  # noqa: SIM118 - no dict
+        raise LookupError("its kind is not one that this version of datainf knows")
+    raise StoreError(
+        f"{path} is no scores file", remedy="the scores.safetensors that datainf score writes"
+    )
 
 
 def _checksum(about: str, tensors: Mapping[str, Tensor]) -> str:

@@ -98,7 +98,10 @@ class Ranked(ABC):
         raise OptionError(f"there is no query {identifier!r}", remedy=f"one of {shown}, …")
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file: scores, ids, and all else as metadata. No pickle."""
+        """Write one safetensors file: scores, ids, and all else as metadata. No pickle.
+
+        Raises `WriteError` if the disk refuses.
+        """
         about = {
             "sign": SIGN,
             "method": self.method,
@@ -109,7 +112,8 @@ class Ranked(ABC):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a file that `save` wrote; its tensors are mapped into memory, not read.
+        """Read a file that `save` wrote; its tensors are mapped into memory and read once, against
+        their checksum.
 
         Raises `StoreError` if it is no file of such scores, `StoreCorruptError` if its bytes are
         not the ones that were written.
@@ -136,6 +140,8 @@ class Ranked(ABC):
         `query_id`, `train_id` (text), `query_row`, `train_row` (int32), `score` (float32), `rank`
         (int32, 0 = most helpful of its query, n - 1 = most harmful). One row group a query, so that
         a reader can take one query alone.
+
+        Raises `WriteError` if the disk refuses.
         """
         from datainf.scores.table import write_table  # brings pyarrow; only this needs it
 

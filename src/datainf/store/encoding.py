@@ -64,6 +64,6 @@ def stored_dtype(name: str | torch.dtype) -> torch.dtype:
     name = str(name).removeprefix("torch.")
     if name not in DTYPES:
         raise OptionError(
-            f"gradients are not stored as {name!r}", remedy="float32, bfloat16 or int8"
+            f"gradients are not stored as {name!r}", remedy=f"one of {', '.join(DTYPES)}"
         )
     return DTYPES[name]

@@ -14,7 +14,7 @@ from datainf.errors import StoreIncompleteError, StoreMismatchError
 from datainf.linalg import ChunkedMatrix, GradientMatrix, RowScaled, accumulate_dtype
 from datainf.second_moments import load_moments
 from datainf.store.encoding import Encoded
-from datainf.store.index import Block, Index
+from datainf.store.index import Block, Index, difference
 from datainf.store.shards import LOSSES, SCALES, SQ_NORMS, ShardFile, ShardPart, check_size
 
 SAMPLE = "sample"
@@ -60,7 +60,7 @@ class GradientStore:
         offsets = [*(shard.start for shard in self.index.shards), self.index.n]
         sq_norms, scales = self.sq_norms[:, place], self._scales
         rows = ChunkedMatrix(
-            [partial(file.tensor, block.name) for file in self._files],
+            [partial(file.rows, block.name) for file in self._files],
             offsets,
             block.columns,
             accumulate_dtype(self.index.torch_dtype),
@@ -112,7 +112,7 @@ class GradientStore:
             places = [place for place, known in enumerate(file.ids) if known in wanted]
             if places:
                 shard = replace(file.shard, start=start, rows=len(places))
-                files.append(ShardPart(file, places, shard))
+                files.append(ShardPart.of(file, places, shard))
                 start += len(places)
         if start < len(wanted):
             raise StoreMismatchError(
@@ -123,7 +123,10 @@ class GradientStore:
 
     def example(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One example's loss, a scalar, and gradient as stored, block name → [columns], float32
-        or better; of an unfinished store too."""
+        or better; of an unfinished store too.
+
+        Raises `IndexError` for a row that the store does not have, or not yet.
+        """
         for file in self._files:
             at = row - file.shard.start
             if 0 <= at < file.shard.rows:
@@ -160,12 +163,11 @@ class GradientStore:
                 remedy="collect both stores with the same --project",
             )
         if self.index.blocks != other.index.blocks:
-            difference = {block.name for block in self.index.blocks} ^ {
-                block.name for block in other.index.blocks
-            }
             raise StoreMismatchError(
-                f"{self.path} and {other.path} hold different blocks: {_first(sorted(difference))}",
-                remedy="collect both stores with the same --trainable",
+                f"{self.path} and {other.path} hold different blocks: "
+                f"{difference(self.index.blocks, other.index.blocks)}",
+                remedy="collect both stores with the same --trainable, from adapters of the same "
+                "rank; pictures with the same --timestep-gradients",
             )
 
     def require_same_examples(self, other: GradientStore) -> None:
@@ -183,8 +185,3 @@ class GradientStore:
             f"blocks={len(self.index.blocks)}, "
             f"parameters={sum(block.width for block in self.index.blocks)})"
         )
-
-
-def _first(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import prod
 from pathlib import Path
@@ -13,10 +13,11 @@ import torch
 
 from datainf.errors import StoreCorruptError, StoreError
 from datainf.files import write_atomically
+from datainf.fingerprint import bytes_digest
 from datainf.store.encoding import DTYPES
 
 SCHEMA = 2
-INDEX = "index.json"
+INDEX, CHECKSUM = "index.json", "checksum"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,19 @@ class Block:
         return self.width if self.kept is None else self.kept
 
 
+def difference(blocks: Sequence[Block], others: Sequence[Block], most: int = 3) -> str:
+    """Where two tables of blocks differ, in words: the first of their names, with both shapes."""
+    tables = [{block.name: block for block in table} for table in (blocks, others)]
+    odd = [name for name in tables[0] | tables[1] if tables[0].get(name) != tables[1].get(name)]
+    if not odd:
+        return "their order"
+    shown = []
+    for name in odd[:most]:
+        shapes = [str(list(table[name].shape)) if name in table else "none" for table in tables]
+        shown.append(f"{name} ({' and '.join(shapes)})")
+    return ", ".join(shown) + (f" and {len(odd) - most} more" if len(odd) > most else "")
+
+
 @dataclass(frozen=True)
 class Shard:
     """Rows start … start+rows-1 of the store, in one file; the checksum is its header's, which
@@ -51,6 +65,11 @@ class Shard:
     rows: int
     bytes: int
     checksum: str
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Of what an index holds, however it is laid out."""
+    return bytes_digest(json.dumps(content, sort_keys=True).encode())
 
 
 @dataclass
@@ -98,7 +117,8 @@ class Index:
         return DTYPES[self.dtype]
 
     def save(self, folder: Path) -> None:
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        content = json.loads(json.dumps(asdict(self)))  # keys as they will be read
+        text = json.dumps(content | {CHECKSUM: _checksum(content)}, indent=1, ensure_ascii=False)
         write_atomically(folder / INDEX, text.encode())
 
     @classmethod
@@ -106,7 +126,7 @@ class Index:
         path = folder / INDEX
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise StoreError(
                 f"{folder} is not a gradient store: it has no {INDEX}",
                 remedy="datainf collect makes one; check the path",
@@ -118,6 +138,12 @@ class Index:
             raise StoreError(
                 f"{path} has schema {found!r}; this version of datainf reads schema {SCHEMA}",
                 remedy="collect the store again, or use the version of datainf that made it",
+            )
+        # Stores of older versions have none.
+        if raw.pop(CHECKSUM, None) not in (None, _checksum(raw)):
+            raise StoreCorruptError(
+                f"{path}: the content is not what was written (its checksum differs)",
+                remedy="collect the store again, in another folder",
             )
         try:
             raw["blocks"] = [

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import safetensors
 import torch
@@ -64,7 +64,8 @@ class ShardDraft:
     def put(self, places: Sequence[int], gradients: Mapping[str, Tensor], losses: Tensor) -> Tensor:
         """Store rows at `places`: gradients [rows, columns] a block, on any device.
 
-        Returns which of them are finite, [rows, blocks] with the loss's last.
+        Returns whose squared norms are finite as stored, in float32, [rows, blocks], and with the
+        loss's last.
         """
         encoded, squares, on_host = as_stored(gradients, self.blocks, self.dtype)
         if squares.device.type == "cpu":  # which has nothing else to do
@@ -76,8 +77,8 @@ class ShardDraft:
         if self.scales is not None:
             scales = [rows.scale for rows in encoded if rows.scale is not None]
             self.scales[at] = torch.stack(scales, dim=1).cpu()
-        beside = torch.cat([squares, losses[:, None].to(squares)], dim=1).cpu()
-        self.sq_norms[at], self.losses[at] = beside[:, :-1].float(), beside[:, -1].float()
+        beside = torch.cat([squares, losses[:, None].to(squares)], dim=1).cpu().float()
+        self.sq_norms[at], self.losses[at] = beside[:, :-1], beside[:, -1]
         return beside.isfinite()
 
     def row(self, place: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -248,6 +249,10 @@ class ShardFile:
             self._sound.add(name)
         return tensor
 
+    def rows(self, name: str) -> Tensor:
+        """The same for a `ChunkedMatrix`, which takes a few rows at a time."""
+        return self.tensor(name)
+
     @property
     def ids(self) -> list[int | str]:
         found: list[int | str] = json.loads(bytes(self.tensor(IDS).tolist()))
@@ -281,18 +286,40 @@ class ShardFile:
         )
 
 
+@dataclass(frozen=True)
+class PickedRows:
+    """Rows of a tensor, of which only those in a slice are copied when it is taken."""
+
+    whole: Tensor
+    places: list[int]
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        return self.whole[self.places[rows]]
+
+
 @dataclass
 class ShardPart:
     """Some rows of a shard, read where they lie; `shard` says where they stand among the rows that
     were picked."""
 
-    whole: ShardFile | ShardPart
+    whole: ShardFile
     places: list[int]
     shard: Shard
+
+    @classmethod
+    def of(cls, file: ShardFile | ShardPart, places: list[int], shard: Shard) -> Self:
+        """Some rows of a shard, or of the part of one."""
+        if isinstance(file, ShardFile):
+            return cls(file, places, shard)
+        return cls(file.whole, [file.places[place] for place in places], shard)
 
     def tensor(self, name: str) -> Tensor:
         """These rows of a tensor of the shard, all of which is checked when it is first read."""
         return self.whole.tensor(name)[self.places]
+
+    def rows(self, name: str) -> Any:
+        """The same for a `ChunkedMatrix`, which takes a few of them at a time."""
+        return PickedRows(self.whole.tensor(name), self.places)
 
     @property
     def ids(self) -> list[int | str]:

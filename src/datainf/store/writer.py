@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from datainf.errors import StoreCorruptError, StoreError, StoreMismatchError
 from datainf.files import locked, make_folder
-from datainf.store.index import INDEX, Index, Shard
+from datainf.store.index import INDEX, Index, Shard, difference
 from datainf.store.shards import ShardDraft, ShardFile
 
 
@@ -127,10 +128,12 @@ def _require_same_request(path: Path, found: Index, wanted: Index) -> None:
     for what, name in named.items():
         if (old := getattr(found, what)) != (new := getattr(wanted, what)):
             differences.append(f"{name} ({old}, {new})")
-    if found.blocks != wanted.blocks:
-        differences.append(
-            f"the trainable tensors ({len(found.blocks)} there, {len(wanted.blocks)} asked for)"
-        )
+    there, asked = found.blocks, wanted.blocks
+    if found.projection != wanted.projection:  # which says how many numbers of each are kept
+        there, asked = ([replace(one, kept=None) for one in table] for table in (there, asked))
+    if there != asked:
+        told = difference(there, asked)
+        differences.append(f"the trainable tensors, there and asked for: {told}")
     if differences:
         raise StoreMismatchError(
             f"{path} holds a store that was made for something else. What differs: "
