@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from datainf.config import RunConfig
 from datainf.errors import PlanError
 from datainf.memory import available, in_use
 from datainf.planning import disk, method
-from datainf.planning.costs import PAIR_BYTES
+from datainf.planning.costs import PAIR_BYTES, Scoring
 from datainf.planning.lines import first_lines
 from datainf.planning.pace import Forecast, Pace
 from datainf.planning.plan import Collecting, Disk, Form, Plan, Problem, ScoringPlan
@@ -173,13 +174,8 @@ class Planner:
             if not pace.is_known and (shards := stores.missing_shards):
                 stores.pending.try_out(shards, pace, lambda: pace.is_known)
         tokens = 0 if plan.collecting is None else plan.collecting.padded_tokens
-        return replace(
-            plan, collecting_time=pace.of(tokens), scoring_seconds=self.scoring_seconds()
-        )  # fmt: skip
-
-    def scoring_seconds(self) -> float:
-        """0 where there are no scores."""
-        return 0.0 if self.scoring is None else measured(self.scoring).seconds(self.scoring)
+        seconds = _scoring_seconds(self.scoring)
+        return replace(plan, collecting_time=pace.of(tokens), scoring_seconds=seconds)
 
     def begin(self, say: Say) -> Forecast:
         """Say the plan in the first lines, and return what hears of the batches and says how long
@@ -191,7 +187,14 @@ class Planner:
         collecting = plan.collecting
         tokens = 0 if collecting is None else collecting.padded_tokens
         examples = sum(plan.checkpoints * store.examples - store.done for store in plan.stores)
-        return Forecast(tokens, examples, self.scoring_seconds, say)
+        # Of the scores' costs alone: a method of this planner would keep the first checkpoint's
+        # model while the next is loaded.
+        return Forecast(tokens, examples, partial(_scoring_seconds, self.scoring), say)
+
+
+def _scoring_seconds(scoring: Scoring | None) -> float:
+    """0 where there are no scores."""
+    return 0.0 if scoring is None else measured(scoring).seconds(scoring)
 
 
 def _at_each(folders: Sequence[Path], out: Path) -> list[Path]:
