@@ -13,7 +13,8 @@ from datainf.config import RunConfig
 from datainf.errors import PlanError
 from datainf.memory import available, in_use
 from datainf.planning import disk, method
-from datainf.planning.costs import PAIR_BYTES, Scoring
+from datainf.planning.choices import Choices
+from datainf.planning.costs import Scoring
 from datainf.planning.lines import first_lines
 from datainf.planning.pace import Forecast, Pace
 from datainf.planning.plan import Collecting, Disk, Form, Plan, Problem, ScoringPlan
@@ -22,6 +23,8 @@ from datainf.planning.stores import Stores
 from datainf.progress import Progress, Silent
 from datainf.run_checkpoints import places_of
 from datainf.run_gradients import Prepared, once, prepare_run, sources_of
+from datainf.run_stores import CURVATURE
+from datainf.store.index import INDEX
 from datainf.tasks.sampled import can_be_sampled
 
 Say = Callable[[str], None]
@@ -64,9 +67,11 @@ class Planner:
         *,
         begun: bool = True,
         scored: bool = True,
+        alike: bool = False,
     ) -> None:
         """`folders`: those of the checkpoints; `begun`: whether what stands there counts as done;
-        `scored`: whether the stores are those of training examples and queries, to be scored."""
+        `scored`: whether the stores are those of training examples and queries, to be scored;
+        `alike`: whether they have to be projected as those of a run are."""
         self.config = replace(config, method=prepared.method)
         self.prepared, self.folders = prepared, folders
         self.stores = [
@@ -75,6 +80,8 @@ class Planner:
         ]
         self.sizes = self._sizes() if scored else None
         self.scoring = None if self.sizes is None else method.scoring_of(self.config, self.sizes)
+        drawn = begun and any((folder / CURVATURE / INDEX).exists() for folder in folders)
+        self.choices = Choices(self.config, self.stores, self.scoring, alike, drawn)
 
     def _sizes(self) -> method.Sizes:
         train, query = self.prepared.stores
@@ -91,9 +98,9 @@ class Planner:
         pending = self.prepared.pending
         stores = tuple(each.plan(self._name(each.pending.out)) for each in self.stores)
         forms = disk.forms_of(pending, len(self.folders))
-        pairs = 0 if self.scoring is None else self.scoring.pairs
-        takes = disk.disk_of(self.folders[0], stores, PAIR_BYTES * pairs)
-        problems = self._problems(takes, forms)
+        takes = disk.disk_of(Path(self.config.out), stores, self.choices.scores_bytes)
+        limit = None if takes.fits else self.choices.limit(takes.free, stores)
+        problems = self._problems(takes, forms, limit)
         collecting = None
         if not problems:
             try:
@@ -124,18 +131,19 @@ class Planner:
         of_checkpoint = len(self.folders) > 1 and out == self.folders[0]
         return out.parent.name if of_checkpoint else out.name
 
-    def _problems(self, takes: Disk, forms: Sequence[Form]) -> list[Problem]:
+    def _problems(self, takes: Disk, forms: Sequence[Form], limit: str | None) -> list[Problem]:
         found = [
             disk.problem_of(
                 takes,
-                forms,
-                begun=any(stores.is_begun for stores in self.stores),
-                projects=self.config.metric != "fisher",
-                limit="--limit" if self.sizes is None else "--train-limit",
+                self.choices.forms(forms),
+                begun=self.choices.is_begun,
+                kept=self.choices.kept_bytes,
+                limit=limit,
             )
         ]
         if self.sizes is not None:
-            found.append(method.problem_of(self.config, self.sizes, available(CPU)))
+            bound = self.choices.bound
+            found.append(method.problem_of(self.config, self.sizes, available(CPU), bound))
         return [problem for problem in found if problem is not None]
 
     def _collecting(self) -> Collecting | None:

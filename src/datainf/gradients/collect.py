@@ -147,7 +147,7 @@ def prepare(
     )
     some: Any = Rows(dataset, sampled_rows(index), found.ids)
     prepare_sample = None
-    if index.is_smaller and sample:
+    if sample:
         prepare_sample = partial(
             prepare, model, some, task, out=Path(out) / SAMPLE, trainable=trainable,
             batch_tokens=batch_tokens, fallback=fallback, second_moments=second_moments,

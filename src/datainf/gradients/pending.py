@@ -26,8 +26,8 @@ from datainf.store.writer import writer
 @dataclass(frozen=True)
 class PendingStore:
     """What `prepare` made. `index` is as the store's will be, with no shard yet; `moments` is what
-    is kept with it; `sample` prepares the store of some examples in full beside it, if there is to
-    be one."""
+    is kept with it; `sample` prepares the store of some examples in full, which one that is made
+    smaller has beside it, unless there is to be none."""
 
     out: Path
     index: Index
@@ -58,7 +58,7 @@ class PendingStore:
                 for rows in store.missing():
                     self.collector.shard(store, rows, advance, heard)
                 gradients.say_unused()
-        if self.sample is not None:
+        if self.index.is_smaller and self.sample is not None:
             self.sample().collect(progress, heard)
         return GradientStore.open(self.out)
 

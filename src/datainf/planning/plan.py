@@ -16,10 +16,11 @@ not hand out twice; and so many bytes go to what libraries make ready in the fir
 
 @dataclass(frozen=True)
 class Form:
-    """All stores in one form, by the options that ask for it; bytes of the whole, and how many
-    examples are kept in full beside."""
+    """All stores in one form, by the options that ask for it, and the ratio of their projection, if
+    any; bytes of the whole, and how many examples are kept in full beside."""
 
     options: str
+    project: int | None
     bytes: int
     in_full: int
     asked: bool
@@ -37,6 +38,10 @@ class Disk:
     @property
     def needed(self) -> int:
         return self.stores + self.scores
+
+    @property
+    def fits(self) -> bool:
+        return self.needed <= self.free
 
 
 @dataclass(frozen=True)

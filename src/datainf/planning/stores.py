@@ -59,7 +59,8 @@ class Stores:
 
     @property
     def is_begun(self) -> bool:
-        return any(rows.index.shards for found in self.there for rows in found)
+        """Whether a store stands in some folder; without any row it is compared all the same."""
+        return any(folder is not None and (folder / INDEX).exists() for folder in self.folders)
 
     @property
     def missing_shards(self) -> list[range]:
