@@ -14,6 +14,7 @@ from datainf.gradients import collector, prepare
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.footprint import Footprint, growing, remedy
 from datainf.progress import Silent
+from datainf.tasks.sampled import Sampled
 
 CPU = torch.device("cpu")
 
@@ -97,6 +98,37 @@ def test_memory_that_runs_out_at_the_longest_is_named(llama, tokenizer, tmp_path
 
 
 def test_remedies_are_those_that_help():
-    assert remedy(60, is_half=False).startswith("--max-length 60, --dtype bfloat16, another")
-    assert remedy(None, is_half=True).startswith("--max-length, another --device; or")
-    assert remedy(0, is_half=True).startswith("another --device; or")
+    cut = remedy(["--max-length 60"], is_half=False)
+    assert cut.startswith("--max-length 60, --dtype bfloat16, another --device; or")
+    assert remedy([], is_half=True).startswith("another --device; or")
+
+
+def test_tasks_say_how_examples_get_shorter():
+    def options(task):
+        return [task.shortening(length) for length in (None, 61, 3, 1, -4)]
+
+    one_row = [["--max-length"], ["--max-length 61"], ["--max-length 3"], [], []]
+    for task in (tasks.CausalLM, tasks.SequenceClassification, tasks.TokenClassification):
+        assert options(task(None)) == one_row
+    assert options(Sampled(tasks.CausalLM(None))) == one_row
+    # A pair is two rows as long as the longer one.
+    assert options(tasks.Preference(None)) == [["--max-length"], ["--max-length 30"], [], [], []]
+    both = "--max-length and --max-target-length"
+    assert options(tasks.Seq2Seq(None)) == [
+        [both], [f"{both}, 61 together"], [f"{both}, 3 together"], [], [],
+    ]  # fmt: skip
+    for task in (tasks.ImageClassification(None), tasks.Custom(lambda *_: None)):
+        assert options(task) == [[]] * 5
+
+
+def test_pairs_that_are_cut_as_the_error_says_fit(llama, tokenizer, tmp_path, monkeypatch):
+    rows = [{"prompt": "a", "chosen": "b" * n, "rejected": "c"} for n in (10, 20, 40)]
+    known = prepare(
+        llama, rows, tasks.Preference(tokenizer), out=tmp_path / "s", progress=Silent()
+    ).settle({})
+    monkeypatch.setattr(collector, "available", lambda _: known.kept(60))
+    with pytest.raises(PlanError, match="example 2 has 8") as caught:
+        collect(llama, rows, tasks.Preference(tokenizer), out=tmp_path / "s")
+    (fitting,) = re.findall(r"--max-length (\d+)", caught.value.remedy)
+    task = tasks.Preference(tokenizer, max_length=int(fitting))
+    assert len(collect(llama, rows, task, out=tmp_path / "t")) == 3

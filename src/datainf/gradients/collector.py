@@ -102,7 +102,8 @@ class Collector:
             )
 
     def _too_long(self, what: str, fitting: int | None = None) -> PlanError:
-        return PlanError(what, remedy=remedy(fitting, is_half=is_half(self.gradients.model)))
+        shortening = self.task.shortening(fitting)
+        return PlanError(what, remedy=remedy(shortening, is_half=is_half(self.gradients.model)))
 
     def check(self) -> None:
         """Compare a few examples of unlike lengths, so that there is padding, with one-at-a-time

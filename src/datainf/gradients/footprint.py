@@ -59,13 +59,10 @@ def growing(lengths: Sequence[int]) -> list[int]:
     return rows
 
 
-def remedy(max_length: int | None, *, is_half: bool) -> str:
-    """What makes an example fit that does not: cut to so many tokens, None if nobody knows how
-    many; `is_half`: the model is in half precision already."""
-    cut = "" if max_length is None else f" {max_length}"
-    options = [f"--max-length{cut}"] if max_length is None or max_length > 0 else []
-    options += [] if is_half else ["--dtype bfloat16"]
-    options += ["another --device"]
+def remedy(shortening: Sequence[str], *, is_half: bool) -> str:
+    """What makes an example fit that does not: the task's options by which it is shorter;
+    `is_half`: the model is in half precision already."""
+    options = [*shortening, *([] if is_half else ["--dtype bfloat16"]), "another --device"]
     return (
         f"{', '.join(options)}; or from Python the model's gradient checkpointing, "
         "model.gradient_checkpointing_enable()"
