@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from datainf.errors import PlanError
+from datainf.gradients.footprint import BACKWARD
 from datainf.planning.pace import Estimate
 from datainf.planning.stores import StorePlan
 
-BACKWARD, LIBRARIES = 2, 100 * 10**6
-"""A batch takes as much again as what it keeps, for the backward pass and what an allocator does
-not hand out twice; and so many bytes go to what libraries make ready in the first one. Measured."""
+LIBRARIES = 100 * 10**6
+"""Bytes that go to what libraries make ready in the first batch. Measured."""
 
 
 @dataclass(frozen=True)
