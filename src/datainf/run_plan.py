@@ -14,6 +14,7 @@ from datainf.errors import PlanError
 from datainf.memory import available, in_use
 from datainf.planning import disk, method
 from datainf.planning.choices import Choices
+from datainf.planning.collecting import Memory
 from datainf.planning.costs import Scoring
 from datainf.planning.lines import first_lines
 from datainf.planning.pace import Forecast, Pace
@@ -103,10 +104,7 @@ class Planner:
         problems = self._problems(takes, forms, limit)
         collecting = None
         if not problems:
-            try:
-                collecting = self._collecting()
-            except PlanError as error:
-                problems = [Problem(error.message, error.remedy or "")]
+            collecting, problems = self._collecting()
         blocks = pending[0].index.blocks
         return Plan(
             checkpoints=len(self.folders),
@@ -146,31 +144,17 @@ class Planner:
             found.append(method.problem_of(self.config, self.sizes, available(CPU), bound))
         return [problem for problem in found if problem is not None]
 
-    def _collecting(self) -> Collecting | None:
-        """Raises `PlanError` if some example does not fit alone."""
-        missing = [stores for stores in self.stores if stores.is_missing]
-        if not missing:
-            return None
-        batches, activations, gradients = list[tuple[int, int]](), list[int](), list[int]()
-        for stores in missing:
-            footprint = stores.pending.settle(stores.notes)
-            mine, row_bytes = stores.batches(), stores.pending.collector.row_bytes
-            batches += mine
-            activations += [n * footprint.kept(tokens) for n, tokens in mine]
-            gradients += [n * row_bytes for n, _ in mine]
-        collector = missing[0].pending.collector
-        device, model = collector.gradients.device, collector.gradients.model
-        return Collecting(
-            device=str(device),
-            batches=len(batches),
-            batch_tokens=collector.batch_tokens or 1,
-            padded_tokens=sum(n * tokens for n, tokens in batches),
-            in_use=in_use(device),
-            weights=sum(t.nbytes for t in [*model.parameters(), *model.buffers()]),
-            activations=max(activations),
-            gradients=max(gradients),
-            available=available(device),
-        )
+    def _collecting(self) -> tuple[Collecting | None, list[Problem]]:
+        """Where some example does not fit alone, or a batch, why."""
+        try:
+            memory = Memory.of(self.stores)
+        except PlanError as error:
+            return None, [Problem(error.message, error.remedy or "")]
+        if memory is None:
+            return None, []
+        found = memory.plan()
+        problem = memory.problem_of(found)
+        return found, [] if problem is None else [problem]
 
     def timed(self, plan: Plan) -> Plan:
         """With the times that a few batches of the first store tell, and some products; where the

@@ -266,7 +266,7 @@ def test_a_longest_example_that_does_not_fit(call, monkeypatch, tmp_path):
     for command in ("plan", "attribute", "collect"):
         code, _, err = call(command, "--out", "run")
         assert code == 1
-        assert "tokens, of which a backward pass keeps some" in err
+        assert "tokens, of which a backward pass takes some" in err
         assert "--max-length" in err
         assert "--dtype bfloat16" in err
     assert not (tmp_path / "run").exists()

@@ -138,7 +138,27 @@ def test_batches_are_those_that_are_taken(model, rows, task, tmp_path, monkeypat
     pending.settle({})
     planned = Stores(pending, [out]).batches()
     pending.collect(Silent(), lambda tokens, seconds: heard.append((tokens, seconds)))
-    assert sorted(n * longest for n, longest in planned) == sorted(tokens for tokens, _ in heard)
+    assert sorted(batch.padded for batch in planned) == sorted(tokens for tokens, _ in heard)
     assert all(seconds > 0 for _, seconds in heard)
     assert len(planned) > len(batches_module.PLACES) > 3
-    assert sum(n for n, _ in planned) == 2 * len(rows), "the sample's too"
+    assert sum(batch.rows for batch in planned) == 2 * len(rows), "the sample's too"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_that_are_kept_in_full_take_their_own_room(
+    dtype, rows, task, tmp_path, monkeypatch
+):
+    """So do those of the start's check, of a store whose own are projected."""
+    model = make_model("llama").to(dtype)
+    full = dtype.itemsize * sum(p.numel() for p in select(model).values())
+    monkeypatch.setattr(collector, "BATCH_GRADIENT_BYTES", 3 * full)
+    pending = prepare(model, rows, task, out=tmp_path / "s", project=16, progress=Silent())
+    pending.settle({})
+    stores = Stores(pending, [None])
+    found = stores.batches()
+    assert {batch.row_bytes for batch in found} == {pending.collector.row_bytes, full}
+    assert max(batch.rows for batch in found if batch.row_bytes == full) == 3
+    assert pending.sample().collector.row_bytes == full
+    longest = max(pending.survey.lengths)
+    assert stores.checked() == (3, longest, full)
+    assert stores.checked(1) == (1, longest, full)
