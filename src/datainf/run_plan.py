@@ -99,7 +99,8 @@ class Planner:
         pending = self.prepared.pending
         stores = tuple(each.plan(self._name(each.pending.out)) for each in self.stores)
         forms = disk.forms_of(pending, len(self.folders))
-        takes = disk.disk_of(Path(self.config.out), stores, self.choices.scores_bytes)
+        leftover = sum(each.leftover_bytes for each in self.stores)
+        takes = disk.disk_of(Path(self.config.out), stores, self.choices.scores_bytes, leftover)
         limit = None if takes.fits else self.choices.limit(takes.free, stores)
         problems = self._problems(takes, forms, limit)
         collecting = None

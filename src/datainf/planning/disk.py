@@ -37,11 +37,10 @@ def _form(choice: Compression, pending: Sequence[PendingStore], times: int, aske
     )
 
 
-def disk_of(folder: Path, stores: Sequence[StorePlan], scores: int) -> Disk:
-    """`scores`: bytes of the files with scores."""
-    return Disk(
-        str(folder), free_bytes(folder), sum(store.missing_bytes for store in stores), scores
-    )  # fmt: skip
+def disk_of(folder: Path, stores: Sequence[StorePlan], scores: int, leftover: int) -> Disk:
+    """`scores`: bytes of the files with scores; `leftover`: of files that make room for them."""
+    missing = sum(store.missing_bytes for store in stores)
+    return Disk(str(folder), free_bytes(folder) + leftover, missing, scores)
 
 
 def problem_of(

@@ -16,6 +16,10 @@ from datainf.store import SAMPLE, Index
 from datainf.store.index import INDEX
 from datainf.store.writer import begun
 
+OF_WEIGHTS = ("base", "adapter")
+"""Fingerprints that differ from checkpoint to checkpoint: the base's too, where a part of what was
+trained is left out of the attribution."""
+
 
 class Batch(NamedTuple):
     """Examples, tokens of the longest, and bytes that the gradients of each take."""
@@ -52,15 +56,19 @@ class Stores:
     """A data set's store, prepared at the first checkpoint, with the folders for it at all of them;
     None for one that is nowhere yet.
 
-    Raises `StoreMismatchError` for a store of something else in the place of the prepared one.
+    Raises `StoreMismatchError` for a store of something else in the place of one of them; at other
+    checkpoints that is of other data or settings, since of their weights nothing is known yet.
     """
 
     pending: PendingStore
     folders: Sequence[Path | None]
 
     def __post_init__(self) -> None:
-        if self.pending.out in self.folders:
-            begun(self.pending.out, self.pending.index)
+        for folder in self.folders:
+            if folder == self.pending.out:
+                begun(folder, self.pending.index)
+            elif folder is not None:
+                begun(folder, self.pending.index, but=OF_WEIGHTS)
 
     @cached_property
     def there(self) -> list[list[StoreRows]]:
@@ -80,6 +88,12 @@ class Stores:
     def missing_shards(self) -> list[range]:
         """Rows that the store lacks at some checkpoint, those of the one in full left out."""
         return [shard for found in self.there for shard in found[0].index.missing()]
+
+    @property
+    def leftover_bytes(self) -> int:
+        """Of shards that a killed run left unfinished, whose files the next one truncates."""
+        folders = [path for folder in self.folders if folder for path in (folder, folder / SAMPLE)]
+        return sum(path.stat().st_size for folder in folders for path in folder.glob("*.tmp"))
 
     @property
     def notes(self) -> dict[str, Any]:
