@@ -270,3 +270,18 @@ def test_a_longest_example_that_does_not_fit(call, monkeypatch, tmp_path):
         assert "--max-length" in err
         assert "--dtype bfloat16" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_everything_that_does_not_fit_is_said(call, monkeypatch):
+    free(monkeypatch, 1000)
+    monkeypatch.setattr(run_plan, "available", lambda _: 150)
+    code, _, err = call("plan", "--method", "gradient")
+    assert code == 1
+    assert "the scores of 3 queries and 12 training examples take 288 bytes" in err
+    assert "error: the gradients take" in err
+
+
+def test_a_folder_s_name_is_shown_as_it_is(call):
+    code, out, err = call("plan", "--out", "[bold]run[/nothing]")
+    assert code == 0, err
+    assert "[bold]run" in out

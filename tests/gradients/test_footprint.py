@@ -41,6 +41,8 @@ def test_examples_of_growing_length_are_probed():
     assert growing([7, 7, 7]) == [0]
     assert growing([90, 100]) == [0, 1]
     assert growing([5]) == [0]
+    assert growing([0, 1]) == [0], "both take up one place"
+    assert growing([0]) == [0]
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -54,6 +54,7 @@ class Footprint:
 def growing(lengths: Sequence[int]) -> list[int]:
     """Rows of about a quarter, a half and all of the longest's tokens, each longer than the one
     before; fewer where examples are of like lengths."""
+    lengths = [max(1, length) for length in lengths]  # of none, one takes up a place all the same
     longest, rows = max(lengths), list[int]()
     for share in SHARES:
         nearest = min(range(len(lengths)), key=lambda row: abs(lengths[row] - share * longest))
