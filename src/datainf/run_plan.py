@@ -27,6 +27,7 @@ from datainf.run_gradients import Prepared, once, prepare_run, sources_of
 from datainf.run_stores import CURVATURE
 from datainf.store.index import INDEX
 from datainf.tasks.sampled import can_be_sampled
+from datainf.tasks.text_to_image import TextToImage
 
 Say = Callable[[str], None]
 CPU = torch.device("cpu")
@@ -123,7 +124,9 @@ class Planner:
     def _scoring(self) -> ScoringPlan | None:
         if self.scoring is None:
             return None
-        return method.told(self.config, self.scoring, in_use(CPU), available(CPU))
+        freed = freed_bytes(self.prepared)
+        there = available(CPU) + freed
+        return method.told(self.config, self.scoring, max(0, in_use(CPU) - freed), there)
 
     def _name(self, out: Path) -> str:
         """A store's, whatever the checkpoint."""
@@ -142,7 +145,8 @@ class Planner:
         ]
         if self.sizes is not None:
             bound = self.choices.bound
-            found.append(method.problem_of(self.config, self.sizes, available(CPU), bound))
+            there = available(CPU) + freed_bytes(self.prepared)
+            found.append(method.problem_of(self.config, self.sizes, there, bound))
         return [problem for problem in found if problem is not None]
 
     def _collecting(self) -> tuple[Collecting | None, list[Problem]]:
@@ -183,6 +187,16 @@ class Planner:
         # Of the scores' costs alone: a method of this planner would keep the first checkpoint's
         # model while the next is loaded.
         return Forecast(tokens, examples, partial(_scoring_seconds, self.scoring), say)
+
+
+def freed_bytes(prepared: Prepared) -> int:
+    """What the model gives back of the CPU's memory before scores are computed, no more than the
+    process has; nothing where the task keeps it, within a pipeline."""
+    if isinstance(prepared.task, TextToImage):
+        return 0
+    model = prepared.pending[0].collector.gradients.model
+    tensors = (t for t in (*model.parameters(), *model.buffers()) if t.device == CPU)
+    return min(in_use(CPU), sum(t.nbytes for t in tensors))
 
 
 def _scoring_seconds(scoring: Scoring | None) -> float:

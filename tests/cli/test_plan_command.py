@@ -243,9 +243,15 @@ def test_scores_that_the_disk_has_no_room_for(call, planned, monkeypatch):
     assert "--keep" not in err, "which would be more"
 
 
+def memory(monkeypatch, count):
+    """For scores, once the model is dropped."""
+    monkeypatch.setattr(run_plan, "freed_bytes", lambda _: count // 3)
+    monkeypatch.setattr(run_plan, "available", lambda _: count - count // 3)
+
+
 @pytest.mark.parametrize("command", ["plan", "attribute"])
 def test_scores_that_memory_has_no_room_for(command, call, monkeypatch, tmp_path):
-    monkeypatch.setattr(run_plan, "available", lambda _: 150)
+    memory(monkeypatch, 150)
     code, _, err = call(command, "--method", "gradient", "--out", "run")
     assert code == 1
     assert "the scores of 3 queries and 12 training examples take 288 bytes; 150 bytes" in err
@@ -254,7 +260,7 @@ def test_scores_that_memory_has_no_room_for(command, call, monkeypatch, tmp_path
 
 
 def test_a_matrix_that_memory_has_no_room_for(call, monkeypatch):
-    monkeypatch.setattr(run_plan, "available", lambda _: 500_000)
+    memory(monkeypatch, 500_000)
     code, _, err = call("attribute", "--curvature-rows", "300", "--out", "run")
     assert code == 1
     assert "gauss-newton makes a matrix of 300 × 300, which takes 2.2 MB of" in err
@@ -274,7 +280,7 @@ def test_a_longest_example_that_does_not_fit(call, monkeypatch, tmp_path):
 
 def test_everything_that_does_not_fit_is_said(call, monkeypatch):
     free(monkeypatch, 1000)
-    monkeypatch.setattr(run_plan, "available", lambda _: 150)
+    memory(monkeypatch, 150)
     code, _, err = call("plan", "--method", "gradient")
     assert code == 1
     assert "the scores of 3 queries and 12 training examples take 288 bytes" in err
@@ -285,3 +291,13 @@ def test_a_folder_s_name_is_shown_as_it_is(call):
     code, out, err = call("plan", "--out", "[bold]run[/nothing]")
     assert code == 0, err
     assert "[bold]run" in out
+
+
+def test_the_model_s_memory_is_there_for_scores(planned, monkeypatch):
+    monkeypatch.setattr(run_plan, "available", lambda _: 10**9)
+    monkeypatch.setattr(run_plan, "in_use", lambda _: 10**8)
+    told = planned()
+    weights = told["collecting"]["weights"]
+    assert weights > 10_000
+    assert told["scoring"]["available"] == 10**9 + weights
+    assert told["scoring"]["in_use"] == 10**8 - weights
