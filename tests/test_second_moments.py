@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from conftest import make_model, make_rows
 from datainf import GradientStore, collect, tasks
-from datainf.errors import ModelError, OptionError, StoreCorruptError
+from datainf.errors import ModelError, OptionError, StoreCorruptError, StoreMismatchError
+from datainf.projection import Projection
 from datainf.second_moments import FILE, load_moments, metric_scale, save_moments
 
 
@@ -65,3 +68,18 @@ def test_moments_of_other_parameters_are_refused(tmp_path, tokenizer):
     assert not (tmp_path / "s").exists()
     collect(model, rows, tasks.CausalLM(tokenizer), out=tmp_path / "s", second_moments=moments)
     assert set(GradientStore.open(tmp_path / "s").second_moments) == set(moments)
+
+
+@pytest.mark.parametrize("project", [None, Projection(4, metric="adam")])
+def test_those_of_rows_that_are_there_stay(project, tmp_path, tokenizer):
+    """As where the optimizer's file beside the same weights is another one."""
+    model, rows, out = make_model("llama"), make_rows("llama"), tmp_path / "s"
+    moments = {n: torch.rand(p.shape) for n, p in model.named_parameters() if p.requires_grad}
+    more = {"project": project, "sample": False}
+    collect(model, rows, tasks.CausalLM(tokenizer), out=out, second_moments=moments, **more)
+    before = (out / FILE).read_bytes()
+    other = {name: v + 5 for name, v in moments.items()}
+    refused = nullcontext() if project is None else pytest.raises(StoreMismatchError)
+    with refused:
+        collect(model, rows, tasks.CausalLM(tokenizer), out=out, second_moments=other, **more)
+    assert (out / FILE).read_bytes() == before

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from datainf import words
 from datainf.attribution import DEFAULT_METHOD, WITHOUT_CURVATURE
 from datainf.columns import PARTS
 from datainf.config import RunConfig
@@ -283,8 +284,7 @@ def _found_columns(examples: Examples, config: RunConfig) -> str:
 def _collected(store: GradientStore, task: Task) -> str:
     parameters = sum(block.width for block in store.index.blocks)
     text = f"{store.path}: {len(store)} gradients of {parameters:,} parameters in "
-    tensors = len(store.index.blocks)
-    text += f"{tensors} tensor{'' if tensors == 1 else 's'}"
+    text += words.count(len(store.index.blocks), "tensor")
     if cut := store.index.notes.get("truncated", 0):
         limits = [getattr(task, name, None) for name in ("max_length", "max_target_length")]
         shown = " and ".join(str(limit) for limit in limits if limit is not None)

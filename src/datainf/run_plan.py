@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,9 @@ from datainf.config import RunConfig
 from datainf.errors import PlanError
 from datainf.memory import available, in_use
 from datainf.planning import disk, method
-from datainf.planning.costs import PAIR_BYTES
+from datainf.planning.choices import Choices
+from datainf.planning.collecting import Memory
+from datainf.planning.costs import Scoring
 from datainf.planning.lines import first_lines
 from datainf.planning.pace import Forecast, Pace
 from datainf.planning.plan import Collecting, Disk, Form, Plan, Problem, ScoringPlan
@@ -21,7 +24,10 @@ from datainf.planning.stores import Stores
 from datainf.progress import Progress, Silent
 from datainf.run_checkpoints import places_of
 from datainf.run_gradients import Prepared, once, prepare_run, sources_of
+from datainf.run_stores import CURVATURE
+from datainf.store.index import INDEX
 from datainf.tasks.sampled import can_be_sampled
+from datainf.tasks.text_to_image import TextToImage
 
 Say = Callable[[str], None]
 CPU = torch.device("cpu")
@@ -63,9 +69,11 @@ class Planner:
         *,
         begun: bool = True,
         scored: bool = True,
+        alike: bool = False,
     ) -> None:
         """`folders`: those of the checkpoints; `begun`: whether what stands there counts as done;
-        `scored`: whether the stores are those of training examples and queries, to be scored."""
+        `scored`: whether the stores are those of training examples and queries, to be scored;
+        `alike`: whether they have to be projected as those of a run are."""
         self.config = replace(config, method=prepared.method, metric=prepared.metric)
         self.prepared, self.folders = prepared, folders
         self.stores = [
@@ -74,6 +82,8 @@ class Planner:
         ]
         self.sizes = self._sizes() if scored else None
         self.scoring = None if self.sizes is None else method.scoring_of(self.config, self.sizes)
+        drawn = begun and any((folder / CURVATURE / INDEX).exists() for folder in folders)
+        self.choices = Choices(self.config, self.stores, self.scoring, alike, drawn)
 
     def _sizes(self) -> method.Sizes:
         train, query = self.prepared.stores
@@ -90,15 +100,13 @@ class Planner:
         pending = self.prepared.pending
         stores = tuple(each.plan(self._name(each.pending.out)) for each in self.stores)
         forms = disk.forms_of(pending, len(self.folders))
-        pairs = 0 if self.scoring is None else self.scoring.pairs
-        takes = disk.disk_of(self.folders[0], stores, PAIR_BYTES * pairs)
-        problems = self._problems(takes, forms)
+        leftover = sum(each.leftover_bytes for each in self.stores)
+        takes = disk.disk_of(Path(self.config.out), stores, self.choices.scores_bytes, leftover)
+        limit = None if takes.fits else self.choices.limit(takes.free, stores)
+        problems = self._problems(takes, forms, limit)
         collecting = None
         if not problems:
-            try:
-                collecting = self._collecting()
-            except PlanError as error:
-                problems = [Problem(error.message, error.remedy or "")]
+            collecting, problems = self._collecting()
         blocks = pending[0].index.blocks
         return Plan(
             checkpoints=len(self.folders),
@@ -116,52 +124,42 @@ class Planner:
     def _scoring(self) -> ScoringPlan | None:
         if self.scoring is None:
             return None
-        return method.told(self.config, self.scoring, in_use(CPU), available(CPU))
+        freed = freed_bytes(self.prepared)
+        there = available(CPU) + freed
+        return method.told(self.config, self.scoring, max(0, in_use(CPU) - freed), there)
 
     def _name(self, out: Path) -> str:
         """A store's, whatever the checkpoint."""
         of_checkpoint = len(self.folders) > 1 and out == self.folders[0]
         return out.parent.name if of_checkpoint else out.name
 
-    def _problems(self, takes: Disk, forms: Sequence[Form]) -> list[Problem]:
+    def _problems(self, takes: Disk, forms: Sequence[Form], limit: str | None) -> list[Problem]:
         found = [
             disk.problem_of(
                 takes,
-                forms,
-                begun=any(stores.is_begun for stores in self.stores),
-                projects=self.config.metric != "fisher",
-                limit="--limit" if self.sizes is None else "--train-limit",
+                self.choices.forms(forms),
+                begun=self.choices.is_begun,
+                kept=self.choices.kept_bytes,
+                limit=limit,
             )
         ]
         if self.sizes is not None:
-            found.append(method.problem_of(self.config, self.sizes, available(CPU)))
+            bound = self.choices.bound
+            there = available(CPU) + freed_bytes(self.prepared)
+            found.append(method.problem_of(self.config, self.sizes, there, bound))
         return [problem for problem in found if problem is not None]
 
-    def _collecting(self) -> Collecting | None:
-        """Raises `PlanError` if some example does not fit alone."""
-        missing = [stores for stores in self.stores if stores.is_missing]
-        if not missing:
-            return None
-        batches, activations, gradients = list[tuple[int, int]](), list[int](), list[int]()
-        for stores in missing:
-            footprint = stores.pending.settle(stores.notes)
-            mine, row_bytes = stores.batches(), stores.pending.collector.row_bytes
-            batches += mine
-            activations += [n * footprint.kept(tokens) for n, tokens in mine]
-            gradients += [n * row_bytes for n, _ in mine]
-        collector = missing[0].pending.collector
-        device, model = collector.gradients.device, collector.gradients.model
-        return Collecting(
-            device=str(device),
-            batches=len(batches),
-            batch_tokens=collector.batch_tokens or 1,
-            padded_tokens=sum(n * tokens for n, tokens in batches),
-            in_use=in_use(device),
-            weights=sum(t.nbytes for t in [*model.parameters(), *model.buffers()]),
-            activations=max(activations),
-            gradients=max(gradients),
-            available=available(device),
-        )
+    def _collecting(self) -> tuple[Collecting | None, list[Problem]]:
+        """Where some example does not fit alone, or a batch, why."""
+        try:
+            memory = Memory.of(self.stores)
+        except PlanError as error:
+            return None, [Problem(error.message, error.remedy or "")]
+        if memory is None:
+            return None, []
+        found = memory.plan()
+        problem = memory.problem_of(found)
+        return found, [] if problem is None else [problem]
 
     def timed(self, plan: Plan) -> Plan:
         """With the times that a few batches of the first store tell, and some products; where the
@@ -173,13 +171,8 @@ class Planner:
             if not pace.is_known and (shards := stores.missing_shards):
                 stores.pending.try_out(shards, pace, lambda: pace.is_known)
         tokens = 0 if plan.collecting is None else plan.collecting.padded_tokens
-        return replace(
-            plan, collecting_time=pace.of(tokens), scoring_seconds=self.scoring_seconds()
-        )  # fmt: skip
-
-    def scoring_seconds(self) -> float:
-        """0 where there are no scores."""
-        return 0.0 if self.scoring is None else measured(self.scoring).seconds(self.scoring)
+        seconds = _scoring_seconds(self.scoring)
+        return replace(plan, collecting_time=pace.of(tokens), scoring_seconds=seconds)
 
     def begin(self, say: Say) -> Forecast:
         """Say the plan in the first lines, and return what hears of the batches and says how long
@@ -191,7 +184,24 @@ class Planner:
         collecting = plan.collecting
         tokens = 0 if collecting is None else collecting.padded_tokens
         examples = sum(plan.checkpoints * store.examples - store.done for store in plan.stores)
-        return Forecast(tokens, examples, self.scoring_seconds, say)
+        # Of the scores' costs alone: a method of this planner would keep the first checkpoint's
+        # model while the next is loaded.
+        return Forecast(tokens, examples, partial(_scoring_seconds, self.scoring), say)
+
+
+def freed_bytes(prepared: Prepared) -> int:
+    """What the model gives back of the CPU's memory before scores are computed, no more than the
+    process has; nothing where the task keeps it, within a pipeline."""
+    if isinstance(prepared.task, TextToImage):
+        return 0
+    model = prepared.pending[0].collector.gradients.model
+    tensors = (t for t in (*model.parameters(), *model.buffers()) if t.device == CPU)
+    return min(in_use(CPU), sum(t.nbytes for t in tensors))
+
+
+def _scoring_seconds(scoring: Scoring | None) -> float:
+    """0 where there are no scores."""
+    return 0.0 if scoring is None else measured(scoring).seconds(scoring)
 
 
 def _at_each(folders: Sequence[Path], out: Path) -> list[Path]:

@@ -35,6 +35,11 @@ def save_moments(folder: Path, moments: Mapping[str, Tensor]) -> None:
     write_atomically(folder / FILE, save(flat, metadata={FORMAT: _checksum(flat)}))
 
 
+def has_moments(folder: Path) -> bool:
+    """Whether there are some beside a store's shards."""
+    return (folder / FILE).exists()
+
+
 def load_moments(folder: Path) -> dict[str, Tensor] | None:
     """v̂ [d_l] by block; None if the store was collected without.
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from conftest import make_rows, write_rows
 from datainf import GradientStore, Scores, attribute, collect, collect_curvature, tasks
 from datainf.cli import app
+from datainf.cli.score import _unconverged
 from datainf.models import load_model
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
@@ -390,3 +391,13 @@ def test_a_fallback_is_said_once(datainf, tmp_path, saved_llama):
     assert err.count("note: ") == 1
     assert "one example after another" in " ".join(err.split())
     assert "Warning" not in err
+
+
+def test_a_block_s_largest_residual_is_that_of_all_checkpoints():
+    def traced(first, second):
+        return {"blocks": {"a": {"residual": first}, "b": {"residual": second}}}
+
+    told = {"checkpoints": [traced(0.7, None), traced(0.1, 0.2)]}
+    (said,) = _unconverged(told)
+    assert said == "largest relative residual of a block: 0.7 (a)"
+    assert _unconverged({"checkpoints": [traced(None, None)]}) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import namedtuple
 
@@ -13,6 +14,8 @@ from conftest import make_rows, write_rows
 from datainf import GradientStore, run_plan
 from datainf.cli import app
 from datainf.gradients import collector, sample
+from datainf.planning import disk
+from datainf.store import Index
 
 N, M = 12, 3
 Usage = namedtuple("Usage", ["total", "used", "free"])
@@ -169,8 +172,43 @@ def test_a_disk_that_is_too_small(command, call, planned, monkeypatch, tmp_path)
     assert code == 1
     assert "error: the gradients take" in err
     assert "are free in run try: --store int8" in err
-    assert f"; or another --out; or {'--limit' if command == 'collect' else '--train-limit'}" in err
+    (limit,) = re.findall(r"; or another --out; or (--\S+ \d+)", err)
+    flags = ("--limit",) if command == "collect" else ("--curvature-rows", "--train-limit")
+    assert limit.startswith(flags)
     assert not (tmp_path / "run").exists(), "refused before anything is made"
+    option, count = limit.split()
+    assert call(command, option, int(count) + 1, "--out", "run")[0] == 1
+    code, _, err = call(command, option, count, "--out", "run")
+    assert code == 0, err
+
+
+def test_what_stands_there_is_no_remedy_s_business(call, monkeypatch, tmp_path):
+    """With other examples, or in another form, a store that was begun is refused."""
+    assert call("collect", "--out", "run")[0] == 0
+    whole = shard_bytes(tmp_path / "run")
+    for shard in (tmp_path / "run").glob("shard*"):
+        shard.unlink()
+    index = Index.load(tmp_path / "run")
+    index.shards = []
+    index.save(tmp_path / "run")
+    free(monkeypatch, whole // 2)
+    code, _, err = call("collect", "--out", "run")
+    assert code == 1
+    assert "try: free some space, and the same command goes on; or --limit" in err
+    (limit,) = re.findall(r"or --limit (\d+) in another --out", err)
+    assert call("collect", "--limit", limit, "--out", "run")[0] == 1
+    assert call("collect", "--limit", limit, "--out", "other")[0] == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--project", 16)])
+def test_queries_for_a_run_are_projected_as_its_own(options, call, datainf, data, monkeypatch):
+    monkeypatch.setattr(sample, "MOST_ROWS", 1)
+    assert call("attribute", *options, "--method", "gradient", "--out", "run")[0] == 0
+    free(monkeypatch, 12_500)  # a little less than as int8 alone, 13 kB
+    code, _, err = datainf("collect", "run", "--data", data[0], "--out", "more")
+    assert code == 1
+    asked = "--store int8 --project 16" if options else "another --out"
+    assert f"try: {asked}" in " ".join(err.split())
 
 
 def test_json_holds_what_does_not_fit(call, monkeypatch):
@@ -181,21 +219,39 @@ def test_json_holds_what_does_not_fit(call, monkeypatch):
     assert not told["fits"]
     assert told["collecting"] is None
     assert "the gradients take" in told["problems"][0]["what"]
-    assert "try: another --out; or --train-limit" in err
+    assert "try: another --out" in err
+    assert "limit" not in err, "not a single example has room"
 
 
 def test_scores_that_the_disk_has_no_room_for(call, planned, monkeypatch):
-    told = planned("--method", "gradient")
-    free(monkeypatch, told["disk"]["stores"] + 10)
-    code, _, err = call("plan", "--method", "gradient")
+    """The ends of each query's order are named only where they are fewer than all."""
+    options = ("--method", "gradient", "--top", 2)
+    told = planned(*options)
+    free(monkeypatch, told["disk"]["stores"] + told["disk"]["scores"] // 2)
+    code, _, err = call("plan", *options)
     assert code == 1
     assert "the scores take" in err
-    assert "try: --keep 100" in err
+    assert "try: another --out" in err, "100 of either end are all"
+    monkeypatch.setattr(disk, "KEEP", 3)
+    code, _, err = call("plan", *options)
+    assert "try: --keep 3, which keeps" in err
+    assert call("plan", *options, "--keep", 3)[0] == 0
+    code, _, err = call("plan", *options, "--keep", 6)
+    assert "try: --keep 3, which keeps" in err
+    monkeypatch.setattr(disk, "KEEP", 7)
+    code, _, err = call("plan", *options, "--keep", 5)
+    assert "--keep" not in err, "which would be more"
+
+
+def memory(monkeypatch, count):
+    """For scores, once the model is dropped."""
+    monkeypatch.setattr(run_plan, "freed_bytes", lambda _: count // 3)
+    monkeypatch.setattr(run_plan, "available", lambda _: count - count // 3)
 
 
 @pytest.mark.parametrize("command", ["plan", "attribute"])
 def test_scores_that_memory_has_no_room_for(command, call, monkeypatch, tmp_path):
-    monkeypatch.setattr(run_plan, "available", lambda _: 150)
+    memory(monkeypatch, 150)
     code, _, err = call(command, "--method", "gradient", "--out", "run")
     assert code == 1
     assert "the scores of 3 queries and 12 training examples take 288 bytes; 150 bytes" in err
@@ -204,7 +260,7 @@ def test_scores_that_memory_has_no_room_for(command, call, monkeypatch, tmp_path
 
 
 def test_a_matrix_that_memory_has_no_room_for(call, monkeypatch):
-    monkeypatch.setattr(run_plan, "available", lambda _: 500_000)
+    memory(monkeypatch, 500_000)
     code, _, err = call("attribute", "--curvature-rows", "300", "--out", "run")
     assert code == 1
     assert "gauss-newton makes a matrix of 300 × 300, which takes 2.2 MB of" in err
@@ -216,7 +272,32 @@ def test_a_longest_example_that_does_not_fit(call, monkeypatch, tmp_path):
     for command in ("plan", "attribute", "collect"):
         code, _, err = call(command, "--out", "run")
         assert code == 1
-        assert "tokens, of which a backward pass keeps some" in err
+        assert "tokens, of which a backward pass takes some" in err
         assert "--max-length" in err
         assert "--dtype bfloat16" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_everything_that_does_not_fit_is_said(call, monkeypatch):
+    free(monkeypatch, 1000)
+    memory(monkeypatch, 150)
+    code, _, err = call("plan", "--method", "gradient")
+    assert code == 1
+    assert "the scores of 3 queries and 12 training examples take 288 bytes" in err
+    assert "error: the gradients take" in err
+
+
+def test_a_folder_s_name_is_shown_as_it_is(call):
+    code, out, err = call("plan", "--out", "[bold]run[/nothing]")
+    assert code == 0, err
+    assert "[bold]run" in out
+
+
+def test_the_model_s_memory_is_there_for_scores(planned, monkeypatch):
+    monkeypatch.setattr(run_plan, "available", lambda _: 10**9)
+    monkeypatch.setattr(run_plan, "in_use", lambda _: 10**8)
+    told = planned()
+    weights = told["collecting"]["weights"]
+    assert weights > 10_000
+    assert told["scoring"]["available"] == 10**9 + weights
+    assert told["scoring"]["in_use"] == 10**8 - weights

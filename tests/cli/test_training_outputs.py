@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 
 import peft
 import pytest
@@ -12,7 +14,7 @@ import transformers
 import yaml
 
 from conftest import make_rows, write_rows
-from datainf import GradientStore, Scores, attribute, tasks
+from datainf import GradientStore, Scores, attribute, run_gradients, tasks
 from datainf.checkpoints import find, weighed
 
 
@@ -88,6 +90,33 @@ def test_a_folder_of_checkpoints_is_summed_over_some_of_them(run, output, datain
     assert datainf("attribute", "--config", tmp_path / "run" / "run.yaml")[0] == 0
     again = Scores.load(tmp_path / "run" / "scores.safetensors")
     assert torch.equal(again.values, found.values)
+
+
+@pytest.mark.parametrize("command", ["attribute", "collect"])
+def test_one_checkpoint_s_model_is_in_memory_at_a_time(
+    command, run, data, datainf, tmp_path, monkeypatch
+):
+    loaded, alive = [], []
+
+    def noted(*arguments):
+        gc.collect()
+        alive.append(sum(model() is not None for model in loaded))
+        model, task = load_model_and_task(*arguments)
+        loaded.append(weakref.ref(model))
+        return model, task
+
+    load_model_and_task = run_gradients.load_model_and_task
+    if command == "collect":
+        assert run("--checkpoints", "2")[0] == 0
+    monkeypatch.setattr(run_gradients, "load_model_and_task", noted)
+    if command == "collect":
+        code, _, err = datainf(
+            "collect", tmp_path / "run", "--data", data[1], "--out", tmp_path / "more"
+        )
+    else:
+        code, _, err = run("--checkpoints", "2")
+    assert code == 0, err
+    assert alive == [0, 0]
 
 
 def test_stores_of_checkpoints_are_scored_again(run, output, datainf, tmp_path):

@@ -269,6 +269,14 @@ def test_where_float16_ends_another_store_is_advised(tmp_path):
         collect(model, rows, task, out=tmp_path / "s", dtype="int4")
 
 
+def test_batches_that_run_out_together_halve_the_budget_once(llama, tokenizer, tmp_path):
+    """All of a shard's batches were planned before the first of them ran out."""
+    alike = [{"input_ids": [*range(5, 15)], "id": row} for row in range(64)]
+    task, longest = LittleMemory(tokenizer), 10
+    store = collect(llama, alike, task, out=tmp_path / "s", batch_tokens=16 * longest)
+    assert store.index.notes["batch_tokens"] == 8 * longest
+
+
 def test_the_batch_halves_when_memory_runs_out(llama, rows, tokenizer, task, tmp_path):
     short = [row | {"text": "abc", "completion": "def"} for row in rows]
     small = collect(llama, short, LittleMemory(tokenizer), out=tmp_path / "a", batch_tokens=5000)

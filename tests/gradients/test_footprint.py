@@ -12,8 +12,9 @@ from datainf import collect, tasks
 from datainf.errors import PlanError
 from datainf.gradients import collector, prepare
 from datainf.gradients.evaluating import evaluating
-from datainf.gradients.footprint import Footprint, growing, remedy
+from datainf.gradients.footprint import BACKWARD, Footprint, growing, remedy
 from datainf.progress import Silent
+from datainf.tasks.sampled import Sampled
 
 CPU = torch.device("cpu")
 
@@ -40,6 +41,8 @@ def test_examples_of_growing_length_are_probed():
     assert growing([7, 7, 7]) == [0]
     assert growing([90, 100]) == [0, 1]
     assert growing([5]) == [0]
+    assert growing([0, 1]) == [0], "both take up one place"
+    assert growing([0]) == [0]
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -53,7 +56,7 @@ def test_the_longest_is_foretold(attention, tokenizer, tmp_path):
     ).collector
     with evaluating(model):
         kept = {row: found._kept(row) for row in range(4)}
-        assert found.footprint.kept(found.survey.lengths[3]) == kept[3]
+        assert found.footprint().kept(found.survey.lengths[3]) == kept[3]
     lengths = found.survey.lengths
     foretold = Footprint.of([(lengths[row], kept[row]) for row in (1, 2)])
     assert foretold.kept(lengths[3]) == pytest.approx(kept[3], rel=0.02)
@@ -71,16 +74,16 @@ def test_one_that_cannot_fit_is_refused_before_it_is_taken(tokenizer, tmp_path, 
 
     model, whole = make_model("llama"), tasks.CausalLM(tokenizer)
     known = prepare(model, rows, whole, out=tmp_path / "s", progress=Silent()).settle({})
-    monkeypatch.setattr(collector, "available", lambda _: known.kept(60))
+    monkeypatch.setattr(collector, "available", lambda _: BACKWARD * known.kept(60))
     with pytest.raises(PlanError, match="example 2 has 81 tokens") as caught:
         collect(model, rows, Noted(tokenizer), out=tmp_path / "s")
     assert max(seen) == 41
-    assert not list((tmp_path / "s").glob("shard*"))
+    assert not (tmp_path / "s").exists()
     for option in ("--dtype bfloat16", "--device", "gradient checkpointing"):
         assert option in caught.value.remedy
     (fitting,) = re.findall(r"--max-length (\d+)", caught.value.remedy)
     assert 41 < int(fitting) < 60  # a gradient's room beside
-    collect(model, rows, tasks.CausalLM(tokenizer, max_length=int(fitting)), out=tmp_path / "t")
+    collect(model, rows, tasks.CausalLM(tokenizer, max_length=int(fitting)), out=tmp_path / "s")
 
 
 def test_memory_that_runs_out_at_the_longest_is_named(llama, tokenizer, tmp_path):
@@ -97,6 +100,37 @@ def test_memory_that_runs_out_at_the_longest_is_named(llama, tokenizer, tmp_path
 
 
 def test_remedies_are_those_that_help():
-    assert remedy(60, is_half=False).startswith("--max-length 60, --dtype bfloat16, another")
-    assert remedy(None, is_half=True).startswith("--max-length, another --device; or")
-    assert remedy(0, is_half=True).startswith("another --device; or")
+    cut = remedy(["--max-length 60"], is_half=False)
+    assert cut.startswith("--max-length 60, --dtype bfloat16, another --device; or")
+    assert remedy([], is_half=True).startswith("another --device; or")
+
+
+def test_tasks_say_how_examples_get_shorter():
+    def options(task):
+        return [task.shortening(length) for length in (None, 61, 3, 1, -4)]
+
+    one_row = [["--max-length"], ["--max-length 61"], ["--max-length 3"], [], []]
+    for task in (tasks.CausalLM, tasks.SequenceClassification, tasks.TokenClassification):
+        assert options(task(None)) == one_row
+    assert options(Sampled(tasks.CausalLM(None))) == one_row
+    # A pair is two rows as long as the longer one.
+    assert options(tasks.Preference(None)) == [["--max-length"], ["--max-length 30"], [], [], []]
+    both = "--max-length and --max-target-length"
+    assert options(tasks.Seq2Seq(None)) == [
+        [both], [f"{both}, 61 together"], [f"{both}, 3 together"], [], [],
+    ]  # fmt: skip
+    for task in (tasks.ImageClassification(None), tasks.Custom(lambda *_: None)):
+        assert options(task) == [[]] * 5
+
+
+def test_pairs_that_are_cut_as_the_error_says_fit(llama, tokenizer, tmp_path, monkeypatch):
+    rows = [{"prompt": "a", "chosen": "b" * n, "rejected": "c"} for n in (10, 20, 40)]
+    known = prepare(
+        llama, rows, tasks.Preference(tokenizer), out=tmp_path / "s", progress=Silent()
+    ).settle({})
+    monkeypatch.setattr(collector, "available", lambda _: BACKWARD * known.kept(60))
+    with pytest.raises(PlanError, match="example 2 has 8") as caught:
+        collect(llama, rows, tasks.Preference(tokenizer), out=tmp_path / "s")
+    (fitting,) = re.findall(r"--max-length (\d+)", caught.value.remedy)
+    task = tasks.Preference(tokenizer, max_length=int(fitting))
+    assert len(collect(llama, rows, task, out=tmp_path / "t")) == 3

@@ -12,10 +12,11 @@ from conftest import make_rows
 from datainf import GradientStore, attribute, collect, self_influence, tasks
 from datainf import projection as projection_module
 from datainf.errors import OptionError, StoreMismatchError
-from datainf.gradients import sample
+from datainf.gradients import prepare, sample
 from datainf.gradients.engine import FallbackWarning
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import each_alone
+from datainf.progress import Silent
 from datainf.projection import Projection, TwoSided
 from datainf.second_moments import metric_scale
 
@@ -257,3 +258,35 @@ def test_a_smaller_store_keeps_some_examples_in_full(llama, rows, task, tmp_path
     assert (
         collect(llama, named, task, out=tmp_path / "n", dtype="int8", sample=False).sample is None
     )
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.first = nn.Embedding(40, 6), nn.Linear(6, 30, bias=False)
+        self.last, self.head = nn.Linear(30, 6), nn.Linear(6, 40, bias=False)
+        self.head.weight = self.words.weight
+
+    def forward(self, ids):
+        return self.head(self.last(self.first(self.words(ids)))).mean((1, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_only_linear_layers_gradients_are_never_formed(dtype, tmp_path, monkeypatch):
+    """What an embedding forms is counted, and so is a weight that it shares with a linear layer."""
+    monkeypatch.setattr(projection_module, "FORMED", 100)
+    monkeypatch.setattr(projection_module, "SMALLEST", 1)
+    model, rows = Tied().to(dtype), [torch.arange(3), torch.arange(3)]
+    task = tasks.Custom(lambda model, batch: model(batch))
+
+    def found(trainable):
+        more = {"trainable": trainable, "project": 4, "out": tmp_path / "s"}
+        pending = prepare(model, rows, task, progress=Silent(), **more)
+        assert pending.collector.max_rows == 2**29 // pending.collector.row_bytes
+        columns = sum(block.columns for block in pending.index.blocks)
+        return pending.collector.row_bytes / dtype.itemsize - columns
+
+    assert found("first.weight") == 0
+    assert found("last.weight") == 0
+    assert found("first.weight,last.weight,last.bias") == 6, "the bias is formed"
+    assert found("words.weight,first.weight") == 240

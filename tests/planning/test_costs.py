@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -113,3 +114,12 @@ def test_the_part_of_a_symmetric_product():
         with FlopCounterMode(display=False, custom_mapping=COUNTED) as counted:
             symmetric.add_lower(S, torch.ones(k, 1), torch.ones(1, k))
         assert counted.get_total_flops() == pytest.approx(2 * symmetric.share(k) * k**2)
+
+
+def test_what_is_kept_of_all_queries_is_counted():
+    few = Scoring("gradient", 10**6, 10**6, 5000, (100,), keep=1)
+    many = replace(few, keep=10**5)
+    assert many.scores_bytes - few.scores_bytes == 2 * 24 * 5000 * (10**5 - 1)
+    one = replace(few, m=1, keep=10**6)
+    assert one.scores_bytes == replace(one, keep=10**7).scores_bytes, "no more than there are"
+    assert one.scores_bytes > (2 * 24 + 8) * 10**6

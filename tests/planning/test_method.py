@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -79,31 +80,61 @@ def test_scores_that_do_not_fit():
     assert method.problem_of(replace(gradient, keep=100), sizes, 15 * GB) is None
 
 
-FORMS = (
-    Form("--store float32", 100, 0, asked=True), Form("--store bfloat16", 55, 5, asked=False),
-    Form("--project 16", 20, 5, asked=False),
-)  # fmt: skip
-
-
-def disk_problem(free, *, begun=False, projects=True):
-    return disk.problem_of(
-        Disk("run", free, 100, 3), FORMS, begun=begun, projects=projects, limit="--train-limit"
+def test_what_would_make_other_stores_is_named_with_another_folder():
+    bound = ("project", "curvature_rows")
+    assert method.problem_of(CONFIG, SIZES, 20 * GB, bound).remedy == (
+        "--blocks tensor or --curvature-rows 1000 in another --out or --method cg or --project 16 "
+        "in another --out"
     )
+    sizes = replace(SIZES, queries=50_000)
+    gradient = replace(CONFIG, method="gradient", blocks="tensor")
+    remedy = method.problem_of(gradient, sizes, 15 * GB, ("query_limit",)).remedy
+    assert re.fullmatch(r"--keep 100 or --query-limit \d+ in another --out", remedy)
+
+
+FORMS = (
+    Form("--store float32", None, 100, 0, asked=True),
+    Form("--store bfloat16", None, 55, 5, asked=False),
+    Form("--project 16", 16, 20, 5, asked=False),
+)
+
+
+def disk_problem(free, *, begun=False, kept=2, limit="--train-limit 7", forms=FORMS):
+    found = Disk("run", free, 100, 3)
+    return disk.problem_of(found, forms, begun=begun, kept=kept, limit=limit)
 
 
 @pytest.mark.parametrize(
     ("free", "options", "remedy"),
     [
-        (60, {}, "--store bfloat16 (55 bytes); or another --out; or --train-limit"),
-        (25, {}, "--project 16 (20 bytes); or another --out; or --train-limit"),
-        (25, {"projects": False}, "another --out; or --train-limit"),
-        (10, {}, "another --out; or --train-limit"),
-        (60, {"begun": True}, "--store bfloat16 (55 bytes) in another --out; or free some space"),
+        (60, {}, "--store bfloat16 (55 bytes); or another --out; or --train-limit 7"),
+        (25, {}, "--project 16 (20 bytes); or another --out; or --train-limit 7"),
+        (25, {"forms": FORMS[:2]}, "another --out; or --train-limit 7"),
+        (10, {"limit": None}, "another --out"),
+        (
+            60,
+            {"begun": True},
+            "--store bfloat16 (55 bytes) in another --out; or free some space, and the same "
+            "command goes on; or --train-limit 7 in another --out",
+        ),
+        (
+            102,
+            {},
+            "--keep 100, which keeps the ends of each query's order; or another --out; "
+            "or --train-limit 7",
+        ),
+        (101, {}, "another --out; or --train-limit 7"),
+        (102, {"kept": None}, "another --out; or --train-limit 7"),
+        (
+            101,
+            {"begun": True},
+            "free some space, and the same command goes on; or --train-limit 7 in another --out",
+        ),
     ],
 )
 def test_the_first_form_that_fits_the_disk_is_named(free, options, remedy):
     problem = disk_problem(free, **options)
-    assert problem.remedy.startswith(remedy)
+    assert problem.remedy == remedy
     assert "100 bytes" in problem.what
 
 

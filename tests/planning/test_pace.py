@@ -54,7 +54,7 @@ def test_a_forecast_is_said_once():
     assert said == []
     hear(forecast, 1.0)
     assert said == [
-        "some 17 min for 5,000 gradients, by the first 3 batches; then 90 s for scores"
+        "some 17 min for the rest of 5,000 gradients, by the first 3 batches; then 90 s for scores"
     ]  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_a_short_run_is_not_told_of():
     hear(forecast, 0.1)
     assert said == []
     hear(Forecast(100_000, 5000, lambda: 0.4, said.append), 0.1)
-    assert said == ["some 99 s for 5,000 gradients, by the first 9 batches"]
+    assert said == ["some 99 s for the rest of 5,000 gradients, by the first 9 batches"]
 
 
 def test_seconds_of_scoring_grow_with_it():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
 from conftest import make_model, make_rows
 from datainf import GradientStore, collect, tasks
 from datainf.errors import StoreMismatchError
+from datainf.files import free_bytes
 from datainf.gradients import batches as batches_module
 from datainf.gradients import collector, prepare
 from datainf.gradients.parameters import select
+from datainf.planning import disk
 from datainf.planning.compression import CHOICES, Compression
 from datainf.planning.stores import Stores
 from datainf.progress import Silent
@@ -138,7 +142,58 @@ def test_batches_are_those_that_are_taken(model, rows, task, tmp_path, monkeypat
     pending.settle({})
     planned = Stores(pending, [out]).batches()
     pending.collect(Silent(), lambda tokens, seconds: heard.append((tokens, seconds)))
-    assert sorted(n * longest for n, longest in planned) == sorted(tokens for tokens, _ in heard)
+    assert sorted(batch.padded for batch in planned) == sorted(tokens for tokens, _ in heard)
     assert all(seconds > 0 for _, seconds in heard)
     assert len(planned) > len(batches_module.PLACES) > 3
-    assert sum(n for n, _ in planned) == 2 * len(rows), "the sample's too"
+    assert sum(batch.rows for batch in planned) == 2 * len(rows), "the sample's too"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_that_are_kept_in_full_take_their_own_room(
+    dtype, rows, task, tmp_path, monkeypatch
+):
+    """So do those of the start's check, of a store whose own are projected."""
+    model = make_model("llama").to(dtype)
+    full = dtype.itemsize * sum(p.numel() for p in select(model).values())
+    monkeypatch.setattr(collector, "BATCH_GRADIENT_BYTES", 3 * full)
+    pending = prepare(model, rows, task, out=tmp_path / "s", project=16, progress=Silent())
+    pending.settle({})
+    stores = Stores(pending, [None])
+    found = stores.batches()
+    assert {batch.row_bytes for batch in found} == {pending.collector.row_bytes, full}
+    assert max(batch.rows for batch in found if batch.row_bytes == full) == 3
+    assert pending.sample().collector.row_bytes == full
+    longest = max(pending.survey.lengths)
+    assert stores.checked() == (3, longest, full)
+    assert stores.checked(1) == (1, longest, full)
+
+
+def test_what_a_killed_run_left_unfinished_makes_room(model, rows, task, tmp_path):
+    out, options = tmp_path / "s", {"dtype": "int8"}
+    collect(model, rows, task, out=out, **options)
+    (out / "shard-00001.safetensors.tmp").write_bytes(b"0" * 700)
+    (out / SAMPLE / "shard-00000.safetensors.tmp").write_bytes(b"0" * 60)
+    pending = prepare(model, rows, task, out=out, progress=Silent(), **options)
+    stores = Stores(pending, [out, tmp_path / "nowhere"])
+    assert stores.leftover_bytes == 760
+    assert Stores(pending, [None]).leftover_bytes == 0
+    there = disk.disk_of(tmp_path, [stores.plan("s")], 0, stores.leftover_bytes)
+    assert there.free - free_bytes(tmp_path) == pytest.approx(760, abs=10**8)
+
+
+def test_a_store_of_other_data_at_a_later_checkpoint_is_in_the_way(model, rows, task, tmp_path):
+    first, second = tmp_path / "checkpoint-1" / "s", tmp_path / "checkpoint-2" / "s"
+    trained = make_model("llama")
+    with torch.no_grad():
+        next(p for p in trained.parameters() if p.requires_grad).add_(1)
+    collect(trained, rows, task, out=second)
+    pending = prepare(model, rows, task, out=first, progress=Silent())
+    assert Stores(pending, [first, second]).plan("s").done == len(rows), "of other weights"
+    shutil.rmtree(second)
+    collect(trained, rows[1:] + rows[:1], task, out=second)
+    with pytest.raises(StoreMismatchError, match=r"checkpoint-2.*the data set"):
+        Stores(pending, [first, second])
+    shutil.rmtree(second)
+    collect(trained, rows, task, out=second, dtype="int8")
+    with pytest.raises(StoreMismatchError, match="dtype"):
+        Stores(pending, [first, second])

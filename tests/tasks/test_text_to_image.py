@@ -295,6 +295,11 @@ def test_lengths_are_positions_that_the_denoiser_sees():
     assert task_for("flux", timesteps=5).length(EXAMPLES[0]) == 8 * 8 * 5
 
 
+def test_no_length_in_tokens_is_named_for_pictures():
+    assert task_for("sd1").shortening(99) == ["a smaller --resolution", "fewer --timesteps"]
+    assert task_for("sd1", timesteps=1).shortening(None) == ["a smaller --resolution"]
+
+
 def test_evenly_spaced_timesteps():
     assert task_for("sd1", timesteps=6).schedule.timesteps == (25, 205, 385, 565, 745, 925)
     assert task_for("sd3", timesteps=1).schedule.timesteps == (475,)

@@ -101,7 +101,8 @@ def collect(
             else:
                 prepared = prepare_drawn(config, examples, folder, **more)
             if forecast is None:
-                forecast = Planner(config, prepared, folders, scored=False).begin(tell)
+                how: Any = {"scored": False, "alike": run is not None}
+                forecast = Planner(config, prepared, folders, **how).begin(tell)
             metric = prepared.metric
             prepared.collect(bars, tell, forecast)
             del prepared  # and the model with it, before the next is loaded

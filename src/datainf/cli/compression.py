@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from datainf import words
+
 if TYPE_CHECKING:
     from datainf.evaluation import CompressionCheck
 
@@ -57,13 +59,13 @@ def _verdict(check: CompressionCheck) -> str:
 
 
 def _figures(check: CompressionCheck) -> str:
-    equal = f"full gradients score all examples alike for {_count(check.unranked, 'query')}"
+    equal = f"full gradients score all examples alike for {_queries(check.unranked)}"
     if not check.ranked:
         return equal
     same, times = check.top * sum(check.overlaps) / 2, check.full_bytes / check.stored_bytes
     text = (
         f"rank correlation {_decimal(check.correlation)}, {same:.1f} of the top {check.top} the "
-        f"same, over {_count(check.examples, 'example')} and {_count(check.ranked, 'query')}; a "
+        f"same, over {words.count(check.examples, 'example')} and {_queries(check.ranked)}; a "
         f"row takes 1/{times:.{0 if times >= 10 else 1}f} of the space"
     )
     return f"{text}; {equal}" if check.unranked else text
@@ -74,6 +76,5 @@ def _decimal(value: float) -> str:
     return f"{value:.{4 if value > 0.99 else 3}f}"
 
 
-def _count(number: int, what: str) -> str:
-    several = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
-    return f"{number:,} {what if number == 1 else several}"
+def _queries(number: int) -> str:
+    return words.count(number, "query", "queries")

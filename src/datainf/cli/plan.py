@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from datainf import words
@@ -47,6 +48,8 @@ def plan(
         typer.echo(to_json.dumps(found.to_json(), ensure_ascii=False))
     else:
         _print(found)
+    for problem in found.problems[1:]:  # the first is the error
+        say(f"{problem.what}; try: {problem.remedy}")
     found.require_fit()
 
 
@@ -71,7 +74,7 @@ def _stores(plan: Plan) -> Table:
     for store in plan.stores:
         numbers = (store.examples, store.done, store.tokens, store.longest, store.shard_rows)
         cells = [f"{number:,}" for number in numbers]
-        table.add_row(store.name, *cells, words.size(store.missing_bytes))
+        table.add_row(escape(store.name), *cells, words.size(store.missing_bytes))
     return table
 
 
@@ -93,7 +96,7 @@ def _takes(plan: Plan) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("made up of", overflow="fold")
     for row in (*_space(plan), *_times(plan)):
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 

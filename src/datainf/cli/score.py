@@ -182,12 +182,11 @@ def _scored(asked: dict[str, Any], keep: int | None) -> Sequence[AnyScores]:
 
 def _unconverged(diagnostics: object) -> list[str]:
     told = diagnostics if isinstance(diagnostics, dict) else {}
-    residuals = {
-        name: trace["residual"]
-        for one in told.get("checkpoints", [told])
-        for name, trace in one.get("blocks", {}).items()
-        if trace["residual"] is not None
-    }
+    residuals: dict[str, float] = {}
+    for one in told.get("checkpoints", [told]):
+        for name, trace in one.get("blocks", {}).items():
+            if trace["residual"] is not None:
+                residuals[name] = max(trace["residual"], residuals.get(name, 0.0))
     if not residuals:
         return []
     worst = max(residuals, key=lambda name: residuals[name])

@@ -2,8 +2,9 @@
 
 A store of rounded or projected rows keeps some of its examples' full gradients beside it
 (`GradientStore.sample`). Their scores are computed twice: from the full gradients, and from the
-store's own rows of the same examples, by the same method in the same metric. Damping is the same
-too: λ as the whole stores have it, since so many rows of a part would be a larger share of it.
+store's own rows of the same examples, by the same method and kind of metric: Adam's is the very
+same; `fisher` is the mean squared gradient of these examples alone. λ is as large a share of the
+gradients' mean squared norm as with the whole stores; by as many rows of so few it would be larger.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from datainf.store import GradientStore
 TOP = 10
 """The most helpful, and the most harmful, of which it is told how many are the same; half of the
 examples where there are fewer than twice as many."""
-FEWEST = 0.05
-"""Which of the queries stands for the worse ones: this quantile."""
+LOW = 0.05
+"""The quantile that stands for the worse queries."""
 GOOD_CORRELATION, GOOD_OVERLAP = 0.95, 0.7
 """Below these the smaller rows are not to be trusted."""
 
@@ -40,7 +41,7 @@ class CompressionCheck:
     Of every query [m], float64: `correlations` are Spearman's, `helpful` and `harmful` the shares
     of the `top` most helpful and most harmful examples that are the same; NaN where the full
     gradients score all examples alike. `examples` were scored; `full_bytes` and `stored_bytes` are
-    what a training example's row takes on disk.
+    what a row takes on disk, of the first store that is made smaller.
     """
 
     method: str
@@ -70,7 +71,7 @@ class CompressionCheck:
     @property
     def low_correlation(self) -> float:
         """The 5 % quantile over the queries."""
-        return float(self.correlations.nanquantile(FEWEST))
+        return float(self.correlations.nanquantile(LOW))
 
     @property
     def worst_correlation(self) -> float:
@@ -99,7 +100,7 @@ def check_compression(
 ) -> list[CompressionCheck]:
     """What scores by each of the dampings lose, on the examples that the stores keep in full.
 
-    Takes what `datainf.sweep` takes. The whole stores decide the metric and the damping. Stores
+    Takes what `datainf.sweep` takes. The whole stores decide which metric, and the damping. Stores
     that are not made smaller are taken as they are, both times.
 
     Raises:

@@ -13,9 +13,9 @@ import torch
 from datainf.memory import available
 
 BUSY = {"cpu": 512, "cuda": 16384}
-"""Tokens a batch that keep a CPU's core, or a GPU, busy."""
+"""Tokens of a batch that keep a CPU's core busy, or a GPU."""
 FEWEST, MOST = 1024, 8192
-"""Tokens a batch of CPUs together, whatever the number of their cores."""
+"""Bounds on the tokens of a batch on a CPU, whose cores share it."""
 SHARE = 0.4
 """Of the memory there is, for what a batch keeps; the backward pass needs some beside."""
 

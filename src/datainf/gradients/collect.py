@@ -142,12 +142,12 @@ def prepare(
     moments = _moments(second_moments, chosen, index)
     reductions = reductions_of(projection, index.blocks, moments, device)
     gradients = PerExample(model, chosen, task, device, fallback=fallback, reductions=reductions)
-    collector = Collector(
-        gradients, task, dataset, found, batch_tokens, held_bytes(index.blocks, reductions)
-    )
+    sites, itemsize = gradients.capture.sites, in_full.torch_dtype.itemsize
+    row_bytes = held_bytes(index.blocks, reductions, sites, itemsize)
+    collector = Collector(gradients, task, dataset, found, batch_tokens, row_bytes)
     some: Any = Rows(dataset, sampled_rows(index), found.ids)
     prepare_sample = None
-    if index.is_smaller and sample:
+    if sample:
         prepare_sample = partial(
             prepare, model, some, task, out=Path(out) / SAMPLE, trainable=trainable,
             batch_tokens=batch_tokens, fallback=fallback, second_moments=second_moments,

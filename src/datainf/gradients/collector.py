@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from datainf.gradients.batches import batches, spread
 from datainf.gradients.budget import token_budget
 from datainf.gradients.capture import BatchGradients
 from datainf.gradients.engine import PerExample
-from datainf.gradients.footprint import Footprint, growing, remedy
+from datainf.gradients.footprint import BACKWARD, Footprint, growing, remedy
 from datainf.gradients.precision import is_half
 from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, encode, where
@@ -40,8 +39,15 @@ BATCH_TOKENS = "batch_tokens"
 """Where a store notes how many tokens its batches may have."""
 SPOT_CHECKED_ROWS = 64
 """A shard of as many examples has one compared with autograd."""
+CHECKED = 3
+"""Examples that every start compares with autograd."""
 Heard = Callable[[int, float], None]
 """Is told of every batch: its tokens, padding counted, and the seconds that it took."""
+
+
+def max_rows(row_bytes: int) -> int:
+    """Most examples of a batch, of whose gradients each takes so many bytes."""
+    return max(1, BATCH_GRADIENT_BYTES // row_bytes)
 
 
 class Collector:
@@ -60,15 +66,27 @@ class Collector:
         gradients take while its batch is computed."""
         self.gradients, self.task, self.dataset, self.survey = gradients, task, dataset, survey
         self.batch_tokens, self.row_bytes = batch_tokens, row_bytes
-        self.max_rows = max(1, BATCH_GRADIENT_BYTES // row_bytes)
+        self.max_rows = max_rows(row_bytes)
+        self._footprint: Footprint | None = None
 
-    @cached_property
+    @property
+    def budget(self) -> int:
+        """Tokens a batch, once that is settled."""
+        if self.batch_tokens is None:
+            raise RuntimeError("how many tokens a batch has is not settled: settle_budget")
+        return self.batch_tokens
+
     def footprint(self) -> Footprint:
         """What examples keep for their backward pass, from a short one, one half as long as the
         longest, and the longest, each taken once those before say that it fits.
 
         Raises `PlanError` if the longest does not fit alone.
         """
+        if self._footprint is None:
+            self._footprint = self._probed()
+        return self._footprint
+
+    def _probed(self) -> Footprint:
         known: list[tuple[int, int]] = []
         for row in growing(self.survey.lengths):
             tokens = max(1, self.survey.lengths[row])
@@ -91,19 +109,20 @@ class Collector:
         return kept.bytes
 
     def _require_fit(self, footprint: Footprint, row: int) -> None:
-        """Raises `PlanError` if an example alone keeps more, by what shorter ones keep, than the
+        """Raises `PlanError` if an example alone takes more, by what shorter ones keep, than the
         device has left."""
         tokens, device = self.survey.lengths[row], self.gradients.device
-        needed, there = footprint.kept(tokens) + self.row_bytes, available(device)
+        needed, there = BACKWARD * (footprint.kept(tokens) + self.row_bytes), available(device)
         if needed > there:
             raise self._too_long(
                 f"{self._name(row)} has {words.count(tokens, 'token')}, of which a backward "
-                f"pass keeps some {words.size(needed)}; {words.size(there)} are left on {device}",
-                footprint.fitting(there - self.row_bytes),
+                f"pass takes some {words.size(needed)}; {words.size(there)} are left on {device}",
+                footprint.fitting(there // BACKWARD - self.row_bytes),
             )
 
     def _too_long(self, what: str, fitting: int | None = None) -> PlanError:
-        return PlanError(what, remedy=remedy(fitting, is_half=is_half(self.gradients.model)))
+        shortening = self.task.shortening(fitting)
+        return PlanError(what, remedy=remedy(shortening, is_half=is_half(self.gradients.model)))
 
     def check(self) -> None:
         """Compare a few examples of unlike lengths, so that there is padding, with one-at-a-time
@@ -137,14 +156,14 @@ class Collector:
         if self.batch_tokens is None:
             longest = max(1, max(self.survey.lengths))
             self.batch_tokens = notes.get(BATCH_TOKENS) or token_budget(
-                self.gradients.device, self.footprint.kept(longest), longest
+                self.gradients.device, self.footprint().kept(longest), longest
             )
         notes.setdefault(BATCH_TOKENS, self.batch_tokens)
 
     def batches(self, rows: range) -> list[list[int]]:
         """A shard's rows in batches, by their numbers in the data set, longest first."""
         lengths = self.survey.lengths[rows.start : rows.stop]
-        found = batches(lengths, self.batch_tokens or 1, self.max_rows)
+        found = batches(lengths, self.budget, self.max_rows)
         return [[rows[place] for place in places] for places in found]
 
     def padded(self, batch: Sequence[int]) -> int:
@@ -157,6 +176,7 @@ class Collector:
         """Collect one shard, its rows in the order of the data set."""
         with store.filling(self.survey.ids[rows.start : rows.stop]) as draft:
             suspect = self._fill(draft, rows, advance, heard)
+            store.index.notes[BATCH_TOKENS] = self.batch_tokens  # for a run that goes on from here
             if suspect is not None and len(rows) >= SPOT_CHECKED_ROWS and not self.gradients.alone:
                 self._spot_check(suspect, *draft.row(suspect - rows.start), store)
         release()
@@ -183,10 +203,9 @@ class Collector:
 
     def take(self, planned: Sequence[list[int]]) -> Iterator[tuple[list[int], BatchGradients]]:
         """The gradients of batches, longest first, in the order of `spread`; where memory runs out
-        a batch is halved, and so are those that are made after it."""
+        a batch is halved, and those that are made later have no more tokens than its halves."""
         order = spread([self.padded(batch) for batch in planned])
         todo = [planned[place] for place in reversed(order)]
-        budget = self.batch_tokens or 1
         while todo:
             batch = todo.pop()
             try:
@@ -194,7 +213,7 @@ class Collector:
             except Exception as error:
                 if len(batch) == 1 or not should_reduce_batch_size(error):
                     raise
-                self.batch_tokens = budget = max(1, budget // 2)
+                self.batch_tokens = min(self.budget, max(1, self.padded(batch) // 2))
                 half = len(batch) // 2
                 todo += [batch[half:], batch[:half]]
                 continue

@@ -15,6 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+BACKWARD = 2
+"""A batch takes as much again as what it keeps, for the backward pass and what an allocator does
+not hand out twice. Measured."""
 SHARES = (0.25, 0.5, 1.0)
 """Of the longest example's tokens, by which examples are probed, shortest first."""
 
@@ -51,6 +54,7 @@ class Footprint:
 def growing(lengths: Sequence[int]) -> list[int]:
     """Rows of about a quarter, a half and all of the longest's tokens, each longer than the one
     before; fewer where examples are of like lengths."""
+    lengths = [max(1, length) for length in lengths]  # of none, one takes up a place all the same
     longest, rows = max(lengths), list[int]()
     for share in SHARES:
         nearest = min(range(len(lengths)), key=lambda row: abs(lengths[row] - share * longest))
@@ -59,13 +63,10 @@ def growing(lengths: Sequence[int]) -> list[int]:
     return rows
 
 
-def remedy(max_length: int | None, *, is_half: bool) -> str:
-    """What makes an example fit that does not: cut to so many tokens, None if nobody knows how
-    many; `is_half`: the model is in half precision already."""
-    cut = "" if max_length is None else f" {max_length}"
-    options = [f"--max-length{cut}"] if max_length is None or max_length > 0 else []
-    options += [] if is_half else ["--dtype bfloat16"]
-    options += ["another --device"]
+def remedy(shortening: Sequence[str], *, is_half: bool) -> str:
+    """What makes an example fit that does not: the task's options by which it is shorter;
+    `is_half`: the model is in half precision already."""
+    options = [*shortening, *([] if is_half else ["--dtype bfloat16"]), "another --device"]
     return (
         f"{', '.join(options)}; or from Python the model's gradient checkpointing, "
         "model.gradient_checkpointing_enable()"

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import torch
 
+from datainf.gradients.parameters import Site
 from datainf.gradients.reduction import Reductions, projected
+from datainf.gradients.rules import linear
 from datainf.projection import Projection
 from datainf.store import Block, Index
 
@@ -45,8 +47,23 @@ def _shard_rows(n: int, row_bytes: int) -> int:
     return -(-n // -(-n // most))
 
 
-def held_bytes(blocks: Sequence[Block], reductions: Reductions) -> int:
-    """What an example's gradients take while its batch is computed, float32: as stored, and of one
-    block at a time as formed."""
-    formed = [b.width for b in blocks if b.name in reductions and not reductions[b.name].sides]
-    return 4 * (sum(block.columns for block in blocks) + max(formed, default=0))
+def held_bytes(
+    blocks: Sequence[Block], reductions: Reductions, sites: Sequence[Site], itemsize: int
+) -> int:
+    """What an example's gradients take while its batch is computed, in numbers of `itemsize` bytes:
+    as stored, and of one block at a time as formed."""
+    unformed = _unformed(reductions, sites)
+    formed = [b.width for b in blocks if b.name in reductions and b.name not in unformed]
+    return itemsize * (sum(block.columns for block in blocks) + max(formed, default=0))
+
+
+def _unformed(reductions: Reductions, sites: Sequence[Site]) -> set[str]:
+    """Blocks that are projected before the product of their sides is formed; not where a tied
+    parameter is used by another kind of module too."""
+    found, others = set[str](), set[str]()
+    for site in sites:
+        sides = reductions.get(site.blocks.get("weight", ""))
+        is_unformed = site.rule is linear and sides is not None and sides.sides is not None
+        for local, name in site.blocks.items():
+            (found if is_unformed and local == "weight" else others).add(name)
+    return found - others

@@ -17,17 +17,17 @@ from datainf.gradients.footprint import Footprint
 from datainf.gradients.survey import Survey
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress
-from datainf.second_moments import save_moments
+from datainf.second_moments import has_moments, save_moments
 from datainf.store import GradientStore, Index
 from datainf.store.shards import as_stored
-from datainf.store.writer import writer
+from datainf.store.writer import StoreWriter, begun, writer
 
 
 @dataclass(frozen=True)
 class PendingStore:
     """What `prepare` made. `index` is as the store's will be, with no shard yet; `moments` is what
-    is kept with it; `sample` prepares the store of some examples in full beside it, if there is to
-    be one."""
+    is kept with it; `sample` prepares the store of some examples in full, which one that is made
+    smaller has beside it, unless there is to be none."""
 
     out: Path
     index: Index
@@ -45,29 +45,42 @@ class PendingStore:
         """Take the gradients, or those that a store at `out` lacks; `heard` is told of every
         batch. Raises what `datainf.collect` does."""
         gradients = self.collector.gradients
-        with evaluating(gradients.model), writer(self.out, self.index) as store:
-            if self.moments is not None:
-                save_moments(self.out, self.moments)
-            if store.index.rows_done:
-                self.collector.recheck(store)
-            if store.index.rows_done < store.index.n:
-                self.collector.footprint  # noqa: B018 - raises if the longest does not fit
-                self.collector.check()
-                self.collector.settle_budget(store.index.notes)
-                advance = progress.stage("gradients", store.index.n, store.index.rows_done)
-                for rows in store.missing():
-                    self.collector.shard(store, rows, advance, heard)
-                gradients.say_unused()
-        if self.sample is not None:
+        with evaluating(gradients.model):
+            if self._is_missing():
+                self.collector.footprint()  # before a store stands there that no other may replace
+            with writer(self.out, self.index) as store:
+                self._fill(store, progress, heard)
+        if self.index.is_smaller and self.sample is not None:
             self.sample().collect(progress, heard)
         return GradientStore.open(self.out)
+
+    def _is_missing(self) -> bool:
+        """Whether a store at `out` lacks some rows. Raises `StoreMismatchError` for another."""
+        there = begun(self.out, self.index)
+        return there is None or there.rows_done < there.n
+
+    def _fill(self, store: StoreWriter, progress: Progress, heard: Heard) -> None:
+        collector = self.collector
+        if store.index.rows_done:
+            collector.recheck(store)
+        # Rows that are there go with the moments that are there.
+        if self.moments is not None and not (store.index.rows_done and has_moments(self.out)):
+            save_moments(self.out, self.moments)
+        if store.index.rows_done < store.index.n:
+            collector.footprint()  # of a store whose last shards turned out to be broken
+            collector.check()
+            collector.settle_budget(store.index.notes)
+            advance = progress.stage("gradients", store.index.n, store.index.rows_done)
+            for rows in store.missing():
+                collector.shard(store, rows, advance, heard)
+            collector.gradients.say_unused()
 
     def settle(self, notes: dict[str, Any]) -> Footprint:
         """Find what examples keep in memory, and by that how many tokens a batch has; of a store
         that was begun, as it notes. Raises `PlanError` if the longest example does not fit."""
         with evaluating(self.collector.gradients.model):
             self.collector.settle_budget(notes)
-            return self.collector.footprint
+            return self.collector.footprint()
 
     def try_out(self, shards: Iterable[range], heard: Heard, enough: Callable[[], bool]) -> None:
         """Check, and take batches of these shards as `collect` does, of all lengths, until there

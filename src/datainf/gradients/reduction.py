@@ -55,9 +55,9 @@ def reductions_of(
     found = {}
     for block in blocks:
         scale = None if adam is None else metric_scale(adam[block.name]).to(device)
-        reduction = Reduction(projection.of(block.name, block.shape), scale)
-        if reduction != Reduction(None):
-            found[block.name] = reduction
+        sketch = projection.of(block.name, block.shape)
+        if sketch is not None or scale is not None:
+            found[block.name] = Reduction(sketch, scale)
     return found
 
 

@@ -80,7 +80,7 @@ def rows_of(pending: PendingStore, index: Index) -> list[StoreRows]:
     store in it that keeps some examples in full."""
     ids = pending.survey.ids
     found = [StoreRows(index, ids)]
-    if index.is_smaller:
+    if index.is_smaller and pending.sample is not None:
         some = [ids[row] for row in sampled_rows(index)]
         found.append(StoreRows(in_full(index, pending.full_dtype), some))
     return found

@@ -37,7 +37,8 @@ Bytes of memory, beside what the process has in use
               matrix of 256 MiB, two at one time
     solve     q (α d + β N + γ n), with the method's own α, β and γ, see `VECTORS`
     scores    4mn (c + W): of every checkpoint, and of all blocks that are worked on, or once more
-              while they are added up or written; with --keep 4qD c and 9 windows of 64 MiB
+              while they are added up or written; with --keep 4qD c, 9 windows of 64 MiB, 24mk
+              for each end and 8n for the mean over queries
 Of the first three, W blocks take as much at one time, or one after another.
 
 Bytes of the disk: a store has n rows of itemsize · D + 4 (1 + blocks), with int8 4 · blocks more,
@@ -70,6 +71,8 @@ MATRIX_BYTES, K_BYTES = 2 * DOUBLE, SINGLE + DOUBLE
 """Of an entry of a matrix that is factored, and of `ridge`'s K, at the moment of most."""
 WINDOWS = 9
 """What is held while a window of scores is looked through for its ends, in windows."""
+END_BYTES = 2 * (3 * SINGLE)
+"""Of a score that is kept: its value, row and rank; twice while batches of queries are joined."""
 VECTORS: dict[str, tuple[int, int, int]] = {
     "gradient": (4, 0, 8),
     "weighted-gradient": (8, 0, 8),
@@ -292,7 +295,9 @@ class Scoring:
             return SINGLE * self.m * self.n * (self.checkpoints + self.workers)
         precision = DOUBLE if self.method == "exact" else SINGLE
         solved = precision * self.together * self._numbers
-        return solved + WINDOWS * min(WINDOW_BYTES, SINGLE * self.together * self.n)
+        windows = WINDOWS * min(WINDOW_BYTES, SINGLE * self.together * self.n)
+        ends = 2 * END_BYTES * self.m * min(self.keep, self.n)
+        return solved + windows + ends + DOUBLE * self.n
 
     @property
     def largest(self) -> Block:

@@ -9,7 +9,7 @@ from datainf.planning.plan import Collecting, Plan, ScoringPlan
 from datainf.planning.stores import StorePlan
 
 NOTABLE = 0.1
-"""The part of what there is, on the disk or in memory, from which on what is left is said."""
+"""The part of what is free on the disk, or of all memory, from which on that is said."""
 
 
 def first_lines(plan: Plan) -> list[str]:
@@ -17,14 +17,16 @@ def first_lines(plan: Plan) -> list[str]:
     already."""
     if plan.collecting is None:
         return []
-    stores = "; ".join(_store(store) for store in plan.stores)
+    stores = "; ".join(_store(store, plan.checkpoints) for store in plan.stores)
     longest = words.count(max(store.longest for store in plan.stores), "token")
     times = f"; at {plan.checkpoints} checkpoints" if plan.checkpoints > 1 else ""
     return [f"{stores}; none longer than {longest}{times}", "; ".join(_takes(plan))]
 
 
-def _store(store: StorePlan) -> str:
-    done = f" ({store.done:,} done)" if store.done else ""
+def _store(store: StorePlan, checkpoints: int) -> str:
+    """What is done is over all checkpoints."""
+    every = words.count(checkpoints * store.examples, "gradient")
+    done = f" ({store.done:,} of {every} done)" if store.done else ""
     return f"{store.name}: {words.count(store.examples, 'example')}{done}, {store.tokens:,} tokens"
 
 
@@ -37,6 +39,6 @@ def _takes(plan: Plan) -> Iterator[str]:
 
 
 def _memory(what: str, part: Collecting | ScoringPlan) -> str:
-    notable = part.peak > NOTABLE * part.available
-    left = f" ({words.size(part.available)} are left)" if notable else ""
-    return f"{words.size(part.peak)} for {what}{left}"
+    there = part.in_use + part.available  # as the peak has what is in use
+    of = f" of {words.size(there)}" if part.peak > NOTABLE * there else ""
+    return f"{words.size(part.peak)}{of} for {what}"

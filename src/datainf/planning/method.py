@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from datainf.estimators import from_name
 from datainf.gradients.curvature import MOST, default_rows
 from datainf.planning.compression import Compression
 from datainf.planning.costs import Scoring
+from datainf.planning.disk import KEEP
 from datainf.planning.plan import Problem, ScoringPlan
 from datainf.store import Index
 from datainf.views import Options, grouped
@@ -26,7 +27,7 @@ SMALLER: tuple[dict[str, Any], ...] = (
     {"curvature_rows": MOST},
     {"method": "cg", "steps": None},
     {"project": 16},
-    {"keep": 100},
+    {"keep": KEEP},
 )
 """Settings by which scoring takes less memory: a smaller matrix or none, or not all scores; in the
 order in which they are named. Of each the first is the option, and others go with it."""
@@ -84,15 +85,18 @@ def told(config: RunConfig, scoring: Scoring, in_use: int, available: int) -> Sc
     )
 
 
-def problem_of(config: RunConfig, sizes: Sizes, available: int) -> Problem | None:
-    """Why the scores that are asked for do not fit in memory; None if they do."""
+def problem_of(
+    config: RunConfig, sizes: Sizes, available: int, bound: Collection[str] = ()
+) -> Problem | None:
+    """Why the scores that are asked for do not fit in memory; None if they do. `bound`: settings
+    that other stores would be made by than those that stand in the folder."""
     scoring = scoring_of(config, sizes)
     if scoring.peak_bytes <= available:
         return None
-    remedies = [*_fitting(config, sizes, available)]
+    remedies = [*_fitting(config, sizes, available, bound)]
     counts = range(1, scoring.m + 1)
     if most := bisect(counts, available, key=lambda m: replace(scoring, m=m).peak_bytes):
-        remedies.append(f"--query-limit {most}")
+        remedies.append(_option("query_limit", most, bound))
     return Problem(
         f"{_what(scoring, available)}; {words.size(available)} of memory are left",
         " or ".join(remedies) or "a machine with more memory",
@@ -114,7 +118,14 @@ def _what(scoring: Scoring, available: int) -> str:
     return f"scoring by {scoring.method} takes {whole}"
 
 
-def _fitting(config: RunConfig, sizes: Sizes, available: int) -> Iterator[str]:
+def _option(name: str, value: Any, bound: Collection[str]) -> str:
+    elsewhere = " in another --out" if name in bound else ""
+    return f"--{name.replace('_', '-')} {value}{elsewhere}"
+
+
+def _fitting(
+    config: RunConfig, sizes: Sizes, available: int, bound: Collection[str]
+) -> Iterator[str]:
     """The settings of `SMALLER` that would fit, as options."""
     for changed in SMALLER:
         name, value = next(iter(changed.items()))
@@ -128,4 +139,4 @@ def _fitting(config: RunConfig, sizes: Sizes, available: int) -> Iterator[str]:
         if name == "project":
             index = Compression(index.dtype, value).index(index)
         if scoring_of(other, replace(sizes, index=index)).peak_bytes <= available:
-            yield f"--{name.replace('_', '-')} {value}"
+            yield _option(name, value, bound)

@@ -93,6 +93,6 @@ class Forecast:
         scores = self.scoring()
         then = "" if scores < TRIVIAL else f"; then {words.duration(scores)} for scores"
         self.say(
-            f"{found} for {words.count(self.examples, 'gradient')}, by the first "
+            f"{found} for the rest of {words.count(self.examples, 'gradient')}, by the first "
             f"{found.batches} batches{then}"
         )

@@ -6,20 +6,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from datainf.errors import PlanError
+from datainf.gradients.footprint import BACKWARD
 from datainf.planning.pace import Estimate
 from datainf.planning.stores import StorePlan
 
-BACKWARD, LIBRARIES = 2, 100 * 10**6
-"""A batch takes as much again as what it keeps, for the backward pass and what an allocator does
-not hand out twice; and so many bytes go to what libraries make ready in the first one. Measured."""
+LIBRARIES = 100 * 10**6
+"""Bytes that go to what libraries make ready in the first batch. Measured."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """All stores in one form, by the options that ask for it; bytes of the whole, and how many
-    examples are kept in full beside."""
+    """All stores in one form, by the options that ask for it, and the ratio of their projection, if
+    any; bytes of the whole, and how many examples are kept in full beside."""
 
     options: str
+    project: int | None
     bytes: int
     in_full: int
     asked: bool
@@ -37,6 +38,10 @@ class Disk:
     @property
     def needed(self) -> int:
         return self.stores + self.scores
+
+    @property
+    def fits(self) -> bool:
+        return self.needed <= self.free
 
 
 @dataclass(frozen=True)

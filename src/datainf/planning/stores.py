@@ -6,14 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datainf.gradients import PendingStore
 from datainf.gradients.batches import batches
+from datainf.gradients.collector import CHECKED, max_rows
 from datainf.planning.compression import StoreRows, rows_of
 from datainf.store import SAMPLE, Index
 from datainf.store.index import INDEX
 from datainf.store.writer import begun
+
+OF_WEIGHTS = ("base", "adapter")
+"""Fingerprints that differ from checkpoint to checkpoint: the base's too, where a part of what was
+trained is left out of the attribution."""
+
+
+class Batch(NamedTuple):
+    """Examples, tokens of the longest, and bytes that the gradients of each take."""
+
+    rows: int
+    tokens: int
+    row_bytes: int
+
+    @property
+    def padded(self) -> int:
+        """Tokens, padding counted."""
+        return self.rows * self.tokens
 
 
 @dataclass(frozen=True)
@@ -38,15 +56,19 @@ class Stores:
     """A data set's store, prepared at the first checkpoint, with the folders for it at all of them;
     None for one that is nowhere yet.
 
-    Raises `StoreMismatchError` for a store of something else in the place of the prepared one.
+    Raises `StoreMismatchError` for a store of something else in the place of one of them; at other
+    checkpoints that is of other data or settings, since of their weights nothing is known yet.
     """
 
     pending: PendingStore
     folders: Sequence[Path | None]
 
     def __post_init__(self) -> None:
-        if self.pending.out in self.folders:
-            begun(self.pending.out, self.pending.index)
+        for folder in self.folders:
+            if folder == self.pending.out:
+                begun(folder, self.pending.index)
+            elif folder is not None:
+                begun(folder, self.pending.index, but=OF_WEIGHTS)
 
     @cached_property
     def there(self) -> list[list[StoreRows]]:
@@ -59,12 +81,19 @@ class Stores:
 
     @property
     def is_begun(self) -> bool:
-        return any(rows.index.shards for found in self.there for rows in found)
+        """Whether a store stands in some folder; without any row it is compared all the same."""
+        return any(folder is not None and (folder / INDEX).exists() for folder in self.folders)
 
     @property
     def missing_shards(self) -> list[range]:
-        """StoreRows that the store lacks at some checkpoint, the store in full left out."""
+        """Rows that the store lacks at some checkpoint, those of the one in full left out."""
         return [shard for found in self.there for shard in found[0].index.missing()]
+
+    @property
+    def leftover_bytes(self) -> int:
+        """Of shards that a killed run left unfinished, whose files the next one truncates."""
+        folders = [path for folder in self.folders if folder for path in (folder, folder / SAMPLE)]
+        return sum(path.stat().st_size for folder in folders for path in folder.glob("*.tmp"))
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -88,22 +117,38 @@ class Stores:
             ),
         )
 
-    def batches(self) -> list[tuple[int, int]]:
-        """(examples, tokens of the longest) of every batch to come, at the settled budget."""
-        return [batch for found in self.there for batch in self._batches(*found)]
+    def batches(self, budget: int | None = None) -> list[Batch]:
+        """Every batch to come, at the settled budget or at another."""
+        if not self.is_missing:
+            return []
+        budget = budget or self.pending.collector.budget
+        return [batch for found in self.there for batch in self._batches(budget, *found)]
 
-    def _batches(self, rows: StoreRows, sample: StoreRows | None = None) -> list[tuple[int, int]]:
+    def checked(self, budget: int | None = None) -> Batch:
+        """The examples that every start compares with autograd, none of whose gradients is made
+        smaller."""
         collector, lengths = self.pending.collector, self.pending.survey.lengths
+        rows = 1 if (budget or collector.budget) == 1 else min(CHECKED, len(lengths))
+        return Batch(rows, max(1, *lengths), self._full_row_bytes)
+
+    @property
+    def _full_row_bytes(self) -> int:
+        index = self.pending.index
+        return self.pending.full_dtype.itemsize * sum(block.width for block in index.blocks)
+
+    def _batches(
+        self, budget: int, rows: StoreRows, sample: StoreRows | None = None
+    ) -> list[Batch]:
+        lengths, row_bytes = self.pending.survey.lengths, self.pending.collector.row_bytes
         found = [
-            (len(batch), max(1, lengths[batch[0]]))
+            batch
             for shard in rows.index.missing()
-            for batch in collector.batches(shard)
+            for batch in _planned(lengths[shard.start : shard.stop], budget, row_bytes)
         ]
         if sample is not None:
             known = dict(zip(rows.ids, lengths, strict=True))
             mine = [known[one] for one in sample.ids[sample.index.rows_done :]]
-            planned = batches(mine, collector.batch_tokens or 1, collector.max_rows)
-            found += [(len(places), max(1, mine[places[0]])) for places in planned]
+            found += _planned(mine, budget, self._full_row_bytes)
         return found
 
     def _in(self, folder: Path | None) -> list[StoreRows]:
@@ -122,3 +167,9 @@ def _begun(folder: Path, index: Index) -> Index:
         return index
     known = Index.load(folder)
     return replace(index, shards=known.shards, shard_rows=known.shard_rows, notes=known.notes)
+
+
+def _planned(lengths: Sequence[int], budget: int, row_bytes: int) -> list[Batch]:
+    """The batches of rows of these lengths."""
+    found = batches(lengths, budget, max_rows(row_bytes))
+    return [Batch(len(places), max(1, lengths[places[0]]), row_bytes) for places in found]

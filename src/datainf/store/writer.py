@@ -6,7 +6,7 @@ the disk, is done by a thread of its own while the next shard is computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -97,19 +97,20 @@ def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
         store.finish()
 
 
-def begun(path: Path, wanted: Index) -> Index | None:
+def begun(path: Path, wanted: Index, *, but: Collection[str] = ()) -> Index | None:
     """The index of the store at `path` that was made for the same request; None if there is none.
+    `but`: fingerprints that are not compared.
 
     Raises `StoreMismatchError` naming the difference if the store was made for another.
     """
     if not (path / INDEX).exists():
         return None
     found = Index.load(path)
-    _require_same_request(path, found, wanted)
+    _require_same_request(path, found, wanted, but)
     return found
 
 
-def _require_same_request(path: Path, found: Index, wanted: Index) -> None:
+def _require_same_request(path: Path, found: Index, wanted: Index, but: Collection[str]) -> None:
     meanings = {
         "base": "the base model's weights or configuration",
         "adapter": "the adapter's (trainable) weights or scaling",
@@ -119,7 +120,7 @@ def _require_same_request(path: Path, found: Index, wanted: Index) -> None:
     differences = [
         meaning
         for key, meaning in meanings.items()
-        if found.fingerprints.get(key) != wanted.fingerprints[key]
+        if key not in but and found.fingerprints.get(key) != wanted.fingerprints[key]
     ]
     if found.task != wanted.task and meanings["task"] in differences:
         keys = [key for key in wanted.task if found.task.get(key) != wanted.task[key]]

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 IGNORE = -100
 """The label of a token that is not supervised, as in torch and transformers."""
 
+FEWEST_TOKENS = 2
+"""That an example may be cut to."""
+
 TRUNCATED = "truncated_tokens"
 """Key under which `encode` says how many tokens of an example it cut off."""
 
@@ -90,6 +93,11 @@ class Task(ABC):
         ids = example.get("input_ids") if isinstance(example, Mapping) else None
         return 1 if ids is None else len(ids)
 
+    def shortening(self, length: int | None) -> list[str]:  # noqa: ARG002 - for subclasses
+        """Options of the command line by which no example is longer than so much, as `length` has
+        it, or by which all are shorter, for None; none where there is no such option."""
+        return []
+
     def settings(self) -> dict[str, Any]:
         """What a gradient depends on besides model and data, as plain JSON values."""
         return {"name": self.name}
@@ -117,6 +125,13 @@ def token_limit(model: nn.Module, tokenizer: Any) -> int | None:
     if isinstance(stated, int) and stated < 10**9:  # transformers says 10^30 for "unknown"
         limits.append(stated)
     return min(limits) if limits else None
+
+
+def max_length_option(tokens: int | None) -> list[str]:
+    """The option that cuts examples to so many tokens; one alone has nothing to learn from."""
+    if tokens is None:
+        return ["--max-length"]
+    return [f"--max-length {tokens}"] if tokens >= FEWEST_TOKENS else []
 
 
 def shorter(*limits: int | None) -> int | None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from datainf.errors import DataError
 from datainf.fingerprint import tokenizer_digest
-from datainf.tasks.base import IGNORE, TRUNCATED, Task, pad, token_limit
+from datainf.tasks.base import IGNORE, TRUNCATED, Task, max_length_option, pad, token_limit
 from datainf.tasks.packing import refuse_packed
 from datainf.tasks.sampling import Draws, sampled_token_losses
 from datainf.tasks.token_losses import next_token, next_token_nll
@@ -98,6 +98,9 @@ class CausalLM(Task):
         if "text" in example:
             return str(example["text"])
         return str(self.tokenizer.decode(example["input_ids"], skip_special_tokens=True))
+
+    def shortening(self, length: int | None) -> list[str]:
+        return max_length_option(length)
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from datainf.errors import CoverageError, DataError, ModelError
 from datainf.fingerprint import tokenizer_digest
-from datainf.tasks.base import TRUNCATED, Task, shorter, soft_prompt_tokens, token_limit
+from datainf.tasks.base import (
+    TRUNCATED,
+    Task,
+    max_length_option,
+    shorter,
+    soft_prompt_tokens,
+    token_limit,
+)
 from datainf.tasks.inputs import MODEL_INPUTS, base_model, given_inputs, pad_inputs, tokens_within
 from datainf.tasks.labels import Labels
 from datainf.tasks.sampling import Draws
@@ -94,6 +101,9 @@ class SequenceClassification(Task):
         else:
             text = str(self.tokenizer.decode(example["input_ids"], skip_special_tokens=True))
         return f"[{example['label']}] {text}"
+
+    def shortening(self, length: int | None) -> list[str]:
+        return max_length_option(length)
 
     def settings(self) -> dict[str, Any]:
         return {

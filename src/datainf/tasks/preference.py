@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from datainf.errors import DataError, ModelError, OptionError
-from datainf.tasks.base import IGNORE, TRUNCATED, pad
+from datainf.tasks.base import FEWEST_TOKENS, IGNORE, TRUNCATED, max_length_option, pad
 from datainf.tasks.causal_lm import CausalLM, common_prefix
 from datainf.tasks.preference_loss import LossName, PreferenceLoss
 from datainf.tasks.reference import as_reference, has_reference, is_merged
@@ -48,8 +48,10 @@ class Preference(CausalLM):
 
     def __post_init__(self) -> None:
         PreferenceLoss(self.loss, self.beta, self.label_smoothing)
-        if self.max_length is not None and self.max_length < 2:
-            raise OptionError(f"max_length must be at least 2 tokens, got {self.max_length}")
+        if self.max_length is not None and self.max_length < FEWEST_TOKENS:
+            raise OptionError(
+                f"max_length must be at least {FEWEST_TOKENS} tokens, got {self.max_length}"
+            )
 
     def for_model(self, model: nn.Module) -> Self:
         if has_reference(model) and is_merged(model):
@@ -114,6 +116,9 @@ class Preference(CausalLM):
         """Tokens of the pair's two rows, both as long as the longer one."""
         prompt, chosen, rejected = (len(example[key]) for key in IDS)
         return 2 * (prompt + max(chosen, rejected))
+
+    def shortening(self, length: int | None) -> list[str]:
+        return max_length_option(None if length is None else length // 2)
 
     def describe(self, example: Mapping[str, Any]) -> str:
         if IDS[1] in example:

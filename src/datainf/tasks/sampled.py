@@ -84,5 +84,8 @@ class Sampled(Task):
     def length(self, example: Mapping[str, Any]) -> int:
         return self.task.length(example[EXAMPLE])
 
+    def shortening(self, length: int | None) -> list[str]:
+        return self.task.shortening(length)
+
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "seed": self.seed, OF: self.task.settings()}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from datainf.errors import DataError, ModelError, OptionError
 from datainf.fingerprint import tokenizer_digest
-from datainf.tasks.base import IGNORE, TRUNCATED, Task, shorter, token_limit
+from datainf.tasks.base import FEWEST_TOKENS, IGNORE, TRUNCATED, Task, shorter, token_limit
 from datainf.tasks.inputs import base_model, given_inputs, pad_inputs, pad_labels, tokens_within
 from datainf.tasks.sampling import Draws, sampled_token_losses
 from datainf.tasks.token_losses import token_nll
@@ -104,6 +104,12 @@ class Seq2Seq(Task):
     def length(self, example: Any) -> int:
         """Tokens of source and target together."""
         return super().length(example) + len(example.get("labels", ()))
+
+    def shortening(self, length: int | None) -> list[str]:
+        if length is not None and length < FEWEST_TOKENS:
+            return []
+        together = "" if length is None else f", {length} together"
+        return [f"--max-length and --max-target-length{together}"]
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -203,6 +203,10 @@ class TextToImage(Task):
         side = self.side // (self.pipeline.vae_scale_factor * self.denoiser.patch)
         return int(side * side) * self.parts
 
+    def shortening(self, length: int | None) -> list[str]:  # noqa: ARG002 - no number says both
+        fewer = ["fewer --timesteps"] if self.parts > 1 else []
+        return ["a smaller --resolution", *fewer]
+
     def settings(self) -> dict[str, Any]:
         weights = self.schedule.weights.tolist()
         return {

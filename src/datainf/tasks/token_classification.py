@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from datainf.errors import DataError
 from datainf.fingerprint import tokenizer_digest
-from datainf.tasks.base import IGNORE, TRUNCATED, Task, shorter, token_limit
+from datainf.tasks.base import IGNORE, TRUNCATED, Task, max_length_option, shorter, token_limit
 from datainf.tasks.inputs import (
     MODEL_INPUTS,
     given_inputs,
@@ -81,6 +81,9 @@ class TokenClassification(Task):
             pairs = zip(example["tokens"], example["tags"], strict=False)
             return " ".join(f"{word}/{tag}" for word, tag in pairs)
         return str(self.tokenizer.decode(example["input_ids"], skip_special_tokens=True))
+
+    def shortening(self, length: int | None) -> list[str]:
+        return max_length_option(length)
 
     def settings(self) -> dict[str, Any]:
         return {
