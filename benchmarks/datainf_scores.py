@@ -57,7 +57,7 @@ def run(_: Path | None) -> dict[str, Any]:
 def products(G: Mapping[str, Tensor], V: Mapping[str, Tensor]) -> Tensor:
     """The three that DataInf cannot do without, of every block."""
 
-    def some(names: Sequence[str]) -> Tensor:
+    def some(names: Iterable[str]) -> Tensor:
         total = torch.zeros((QUERIES, ROWS))
         for name in names:
             g = G[name]
