@@ -288,7 +288,8 @@ def _collected(store: GradientStore, task: Task) -> str:
     if cut := store.index.notes.get("truncated", 0):
         limits = [getattr(task, name, None) for name in ("max_length", "max_target_length")]
         shown = " and ".join(str(limit) for limit in limits if limit is not None)
-        text += f"; {cut} of {len(store)} examples were cut to {shown} tokens"
+        to = f" to {shown} tokens" if shown else ""
+        text += f"; {cut} of {len(store)} examples were cut{to}"
     return text
 
 
