@@ -55,7 +55,7 @@ class PendingStore:
                 self.collector.check()
                 self.collector.settle_budget(store.index.notes)
                 advance = progress.stage("gradients", store.index.n, store.index.rows_done)
-                for rows in store.missing():
+                for rows in store.index.missing():
                     self.collector.shard(store, rows, advance, heard)
                 gradients.say_unused()
         if self.sample is not None:
