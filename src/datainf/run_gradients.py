@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from datainf.attribution import DEFAULT_METHOD, WITHOUT_CURVATURE
@@ -128,7 +127,6 @@ def prepare_stores(
     them, if a folder for it is given and the method takes it. `trained` is the folder with the
     optimizer, `others` those of the other checkpoints whose gradients will stand beside these,
     `named_by` the data whose folders name the classes, if not the first."""
-    torch.manual_seed(config.seed)
     first = next(iter(sources.values()))
     task_name = first.task
     overrules = "" if config.task else "; --task overrules"
