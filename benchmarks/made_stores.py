@@ -37,7 +37,7 @@ def make(
         for block in blocks
     }
     with writer(out, index) as store:
-        for part in store.missing():
+        for part in store.index.missing():
             gradients = {
                 name: of_all + torch.randn((len(part), len(of_all)), generator=draw, device=device)
                 for name, of_all in together.items()

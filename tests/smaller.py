@@ -54,7 +54,7 @@ def make_smaller(
         task=dict(task),
     )
     with writer(folder, index) as store:
-        for missing in store.missing():
+        for missing in store.index.missing():
             part = slice(missing.start, missing.stop)
             store.append({k: G[part] for k, G in rows.items()}, ids[part], torch.zeros(n)[part])
         if moments is not None:

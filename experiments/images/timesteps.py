@@ -46,7 +46,7 @@ def averaged(store: GradientStore, weights: Sequence[float], out: Path) -> Gradi
         for name, side_by_side in store.blocks.items()
     }
     with writer(out, index) as written:
-        for rows in written.missing():
+        for rows in written.index.missing():
             part = {name: G[rows.start : rows.stop] for name, G in gradients.items()}
             written.append(
                 part, store.ids[rows.start : rows.stop], store.losses[rows.start : rows.stop]

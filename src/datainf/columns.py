@@ -111,11 +111,6 @@ def decide(
     return Decision(chosen, parts, why)
 
 
-def detect_task(names: Sequence[str], columns: Columns = Columns()) -> TaskName:
-    """The task that columns alone are for. Raises as `decide`."""
-    return decide(names, columns).task
-
-
 def match(names: Sequence[str], task: TaskName, columns: Columns) -> dict[str, str] | None:
     """Part → column for a task, None where the columns do not make a data set for it."""
     given = {part: column for part, column in columns.given().items() if part != "id"}
@@ -159,10 +154,10 @@ def _unfit(
     shown = ", ".join(names)
     others = [name for name in CONVENTIONS if match(names, name, columns) is not None]
     understood = "; ".join(in_words(name) for name in wanted)
-    if task is None and model is None:
-        what = f"{source}: cannot tell the task from the columns {shown}"
-    elif task is not None or model is None:
+    if task is not None:
         what = f"{source}: the columns {shown} are not those of {task}"
+    elif model is None:
+        what = f"{source}: cannot tell the task from the columns {shown}"
     else:
         what = (
             f"{source}: the model is for {' or '.join(wanted)} ({model.sign}), and the columns "

@@ -42,7 +42,7 @@ def available(device: torch.device) -> int:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     left = [_left_in(folder, version) for folder, version in _groups()]
     free = int(psutil.virtual_memory().available)
-    return max(0, min([free, *(bytes_ for bytes_ in left if bytes_ is not None)]))
+    return max(0, min([free, *(room for room in left if room is not None)]))
 
 
 def _groups() -> Iterator[tuple[Path, Version]]:

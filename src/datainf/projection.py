@@ -22,11 +22,10 @@ besides grow with the square of its length. docs/compression.md has figures.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from operator import index
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,10 +73,6 @@ class Projection:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        return cls(**raw)
 
     def of(self, name: str, shape: tuple[int, ...]) -> Sketch | None:
         """P of a block; None if the block is kept as it is."""

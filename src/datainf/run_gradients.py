@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from datainf import words
@@ -129,7 +128,6 @@ def prepare_stores(
     them, if a folder for it is given and the method takes it. `trained` is the folder with the
     optimizer, `others` those of the other checkpoints whose gradients will stand beside these,
     `named_by` the data whose folders name the classes, if not the first."""
-    torch.manual_seed(config.seed)
     first = next(iter(sources.values()))
     task_name = first.task
     overrules = "" if config.task else "; --task overrules"
@@ -288,7 +286,8 @@ def _collected(store: GradientStore, task: Task) -> str:
     if cut := store.index.notes.get("truncated", 0):
         limits = [getattr(task, name, None) for name in ("max_length", "max_target_length")]
         shown = " and ".join(str(limit) for limit in limits if limit is not None)
-        text += f"; {cut} of {len(store)} examples were cut to {shown} tokens"
+        to = f" to {shown} tokens" if shown else ""
+        text += f"; {cut} of {len(store)} examples were cut{to}"
     return text
 
 

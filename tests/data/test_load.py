@@ -8,7 +8,7 @@ import json
 import datasets
 import pytest
 
-from datainf.data import Columns, detect_task, load
+from datainf.data import Columns, decide, load
 from datainf.errors import DataError, OptionError
 
 ROWS = [
@@ -168,7 +168,7 @@ def test_columns_by_convention_and_by_name(tmp_path):
         columns({"text": "x"}, "classification")
     with pytest.raises(OptionError):
         load(path, limit=0)
-    assert detect_task(["label", "premise", "hypothesis"]) == "classification"
+    assert decide(["label", "premise", "hypothesis"], Columns()).task == "classification"
 
 
 def test_class_labels_stay_numbers(tmp_path):

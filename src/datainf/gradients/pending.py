@@ -71,7 +71,7 @@ class PendingStore:
             collector.check()
             collector.settle_budget(store.index.notes)
             advance = progress.stage("gradients", store.index.n, store.index.rows_done)
-            for rows in store.missing():
+            for rows in store.index.missing():
                 collector.shard(store, rows, advance, heard)
             collector.gradients.say_unused()
 

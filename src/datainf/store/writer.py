@@ -29,10 +29,6 @@ class StoreWriter:
         self._thread = thread
         self._in_hand: Future[None] | None = None
 
-    def missing(self) -> Iterator[range]:
-        """The rows of each shard still to be written, in order."""
-        return self.index.missing()
-
     def append(self, gradients: Mapping[str, Tensor], ids: list[int | str], losses: Tensor) -> None:
         """Write the next shard at once: gradients [rows, columns] a block, float32 or better, in
         the order of the data set. Raises `WriteError` if the disk refuses."""
