@@ -68,19 +68,21 @@ def same_ends(found, whole, k, tolerance=1e-6):
         assert all(len(set(rows)) == found.kept for rows in end.rows.tolist())
     mean = whole.values.double().mean(dim=0)
     assert relative_error(found.mean, mean) < tolerance
-    assert traces(found) == pytest.approx(traces(whole), rel=1e-2, abs=1e-6)
+    assert traces(found, "damping_lambda") == pytest.approx(traces(whole, "damping_lambda"))
+    if found.method != "ridge":  # whose residual is of dual vectors where its own rows are scored
+        # LiSSA's step comes from a power iteration, which rounding turns.
+        loose = pytest.approx(traces(whole, "residual"), rel=1e-2, abs=1e-6)
+        assert traces(found, "residual") == loose
 
 
-def traces(scores):
-    """λ of every block at each checkpoint, and its residual where there is one; ridge's are those
-    of dual vectors where its own rows are scored, and of others here."""
+def traces(scores, part):
+    """λ of every block at each checkpoint, or its residual where there is one."""
     told = scores.diagnostics.get("checkpoints", [scores.diagnostics])
     return {
-        (place, name, part): value
+        (place, name): trace[part]
         for place, one in enumerate(told)
         for name, trace in one["blocks"].items()
-        for part, value in trace.items()
-        if value is not None and not (scores.method == "ridge" and part == "residual")
+        if trace[part] is not None
     }
 
 

@@ -146,14 +146,22 @@ def test_damping_kinds():
     square = float(G.square().sum(1).mean())
     assert Damping().lambda_of(from_dense(G)) == pytest.approx(0.1 * square / 5)
     assert Damping(0.02, "trace").lambda_of(from_dense(G)) == pytest.approx(0.02 * square)
+    assert Damping(20.0, "rows").lambda_of(from_dense(G)) == pytest.approx(20 * square / 7)
     assert Damping(3.0, "absolute").lambda_of(from_dense(G)) == 3.0
     assert Damping().lambda_of(from_dense(torch.zeros(3, 2))) == 0
 
 
-@pytest.mark.parametrize("text", ["0.1", "trace:0.02", "abs:0.001"])
+@pytest.mark.parametrize(
+    "text", ["0.1", "10", "trace:0.02", "rows:20", "rows:16.666666666666668", "abs:0.001"]
+)
 def test_damping_reads_what_it_writes(text):
     assert str(Damping.parse(text)) == text
     assert Damping.parse(Damping.parse(text)) == Damping.parse(text)
+
+
+@pytest.mark.parametrize("value", [50 / 3, 1e-9 / 7, 123456789.0, 20])
+def test_a_damping_is_written_whole(value):
+    assert Damping.parse(str(Damping(value, "rows"))) == Damping(value, "rows")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "trace:", "share:1", "", "ten"])

@@ -145,6 +145,22 @@ def cg_scores(G: Tensor, V: Tensor, lam: float, steps: int) -> Tensor:
     return torch.stack(rows) @ G.T
 
 
+def ridge_scores(G: Tensor, V: Tensor, lam: float, steps: int) -> Tensor:
+    """Textbook conjugate gradients in the dual, (K + nλI) a = G v, a query at a time; n a."""
+    n = len(G)
+    A, rows = G @ G.T + n * lam * torch.eye(n, dtype=G.dtype), []
+    for b in V @ G.T:
+        a, r, p = torch.zeros_like(b), b.clone(), b.clone()
+        for _ in range(steps):
+            if r.norm() <= 1e-15 * b.norm():
+                break
+            step = (r @ r) / (p @ A @ p)
+            a, new = a + step * p, r - step * (A @ p)
+            p, r = new + (new @ new) / (r @ r) * p, new
+        rows.append(n * a)
+    return torch.stack(rows)
+
+
 def relative_error(found: Tensor, truth: Tensor) -> float:
     """‖found − truth‖ / ‖truth‖, Frobenius."""
     scale = truth.norm()

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from datainf.estimators import ConjugateGradient, DataInf, Exact, Gradient, LiSSA, WeightedGradient
+from datainf.estimators import (
+    ConjugateGradient,
+    DataInf,
+    Exact,
+    GaussNewton,
+    Gradient,
+    LiSSA,
+    Ridge,
+    WeightedGradient,
+)
+from datainf.estimators.gauss_newton import ROUNDED
 from datainf.linalg import Damping
 from estimators.grid import (
     Case,
@@ -15,6 +25,7 @@ from estimators.grid import (
     datainf_scores,
     exact_scores,
     relative_error,
+    ridge_scores,
 )
 
 CASES = cases()
@@ -59,9 +70,15 @@ def lambda_of(G: torch.Tensor, damping: Damping) -> float:
         (WeightedGradient(), lambda G, V, lam: V @ G.T / lam),
         (ConjugateGradient(steps=3), lambda G, V, lam: cg_scores(G, V, lam, 3)),
         (ConjugateGradient(steps=60), exact_scores),
+        (GaussNewton(), exact_scores),
+        (Ridge(), lambda G, V, lam: ridge_scores(G, V, lam, 2)),
+        (Ridge(steps=1), lambda G, V, lam: ridge_scores(G, V, lam, 1)),
     ],
-    ids=["datainf", "exact", "gradient", "weighted-gradient", "cg-3", "cg-converged"],
-)
+    ids=[
+        "datainf", "exact", "gradient", "weighted-gradient", "cg-3", "cg-converged",
+        "gauss-newton", "ridge", "ridge-1",
+    ],
+)  # fmt: skip
 def test_scores_equal_the_dense_truth(estimator, truth, case, damping, precision):
     dtype, tolerance = precision
     G64, V64 = rounded(case, dtype)
@@ -71,6 +88,34 @@ def test_scores_equal_the_dense_truth(estimator, truth, case, damping, precision
     found = estimator.fit(G).scores(case.V.to(dtype), lam).values
     assert found.shape == (len(V64), len(G64))
     assert relative_error(found, truth(G64, V64, lam)) <= tolerance
+
+
+def test_ridge_solves_for_what_it_scores(case, damping, precision):
+    """By the products of rows with R, as where scores are kept in part; and whether K is formed."""
+    dtype, tolerance = precision
+    G64, V64 = rounded(case, dtype)
+    G = case.matrix(dtype)
+    lam = damping.lambda_of(G)
+    truth = ridge_scores(G64, V64, lam, 2)
+    fitted = Ridge().fit(G)
+    solved = fitted.solve(case.V.to(dtype), lam).R.double() @ G64.T
+    assert relative_error(solved, truth) <= tolerance
+    one_by_one = [fitted.scores(v[None], lam).values for v in case.V.to(dtype)]
+    assert relative_error(torch.cat(one_by_one), truth) <= tolerance
+
+
+@pytest.mark.parametrize(
+    ("side", "tolerance"), [(0.5, 1e-9), (2.0, 1 / ROUNDED)], ids=["in float64", "in float32"]
+)
+def test_gauss_newton_on_either_side_of_its_rounding(case, side, tolerance):
+    """Of float32 rows, with a damping next to where their products would drown it."""
+    S64, V64 = rounded(case, torch.float32)
+    S = case.matrix(torch.float32)
+    lam = side * ROUNDED * torch.finfo(torch.float32).eps * float(S.sq_norms.double().mean())
+    fitted = GaussNewton().fit(S)
+    found = fitted.scores(case.V.float(), lam).values
+    assert ("precise" in vars(fitted)) == (side < 1)
+    assert relative_error(found, exact_scores(S64, V64, lam)) <= tolerance
 
 
 def test_lissa_equals_its_series(case, damping, precision):
@@ -96,6 +141,8 @@ def test_self_influence_is_the_diagonal(case, damping, precision):
     truths = {
         DataInf(): datainf_scores(G64, G64, lam).diag(),
         Exact(): exact_scores(G64, G64, lam).diag(),
+        GaussNewton(): exact_scores(G64, G64, lam).diag(),
+        Ridge(): ridge_scores(G64, G64, lam, 2).diag(),
         ConjugateGradient(steps=60): exact_scores(G64, G64, lam).diag(),
         Gradient(): G64.square().sum(1),
         WeightedGradient(): G64.square().sum(1) / lam,

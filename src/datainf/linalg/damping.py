@@ -72,4 +72,5 @@ class Damping:
 
     def __str__(self) -> str:
         prefix = _PREFIXES[self.kind]
-        return f"{prefix}:{self.value:g}" if prefix else f"{self.value:g}"
+        number = repr(float(self.value)).removesuffix(".0")  # the shortest that reads as the same
+        return f"{prefix}:{number}" if prefix else number

@@ -59,12 +59,13 @@ class GradientStore:
     def _matrix(self, block: Block, place: int) -> GradientMatrix:
         offsets = [*(shard.start for shard in self.index.shards), self.index.n]
         sq_norms, scales = self.sq_norms[:, place], self._scales
+        as_precise = sq_norms if self.index.torch_dtype != torch.float64 else None
         rows = ChunkedMatrix(
             [partial(file.rows, block.name) for file in self._files],
             offsets,
             block.columns,
             accumulate_dtype(self.index.torch_dtype),
-            sq_norms if scales is None else None,
+            as_precise if scales is None else None,
             parameters=block.width,
         )
         return rows if scales is None else RowScaled(rows, scales[:, place], sq_norms)
