@@ -27,8 +27,9 @@ SOLVED_BYTES = 2 * 2**30
 QUERIES = 1024
 """No more queries than this are solved for at one time: training rows come in windows, and are
 multiplied faster when these are large."""
-WINDOW_BYTES = 64 * 2**20
-"""Upper bound on the bytes of the scores that a window of training rows has."""
+WINDOW_BYTES = 4 * 2**20
+"""Upper bound on the bytes of the scores that a window of training rows has: a thousand rows of the
+most queries, and some ten times that is in use at one time."""
 FIT_BYTES = 2**29
 """Upper bound on the bytes of a checkpoint's fits that are kept for the next batch of queries."""
 

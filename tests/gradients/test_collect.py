@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import peft
@@ -34,6 +36,7 @@ from datainf.files import locked
 from datainf.gradients import collector, layout
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import one_at_a_time
+from datainf.store import shards as shard_files
 
 
 @pytest.fixture
@@ -383,6 +386,40 @@ def test_a_full_disk_loses_nothing_that_was_finished(llama, rows, task, tmp_path
         assert kept.items() <= shards(out / "s").items()
     finally:
         subprocess.run(["umount", out], check=True)
+
+
+def test_the_disk_is_asked_while_rows_are_computed(llama, rows, task, tmp_path, monkeypatch):
+    collect(llama, rows, task, out=tmp_path / "whole", batch_tokens=16)
+    fsync, early = os.fsync, []
+
+    def counting(handle):
+        early.append(threading.current_thread().name.startswith("datainf-sync"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", counting)
+    monkeypatch.setattr(shard_files, "SYNC_BYTES", 1)
+    collect(llama, rows, task, out=tmp_path / "s", batch_tokens=16)
+    assert any(early)
+    assert not early[-1]  # all of a shard once more before it is in its place
+    assert shards(tmp_path / "s") == shards(tmp_path / "whole")
+
+
+def test_what_the_disk_refuses_meanwhile_is_said(llama, rows, task, tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def refusing(handle):
+        if threading.current_thread().name.startswith("datainf-sync"):
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    monkeypatch.setattr(shard_files, "SYNC_BYTES", 1)
+    with pytest.raises(WriteError, match="Input/output error"):
+        collect(llama, rows, task, out=tmp_path / "s", batch_tokens=10**6)  # at the end of a shard
+    assert not list((tmp_path / "s").glob("shard*"))
+    with pytest.raises(WriteError, match="Input/output error"):
+        collect(llama, rows, task, out=tmp_path / "s", batch_tokens=1)
+    assert not list((tmp_path / "s").glob("shard*"))
 
 
 def test_what_is_no_store_is_refused(llama, rows, task, tmp_path):

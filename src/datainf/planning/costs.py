@@ -37,7 +37,7 @@ Bytes of memory, beside what the process has in use
               matrix of 256 MiB, two at one time
     solve     q (α d + β N + γ n), with the method's own α, β and γ, see `VECTORS`
     scores    4mn (c + W): of every checkpoint, and of all blocks that are worked on, or once more
-              while they are added up or written; with --keep 4qD c, 9 windows of 64 MiB, 24mk
+              while they are added up or written; with --keep 4qD c, 9 windows of 4 MiB, 24mk
               for each end and 8n for the mean over queries
 Of the first three, W blocks take as much at one time, or one after another.
 

@@ -31,6 +31,9 @@ from datainf.store.index import Block, Index, Shard
 
 IDS, LOSSES, SQ_NORMS, SCALES = "meta/ids", "meta/losses", "meta/sq_norms", "meta/scales"
 """Tensors of a shard beside its blocks; no parameter's name holds a slash."""
+SYNC_BYTES = 64 * 2**20
+"""After so many bytes the disk is asked to have them, while the next rows are computed: little is
+then left to wait for at the end."""
 
 
 class ShardDraft:
@@ -53,6 +56,9 @@ class ShardDraft:
         self._header = Header(_shapes(index, rows, len(self._ids)))
         self._thread = ThreadPoolExecutor(1, "datainf-rows")
         self._in_hand: Future[None] | None = None
+        self._sync_thread = ThreadPoolExecutor(1, "datainf-sync")
+        self._syncing: Future[None] | None = None
+        self._unsynced = 0
         with writing(path):
             self._file = self.aside.open("w+b", buffering=0)
             try:
@@ -79,6 +85,7 @@ class ShardDraft:
             self.scales[at] = torch.stack(scales, dim=1).cpu()
         beside = torch.cat([squares, losses[:, None].to(squares)], dim=1).cpu().float()
         self.sq_norms[at], self.losses[at] = beside[:, :-1], beside[:, -1]
+        self._begin_sync(sum(rows.nbytes for rows in on_host))
         return beside.isfinite()
 
     def row(self, place: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -99,6 +106,8 @@ class ShardDraft:
         with writing(self.path):
             try:
                 self._wait()
+                if self._syncing is not None:
+                    self._syncing.result()
                 for name, tensor in self._beside().items():
                     self._write_at(self._header.offset(name), tensor_bytes(tensor))
                 digests = {name: self._digest(name) for name in self._header.shapes}
@@ -128,8 +137,20 @@ class ShardDraft:
         if in_hand is not None:
             in_hand.result()
 
+    def _begin_sync(self, written: int) -> None:
+        """Ask the disk for what is written so far, if that is much and it is not being asked."""
+        self._unsynced += written
+        if self._unsynced < SYNC_BYTES or not (self._syncing is None or self._syncing.done()):
+            return
+        if self._syncing is not None:
+            with writing(self.path):
+                self._syncing.result()  # what the disk refused it says once
+        self._unsynced = 0
+        self._syncing = self._sync_thread.submit(os.fsync, self._file.fileno())
+
     def _close(self) -> None:
         self._thread.shutdown()
+        self._sync_thread.shutdown()
         self._file.close()
 
     def _write(self, places: Sequence[int], stored: Sequence[Tensor]) -> None:
