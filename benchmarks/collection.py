@@ -17,6 +17,7 @@ import torch
 import datainf
 from benchmarks.timing import alternating
 from benchmarks.works import Work, llama, minilm
+from datainf.gradients.collector import max_rows
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
@@ -35,11 +36,13 @@ def run(data: Path | None) -> dict[str, Any]:
 
 
 def measure(work: Work, *, smaller: bool = False) -> dict[str, float]:
-    task, batches = work.task.for_model(work.model), work.batches(BUDGET)
+    task, device = work.task.for_model(work.model), torch.device("cpu")
+    numbers = sum(p.numel() for p in select(work.model).values())
+    batches = work.batches(BUDGET, max_rows(numbers * torch.float32.itemsize, device))
     some = [work.rows[place] for place in range(0, ROWS, ROWS // ALONE)]
     with tempfile.TemporaryDirectory() as folder, evaluating(work.model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        engine = PerExample(work.model, select(work.model), task, torch.device("cpu"))
+        engine = PerExample(work.model, select(work.model), task, device)
         engine.check(batches[0][:1] + batches[-1][:2])
 
         def gradients() -> None:

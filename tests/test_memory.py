@@ -106,3 +106,15 @@ def test_what_was_freed_goes_back_to_the_system():
     memory.release()
     assert len(kept) == 4000
     assert before - resident() > 10_000
+
+
+def test_slack_is_given_back_once_it_has_grown(monkeypatch):
+    used, given_back = iter([100, 120, 133, 50, 80, 200]), []
+    monkeypatch.setattr(memory, "SLACK_BYTES", 32)
+    monkeypatch.setattr(memory, "in_use", lambda _: next(used))
+    monkeypatch.setattr(memory, "release", lambda: given_back.append(True))
+    slack, after = memory.Slack(), []
+    for _ in range(6):
+        slack.step()
+        after.append(len(given_back))
+    assert after == [0, 0, 1, 1, 1, 2]  # the step after a release is the new measure

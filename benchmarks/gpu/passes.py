@@ -12,7 +12,7 @@ import torch
 import datainf
 from benchmarks.gpu.watched import in_turn
 from benchmarks.works import Work
-from datainf.gradients.collector import BATCH_GRADIENT_BYTES, BATCH_TOKENS
+from datainf.gradients.collector import BATCH_TOKENS, max_rows
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
@@ -40,7 +40,7 @@ def passes(work: Work, budget: int, device: torch.device, alone: int = 0) -> dic
     many examples a batch has; whether each had to be taken alone for its gradients."""
     chosen = select(work.model)
     row_bytes = 4 * sum(p.numel() for p in chosen.values())
-    batches = work.batches(budget, max(1, BATCH_GRADIENT_BYTES // row_bytes))
+    batches = work.batches(budget, max_rows(row_bytes, device))
     singles = [[example] for batch in batches for example in batch][:alone]
     engine = PerExample(work.model, chosen, work.task.for_model(work.model), device)
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 """Where Linux says what a container, a systemd unit or a batch job may use."""
+SLACK_BYTES = 32 * 2**20
+"""Each time that memory is given back, it has to be taken again."""
 OWN_GROUPS = Path("/proc/self/cgroup")
 """In which groups below it this process is, a line for each hierarchy."""
 
@@ -99,6 +101,26 @@ def release() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+class Slack:
+    """What work in steps of many sizes leaves free and keeps: given back once this has grown by
+    `SLACK_BYTES` since the first step."""
+
+    def __init__(self) -> None:
+        self._settled: int | None = None
+
+    def step(self) -> None:
+        """To be called after every step."""
+        used = in_use(torch.device("cpu"))
+        if self._settled is None:
+            self._settled = used
+        elif used > self._settled + SLACK_BYTES:
+            self.release()
+
+    def release(self) -> None:
+        release()
+        self._settled = None
 
 
 class Kept:

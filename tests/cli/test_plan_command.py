@@ -263,7 +263,7 @@ def test_a_matrix_that_memory_has_no_room_for(call, monkeypatch):
     memory(monkeypatch, 500_000)
     code, _, err = call("attribute", "--curvature-rows", "300", "--out", "run")
     assert code == 1
-    assert "gauss-newton makes a matrix of 300 × 300, which takes 2.2 MB of" in err
+    assert "gauss-newton makes a matrix of 300 × 300, which takes 1.4 MB of" in err
     assert "try: --blocks tensor or" in err
 
 

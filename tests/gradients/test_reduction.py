@@ -13,6 +13,7 @@ from datainf import GradientStore, attribute, collect, self_influence, tasks
 from datainf import projection as projection_module
 from datainf.errors import OptionError, StoreMismatchError
 from datainf.gradients import prepare, sample
+from datainf.gradients.collector import max_rows
 from datainf.gradients.engine import FallbackWarning
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import each_alone
@@ -271,6 +272,15 @@ class Tied(nn.Module):
         return self.head(self.last(self.first(self.words(ids)))).mean((1, 2))
 
 
+def test_a_batch_s_gradients_are_bounded_on_a_cpu_more_than_on_a_gpu():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    for row_bytes, on_cpu, on_gpu in (
+        (2**10, 2**15, 2**19), (2**20, 32, 512), (2**23, 8, 64), (2**27, 4, 4), (2**31, 1, 1),
+    ):  # fmt: skip
+        assert max_rows(row_bytes, cpu) == on_cpu
+        assert max_rows(row_bytes, gpu) == on_gpu
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_only_linear_layers_gradients_are_never_formed(dtype, tmp_path, monkeypatch):
     """What an embedding forms is counted, and so is a weight that it shares with a linear layer."""
@@ -282,7 +292,7 @@ def test_only_linear_layers_gradients_are_never_formed(dtype, tmp_path, monkeypa
     def found(trainable):
         more = {"trainable": trainable, "project": 4, "out": tmp_path / "s"}
         pending = prepare(model, rows, task, progress=Silent(), **more)
-        assert pending.collector.max_rows == 2**29 // pending.collector.row_bytes
+        assert pending.collector.max_rows == 2**25 // pending.collector.row_bytes
         columns = sum(block.columns for block in pending.index.blocks)
         return pending.collector.row_bytes / dtype.itemsize - columns
 

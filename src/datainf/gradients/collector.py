@@ -27,7 +27,7 @@ from datainf.gradients.precision import is_half
 from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, encode, where
 from datainf.gradients.verify import each_alone
-from datainf.memory import available, counting_kept, release
+from datainf.memory import Slack, available, counting_kept
 from datainf.store import GradientStore
 from datainf.store.shards import ShardDraft
 from datainf.store.writer import StoreWriter
@@ -35,6 +35,9 @@ from datainf.tasks import Task
 
 BATCH_GRADIENT_BYTES = 512 * 2**20
 """Upper bound on the gradients that one batch holds."""
+CPU_GRADIENT_BYTES, CPU_ROWS = 32 * 2**20, 8
+"""No more than this on a CPU, unless so few rows have more. Batches of many short examples are no
+faster there, and would decide how much memory a run takes."""
 BATCH_TOKENS = "batch_tokens"
 """Where a store notes how many tokens its batches may have."""
 SPOT_CHECKED_ROWS = 64
@@ -45,9 +48,12 @@ Heard = Callable[[int, float], None]
 """Is told of every batch: its tokens, padding counted, and the seconds that it took."""
 
 
-def max_rows(row_bytes: int) -> int:
+def max_rows(row_bytes: int, device: torch.device) -> int:
     """Most examples of a batch, of whose gradients each takes so many bytes."""
-    return max(1, BATCH_GRADIENT_BYTES // row_bytes)
+    most = BATCH_GRADIENT_BYTES // row_bytes
+    if device.type == "cpu":
+        most = min(most, max(CPU_ROWS, CPU_GRADIENT_BYTES // row_bytes))
+    return max(1, most)
 
 
 class Collector:
@@ -66,8 +72,9 @@ class Collector:
         gradients take while its batch is computed."""
         self.gradients, self.task, self.dataset, self.survey = gradients, task, dataset, survey
         self.batch_tokens, self.row_bytes = batch_tokens, row_bytes
-        self.max_rows = max_rows(row_bytes)
+        self.max_rows = max_rows(row_bytes, gradients.device)
         self._footprint: Footprint | None = None
+        self._slack = Slack()
 
     @property
     def budget(self) -> int:
@@ -179,7 +186,7 @@ class Collector:
             store.index.notes[BATCH_TOKENS] = self.batch_tokens  # for a run that goes on from here
             if suspect is not None and len(rows) >= SPOT_CHECKED_ROWS and not self.gradients.alone:
                 self._spot_check(suspect, *draft.row(suspect - rows.start), store)
-        release()
+        self._slack.release()
 
     def _fill(
         self, draft: ShardDraft, rows: range, advance: Callable[[int], None], heard: Heard
@@ -191,6 +198,7 @@ class Collector:
         for batch, found in self.take(self.batches(rows)):
             finite = draft.put([row - rows.start for row in batch], found.gradients, found.losses)
             del found  # before the next batch takes as much
+            self._slack.step()
             if not finite.all():
                 self._blame(finite, batch, draft.dtype)
             padding = lengths[batch[0]] - lengths[batch[-1]]

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from datainf.gradients import PendingStore
 from datainf.gradients.batches import batches
 from datainf.gradients.collector import CHECKED, max_rows
@@ -140,15 +142,16 @@ class Stores:
         self, budget: int, rows: StoreRows, sample: StoreRows | None = None
     ) -> list[Batch]:
         lengths, row_bytes = self.pending.survey.lengths, self.pending.collector.row_bytes
+        device = self.pending.collector.gradients.device
         found = [
             batch
             for shard in rows.index.missing()
-            for batch in _planned(lengths[shard.start : shard.stop], budget, row_bytes)
+            for batch in _planned(lengths[shard.start : shard.stop], budget, row_bytes, device)
         ]
         if sample is not None:
             known = dict(zip(rows.ids, lengths, strict=True))
             mine = [known[one] for one in sample.ids[sample.index.rows_done :]]
-            found += _planned(mine, budget, self._full_row_bytes)
+            found += _planned(mine, budget, self._full_row_bytes, device)
         return found
 
     def _in(self, folder: Path | None) -> list[StoreRows]:
@@ -169,7 +172,9 @@ def _begun(folder: Path, index: Index) -> Index:
     return replace(index, shards=known.shards, shard_rows=known.shard_rows, notes=known.notes)
 
 
-def _planned(lengths: Sequence[int], budget: int, row_bytes: int) -> list[Batch]:
+def _planned(
+    lengths: Sequence[int], budget: int, row_bytes: int, device: torch.device
+) -> list[Batch]:
     """The batches of rows of these lengths."""
-    found = batches(lengths, budget, max_rows(row_bytes))
+    found = batches(lengths, budget, max_rows(row_bytes, device))
     return [Batch(len(places), max(1, lengths[places[0]]), row_bytes) for places in found]
