@@ -57,6 +57,7 @@ class RunConfig:
     batch_tokens: int | None = None
     store: str | None = None
     project: int | None = None
+    shard_rows: int | None = None
     max_length: int | None = None
     max_target_length: int | None = None
     labels: str | None = None

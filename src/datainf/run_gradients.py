@@ -192,6 +192,7 @@ def _options(
         "dtype": config.store,
         "project": _projection(config, method),
         "batch_tokens": config.batch_tokens,
+        "shard_rows": config.shard_rows,
         "second_moments": moments,
     }
 

@@ -374,7 +374,51 @@ def test_interruption_says_that_work_is_kept(datainf, monkeypatch):
     monkeypatch.setattr("datainf.store.GradientStore.open", stop)
     code, _, err = datainf("inspect", ".")
     assert code == 130
-    assert "Finished work is kept" in err
+    assert "Stopped. What was finished on the disk is kept, and nothing else." in err
+
+
+def test_a_stop_says_how_many_gradients_are_kept(attempt, finished, monkeypatch, tmp_path):
+    def stopping(after):
+        def stage(_, what, total, done=0):
+            def advance(units):
+                nonlocal after
+                after -= units if what == "gradients" else 0
+                if after < 0:
+                    raise KeyboardInterrupt
+
+            return advance
+
+        monkeypatch.setattr("datainf.cli.console.TerminalProgress.stage", stage)
+
+    stopping(0)
+    code, err = attempt()
+    assert code == 130
+    assert (
+        "train: 0 of 12 gradients are kept, those of finished shards; the shard of rows 0 to 11 "
+        "starts again. The same command goes on from there."
+    ) in " ".join(err.split())
+    stopping(5)
+    code, err = attempt(shard_rows=5)
+    assert code == 130
+    assert "train: 5 of 12 gradients are kept" in " ".join(err.split())
+    stopping(1000)
+    run = tmp_path / "run"
+    code, err = attempt(shard_rows=5)
+    assert code == 0, err
+    assert [shard.rows for shard in GradientStore.open(run / "train").index.shards] == [5, 5, 2]
+    assert yaml.safe_load((run / "run.yaml").read_text())["shard_rows"] == 5
+    found, usual = (Scores.load(p / "scores.safetensors").values for p in (run, finished))
+    assert torch.allclose(found, usual, rtol=1e-3, atol=1e-5 * usual.abs().max())
+
+
+def test_new_queries_have_a_run_s_shards(data, datainf, attempt, tmp_path):
+    code, err = attempt(shard_rows=2, method="gradient")
+    assert code == 0, err
+    code, _, err = datainf("collect", tmp_path / "run", "--data", data[1], "--out", tmp_path / "q")
+    assert code == 0, err
+    for name in ("q", "run/query"):
+        index = GradientStore.open(tmp_path / name).index
+        assert [shard.rows for shard in index.shards] == [2, 1]
 
 
 def test_a_fallback_is_said_once(datainf, tmp_path, saved_llama):

@@ -68,6 +68,8 @@ def test_headers_of_several_shards_are_counted_as_alike(model, rows, task, tmp_p
     out = tmp_path / "s"
     pending = prepare(model, rows, task, out=out, shard_rows=4, progress=Silent())
     planned = Stores(pending, [out]).plan("s")
+    (form,) = Compression().rows(pending)
+    assert form.missing_bytes(pending) == planned.bytes
     collect(model, rows, task, out=out, shard_rows=4)
     assert len(shard_files(out)) == 5
     assert abs(planned.bytes - bytes_of(out)) < 8 * 5 * len(pending.index.blocks)

@@ -36,10 +36,8 @@ class Program(typer.core.TyperGroup):
         except DatainfError as error:
             error_console().print_error(error)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            error_console().print(
-                "Stopped. Finished work is kept; the same command goes on from there."
-            )
+        except KeyboardInterrupt as stop:
+            say(_stopped(stop))
             raise typer.Exit(130) from None
 
 
@@ -77,6 +75,13 @@ def _root(
     ] = False,
 ) -> None:
     """Options of the program as a whole; the help text stands with `app`."""
+
+
+def _stopped(stop: KeyboardInterrupt) -> str:
+    """What a stop leaves: of gradients in numbers, which a store that was being written notes."""
+    notes = getattr(stop, "__notes__", [])
+    kept = ". ".join(notes) or "What was finished on the disk is kept, and nothing else"
+    return f"Stopped. {kept}. The same command goes on from there."
 
 
 def main() -> None:

@@ -66,6 +66,7 @@ def attribute(
     batch_tokens: o.BatchTokens = None,
     store: o.Store = None,
     project: o.Project = None,
+    shard_rows: o.ShardRows = None,
     seed: o.Seed = None,
     train_split: Annotated[
         str | None, typer.Option(help="Split of --train.", rich_help_panel=o.DATA_PANEL)

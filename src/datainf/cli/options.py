@@ -101,6 +101,16 @@ Project = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+ShardRows = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Gradients that are finished together, and lost together where the command is stopped "
+        "before; a store that has some keeps on by as many as it had. (default: up to 1024, or as "
+        "many as make 4 GiB)",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(help="Of whatever is random. (default 0)", rich_help_panel=MODEL_PANEL),
