@@ -148,6 +148,11 @@ class RunConfig:
         return {name: value for name, value in said.items() if value is not None}
 
     @property
+    def is_smaller(self) -> bool:
+        """Whether stores keep less of the gradients than float32 has."""
+        return self.project is not None or stored_dtype(self.store or "float32").itemsize < 4
+
+    @property
     def task_options(self) -> dict[str, Any]:
         """What was said about the task, by the names in `datainf.models.TASK_OPTIONS`."""
         said = {name: getattr(self, name, None) for name in TASK_OPTIONS}

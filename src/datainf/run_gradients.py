@@ -215,7 +215,7 @@ def _in_one_metric(
         say("metric: adam, in which gradients are projected; --metric overrules")
         return replace(config, metric="adam")
     where = "" if without[0] is None else f" in {without[0]}"
-    say(f"metric: none (no second moments of Adam{where}); gradients are projected without")
+    say(f"projected without an optimizer's moments{where}: metric none in place of fisher")
     return replace(config, metric="none")
 
 

@@ -21,6 +21,7 @@ from datainf.run_stores import RunStores
 from datainf.runs import run
 
 N, KEPT = 12, 9
+HINT = "the stores are smaller than the gradients: "
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +111,12 @@ def test_stores_by_themselves_new_queries_and_several_dampings(place, datainf, t
 
 def test_with_a_folder_it_scores_too(place, datainf, tmp_path):
     plain, both = tmp_path / "plain", tmp_path / "both"
-    assert datainf("score", place / "small", "--out", plain)[0] == 0
-    code, out, _ = datainf("score", place / "small", "--check", "--out", both)
+    code, _, err = datainf("score", place / "small", "--out", plain)
     assert code == 0
+    assert HINT + "the same command with --check says" in words(err)
+    code, out, err = datainf("score", place / "small", "--check", "--out", both)
+    assert code == 0
+    assert HINT not in words(err)
     assert says(out, check_of(place / "small"))
     name = "scores.safetensors"
     assert (both / name).read_bytes() == (plain / name).read_bytes()
@@ -127,9 +131,23 @@ def test_of_full_stores_there_is_nothing_to_check(place, datainf, tmp_path):
     assert code == 0
     assert "hold full gradients: there is nothing to check" in words(err)
     assert out == ""
+    code, _, err = datainf("score", place / "full", "--out", tmp_path / "scores")
+    assert code == 0
+    assert HINT not in words(err)
     code, *_ = datainf("score", place / "full", "--check", "--out", tmp_path / "scores")
     assert code == 0
     assert (tmp_path / "scores" / "scores.parquet").exists()
+
+
+@pytest.mark.parametrize("options", [("--store", "int8"), ("--project", "4"), ()])
+def test_attribute_names_the_check_where_it_made_stores_smaller(options, place, datainf, tmp_path):
+    settings = place / "full" / "run.yaml"
+    code, _, err = datainf("attribute", "--config", settings, *options, "--out", tmp_path / "run")
+    assert code == 0, err
+    said = f"{HINT}datainf score {tmp_path / 'run'} --check says whether the scores survive it"
+    assert (said in words(err)) == bool(options)
+    for changed in ("projected without an optimizer's moments", "metric none in place of fisher"):
+        assert (changed in words(err)) == ("--project" in options)
 
 
 def test_examples_that_are_not_kept_yet_are_added_by_the_same_command(

@@ -111,3 +111,5 @@ def attribute(
             markup=False,
         )
     say(f"scores, top examples and settings are in {folder}")
+    if settings.is_smaller:
+        say(f"{o.SMALLER}: datainf score {folder} --check says whether the scores survive it")

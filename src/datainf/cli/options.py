@@ -20,6 +20,8 @@ DATA_PANEL = "Data"
 MODEL_PANEL = "Model and gradients"
 METHOD_PANEL = "Method"
 TASK_PANEL = "Task"
+SMALLER = "the stores are smaller than the gradients"
+"""Said of scores from such stores, with the command that tells what they lose."""
 
 Model = Annotated[
     str | None,
@@ -97,7 +99,8 @@ Project = Annotated[
     typer.Option(
         metavar="RATIO",
         help="Store about one of so many numbers of every tensor, by a random projection that "
-        "keeps inner products: 16, say. With --store int8 a quarter of that again.",
+        "keeps inner products: 16, say. With --store int8 a quarter of that again. Where there is "
+        "no optimizer, the metric auto is then none in place of fisher.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -164,7 +167,8 @@ MetricOption = Annotated[
         "--metric",
         help="What parameters are multiplied by first: none; adam, by the optimizer's second "
         "moments to the power -1/4; fisher, by the mean squared gradient's; auto, adam where they "
-        "are kept, else fisher. (default: auto for gauss-newton and ridge, else none)",
+        "are kept, else fisher, or with --project none. (default: auto for gauss-newton and ridge, "
+        "else none)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]

@@ -97,6 +97,8 @@ def score(
     if out is not None:
         ends = kept if keep is None else keep
         _write(out, asked, ends, elsewhere=run is not None and bool(query))
+        if not check and _has_smaller(asked):
+            say(f"{o.SMALLER}: the same command with --check says whether the scores survive it")
 
 
 def _asked(
@@ -132,13 +134,17 @@ def _asked(
     return asked, kept
 
 
+def _has_smaller(asked: dict[str, Any]) -> bool:
+    stores = [*asked["train"], *asked["query"], *(asked["curvature"] or [])]
+    return any(store.index.is_smaller for store in stores)
+
+
 def _check(asked: dict[str, Any]) -> None:
     """Print what smaller rows cost the method."""
     from datainf.cli.compression import print_checks
     from datainf.evaluation import check_compression
 
-    stores = [*asked["train"], *asked["query"], *(asked["curvature"] or [])]
-    if not any(store.index.is_smaller for store in stores):
+    if not _has_smaller(asked):
         say("the stores hold full gradients: there is nothing to check")
         return
     with progress() as bars:
