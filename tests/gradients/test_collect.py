@@ -239,12 +239,12 @@ def test_a_store_of_something_else_is_refused(llama, rows, task, tokenizer, tmp_
         (r"base model's weights or configuration", {"model": reconfigured}),
         (r"the data set", {"dataset": changed}),
         (r"the data set", {"dataset": renamed}),
-        (r"number of examples \(18, 17\)", {"dataset": rows[:-1]}),
+        (r"number of examples \(18 there, 17 asked for\)", {"dataset": rows[:-1]}),
         (r"settings \(max_length\)", {"task": tasks.CausalLM(tokenizer, max_length=90)}),
         (r"settings \(append_eos\)", {"task": tasks.CausalLM(tokenizer, append_eos=False)}),
         (r"tensors, there and asked for: .*lora_B.* and none\)", {"trainable": "*lora_A*"}),
-        (r"dtype \(float32, float64\)", {"dtype": torch.float64}),
-        (r"differs: projection \(None, [^;]*\n", {"project": 2}),
+        (r"differs: --store \(float32 there, float64 asked for\)\n", {"dtype": torch.float64}),
+        (r"differs: --project \(none there, 2 asked for\)\n", {"project": 2}),
     ]
     for message, change in cases:
         request = {"model": llama, "dataset": rows, "task": task, "trainable": None} | change

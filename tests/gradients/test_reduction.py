@@ -214,11 +214,19 @@ def test_stores_that_are_projected_in_different_ways_do_not_mix(llama, rows, tas
     full = collect(llama, rows, task, out=tmp_path / "full")
     small = collect(llama, rows, task, out=tmp_path / "small", project=4)
     smaller = collect(llama, rows, task, out=tmp_path / "smaller", project=8)
-    for other in (full, smaller):
-        with pytest.raises(StoreMismatchError, match="projected in different ways"):
+    for other, way in ((full, "none"), (smaller, "8")):
+        message = f"projected in different ways: --project 4, and {way}\n"
+        with pytest.raises(StoreMismatchError, match=message):
             attribute(small, other, "datainf")
-    with pytest.raises(StoreMismatchError, match="projection"):
-        collect(llama, rows, task, out=tmp_path / "small", project=8)
+    ways = {
+        "8": 8, "4 by seed 1": Projection(4, seed=1),
+        "4 in the metric adam": Projection(4, metric="adam"),
+    }  # fmt: skip
+    moments = moments_of(llama)
+    for way, project in ways.items():
+        with pytest.raises(StoreMismatchError, match=f"--project .4 there, {way} asked for."):
+            collect(llama, rows, task, out=tmp_path / "small", project=project,
+                    second_moments=moments)  # fmt: skip
     mixed = collect(llama, rows, task, out=tmp_path / "int8", project=4, dtype="int8")
     values = [attribute(small, query, "datainf").values for query in (small, mixed)]
     assert relative(values[1], values[0]) < 0.05
