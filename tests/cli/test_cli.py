@@ -276,7 +276,7 @@ def test_bad_input_ends_in_one_screen(attempt, saved_bert, tmp_path):
         (bert | {"train": gap, "query": gap}, ["gap.jsonl, row 1 (line 2)", "text is missing"]),
         (bert | {"train": high, "query": high},
          ["high.jsonl, row 1 (line 2)", "label 7 is out of range", "0 to 2", "try:"]),
-        ({"adapter": tmp_path / "none"}, ["is not a peft adapter", "try:"]),
+        ({"adapter": tmp_path / "none"}, ["there is no folder", "try:"]),
         ({"adapter": None}, ["neither a model nor an adapter", "--adapter DIR"]),
         ({"method": "magic"}, ["magic", "datainf"]),
         ({"damping": "-1"}, ["-1"]),
