@@ -11,6 +11,7 @@ from datainf.checkpoints import find
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError, StoreIncompleteError
 from datainf.estimators import from_name
+from datainf.files import suggestion
 from datainf.gradient_flow import RATE_SUM
 from datainf.run_checkpoints import folders_of
 from datainf.scores.file import read_about
@@ -29,6 +30,11 @@ def is_run(folder: Path) -> bool:
 
 def read_run(folder: Path) -> RunConfig:
     """The settings of a run. Raises `OptionError` for a folder that is no finished one."""
+    if not folder.is_dir():
+        raise OptionError(
+            f"there is no folder {folder}{suggestion(folder, is_run)}",
+            remedy="the --out of datainf attribute",
+        )
     for name in (SETTINGS, SCORES):
         if not (folder / name).is_file():
             raise OptionError(

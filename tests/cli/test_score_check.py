@@ -122,8 +122,23 @@ def test_with_a_folder_it_scores_too(place, datainf, tmp_path):
     assert (both / name).read_bytes() == (plain / name).read_bytes()
     code, _, err = datainf("score", place / "small")
     assert code == 1
-    assert "try: --out" in words(err)
-    assert "--check" in err
+    assert f"try: --out {place / 'small' / 'scores'}; only --check does without" in words(err)
+    code, _, err = datainf("score", place / "small", "--method", "exact")
+    assert f"try: --out {place / 'small' / 'exact'};" in words(err)
+
+
+def test_what_is_scored_is_looked_at_before_where_it_goes(place, datainf):
+    for arguments, said in (
+        ([place], "is no finished run: it has no run.yaml"),
+        ([place / "smal"], f"there is no folder {place / 'smal'}; did you mean {place / 'small'}?"),
+        ([place / "x" / "run"], f"there is no folder {place / 'x'} either"),
+        ([], "nothing to score was named"),
+        (["--train", place / "full"], "full is not a gradient store"),
+    ):
+        code, _, err = datainf("score", *arguments)
+        assert code == 1
+        assert said in words(err)
+        assert "nowhere to write" not in err
 
 
 def test_of_full_stores_there_is_nothing_to_check(place, datainf, tmp_path):

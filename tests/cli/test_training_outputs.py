@@ -197,6 +197,7 @@ def test_a_run_is_scored_again_as_its_checkpoints_counted(run, datainf, tmp_path
     code, _, err = datainf("score", "--out", tmp_path / "x")
     assert code != 0
     assert "nothing to score was named" in err
+    assert "try: give a RUN, or --train and --query" in err
 
 
 def test_other_checkpoints_over_stores_that_are_there_count_as_they_did(run, datainf, tmp_path):

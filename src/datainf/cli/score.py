@@ -27,8 +27,8 @@ def score(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for scores.safetensors and scores.parquet; with several --damping, one "
-            "folder each below it. Without it, --check writes nothing.",
+            help="Required, but with --check, which writes nothing without: folder for "
+            "scores.safetensors and scores.parquet; with several --damping, one each below it.",
         ),
     ] = None,
     check: Annotated[
@@ -86,12 +86,10 @@ def score(
     """
     if len(set(damping or ())) < len(damping or ()):
         raise OptionError("the same --damping was given twice")
-    if out is None and not check:
-        raise OptionError(
-            "nowhere to write the scores was named", remedy="--out FOLDER; --check does without"
-        )
     options = o.given({"normalize": normalize, "metric": metric, "blocks": blocks, "steps": steps})
     asked, kept = _asked(run, train, query, curvature, weight, method, damping, options)
+    if out is None and not check:
+        raise _nowhere(run, method)
     if check:
         _check(asked)
     if out is not None:
@@ -99,6 +97,14 @@ def score(
         _write(out, asked, ends, elsewhere=run is not None and bool(query))
         if not check and _has_smaller(asked):
             say(f"{o.SMALLER}: the same command with --check says whether the scores survive it")
+
+
+def _nowhere(run: Path | None, method: str | None) -> OptionError:
+    folder = (run or Path()) / (method or "scores")
+    return OptionError(
+        "nowhere to write the scores was named",
+        remedy=f"--out {folder}; only --check does without",
+    )
 
 
 def _asked(
@@ -125,7 +131,7 @@ def _asked(
         if method is None:
             method, options = stores.config.method, stores.config.method_options | options
     if not trains or not queries:
-        raise OptionError("nothing to score was named", remedy="a run; or --train and --query")
+        raise OptionError("nothing to score was named", remedy="give a RUN, or --train and --query")
     own = options.pop("damping", None)
     asked = {
         "train": trains, "query": queries, "method": method, "curvature": drawn or None,
