@@ -193,12 +193,45 @@ def test_low_figures_come_with_a_warning_and_a_remedy(place, datainf, monkeypatc
     assert "the smaller rows can be trusted for datainf: rank correlation" in words(out)
     assert "warning" not in out
     assert "try:" not in out
+    assert "asked for" not in out
     monkeypatch.setattr(library, "GOOD_CORRELATION", 1.01)
     code, out, _ = datainf(*arguments)
     assert code == 0
     assert "warning: the smaller rows cannot be trusted for datainf: rank correlation" in words(out)
     assert "try: a smaller --project" in words(out)
-    assert "--damping" in out
+    assert "a stronger --damping, such as trace:0.02:" in words(out)
+    code, out, _ = datainf(*arguments, "--damping", "trace:0.02", "--damping", "0.1")
+    assert code == 0
+    assert "a stronger --damping, such as trace:0.1:" in words(out)
+    code, out, _ = datainf("score", place / "small", "--check", "--method", "gradient")
+    assert code == 0
+    assert "try: a smaller --project" in words(out)
+    assert "--damping" not in out, "it has none"
+
+
+@pytest.mark.parametrize(
+    ("used", "stronger"),
+    [
+        ("0.1", "trace:0.02"),
+        ("30", "150"),
+        ("trace:0.02", "trace:0.1"),
+        ("trace:0.1", "trace:0.5"),
+        ("trace:0.2", None),
+        ("rows:37.5", "rows:190"),
+        ("abs:1e-3", "abs:0.005"),
+    ],
+)
+def test_a_damping_that_is_advised_is_stronger(used, stronger):
+    assert compression.stronger_than(used) == stronger
+
+
+def test_the_bounds_are_said():
+    out = Console(width=200, record=True, highlight=False)
+    compression.print_checks(out, [make_check([0.9], overlap=0.6)])
+    assert (
+        "asked for: a rank correlation of 0.95, and 7 of the 10 most helpful and of the 10 most "
+        "harmful"
+    ) in words(out.export_text())
 
 
 def make_check(correlations, overlap=0.85, examples=256):

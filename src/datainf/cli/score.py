@@ -36,7 +36,8 @@ def score(
         typer.Option(
             "--check",
             help="Of stores made smaller by --store or --project: score the examples that they "
-            "keep in full both ways, and say how far the ranks agree.",
+            "keep in full both ways, and say how far the ranks agree. The exit status is 0 whether "
+            "they do or not.",
         ),
     ] = False,
     train: Annotated[
