@@ -29,6 +29,9 @@ KINDS_OF_VALUE: dict[str, tuple[str, tuple[type, ...]]] = {
 
 
 METHOD_OPTIONS = ("damping", "normalize", "metric", "blocks", "steps")
+POSITIVE = (
+    "top", "batch_tokens", "shard_rows", "curvature_rows", "train_limit", "query_limit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,15 +100,14 @@ class RunConfig:
             )
         if self.task is not None:
             known_task(self.task)
-        if self.top < 1:
-            raise OptionError(f"top must be at least 1, got {self.top}")
+        for name in POSITIVE:
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise OptionError(f"{_option(name)} must be at least 1, got {value}")
         if self.keep is not None and self.keep < self.top:
             raise OptionError(
                 f"{self.top} examples of each end are to be shown, and {self.keep} kept",
                 remedy=f"--keep {self.top} or more; or fewer by --top",
             )
-        if self.batch_tokens is not None and self.batch_tokens < 1:
-            raise OptionError(f"batch_tokens must be at least 1, got {self.batch_tokens}")
         # Before hours of gradients, not after.
         stored_dtype(self.store or "float32")
         if self.project is not None:
@@ -123,8 +125,6 @@ class RunConfig:
         estimator = from_name(self.method or DEFAULT_METHOD, steps=self.steps)
         if self.curvature_rows is not None and not estimator.has_curvature:
             raise OptionError(f"{estimator.name} has no curvature", remedy="no --curvature-rows")
-        if self.curvature_rows is not None and self.curvature_rows < 1:
-            raise OptionError(f"curvature_rows must be at least 1, got {self.curvature_rows}")
         Options.of(estimator, self.normalize, self.metric, self.blocks)
         if self.damping not in (None, FLOW):
             Damping.parse(self.damping)
@@ -186,10 +186,15 @@ class RunConfig:
         missing = [name for name in ("train", "query", "out") if name not in values]
         if missing:
             raise OptionError(
-                f"{source}: not given: {', '.join(missing)}",
-                remedy=" ".join(f"--{name} …" for name in missing),
+                f"{source}: not given: {', '.join(map(_option, missing))}",
+                remedy=" ".join(f"{_option(name)} …" for name in missing),
             )
         return cls(**values)
+
+
+def _option(setting: str) -> str:
+    """As a setting is said on the command line."""
+    return f"--{setting.replace('_', '-')}"
 
 
 def _timesteps(text: str | None) -> int | list[int] | None:

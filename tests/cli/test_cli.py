@@ -288,7 +288,7 @@ def test_bad_input_ends_in_one_screen(attempt, saved_bert, tmp_path):
         ({"dtype": "float8"}, ["float8", "bfloat16"]),
         ({"method": "datainf", "steps": 3}, ["steps"]),
         ({"trainable": "nothing*"}, ["nothing*"]),
-        ({"train": None}, ["not given: train"]),
+        ({"train": None, "query": None}, ["attribute: not given: --train, --query"]),
         ({"out": tmp_path / "taken"}, ["cannot write", "a file stands in its place"]),
         ({"max_length": 1}, ["at least 2"]),
     ]:  # fmt: skip
@@ -304,6 +304,20 @@ def test_an_option_that_is_no_number_is_a_usage_error(datainf):
     code, _, err = datainf("attribute", "--top", "many")
     assert code == 2
     assert "--top" in err
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--top 0", "--train-limit 0", "--query-limit -1", "--batch-tokens 0", "--shard-rows 0",
+     "--curvature-rows 0", "--keep 0", "--project 0", "--project 1", "--store int4"],
+)  # fmt: skip
+def test_a_value_that_is_never_right_is_a_usage_error(option, datainf):
+    name, value = option.split()
+    for command in ("attribute", "plan"):
+        code, out, err = datainf(command, name, value)
+        assert (code, out) == (2, "")
+        assert name in err
+        assert "Traceback" not in err
 
 
 def test_gradients_that_are_not_finite_are_named(attempt, saved_llama, tmp_path):
@@ -359,7 +373,7 @@ def test_folders_that_are_no_run_or_store(datainf, tmp_path):
         ("train: a\nquery: b\nout: c\nadapter: d\ntop: five", "top should be a whole number"),
         ("train: a\nquery: 3\nout: c\nadapter: d", "query should be text"),
         ("- a\n- b", "holds no settings"),
-        ("train: a\nquery: b\nadapter: d", "not given: out"),
+        ("train: a\nquery: b\nadapter: d", "not given: --out"),
     ]:
         (tmp_path / "run.yaml").write_text(text)
         code, _, err = datainf("attribute", "--config", tmp_path / "run.yaml")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import typer.main
 
 from datainf.cli import app
+from datainf.cli.options import Stored
+from datainf.store.encoding import DTYPES
 from fresh import HEAVY, loaded_after
 
 COMMANDS = typer.main.get_command(app).commands
@@ -23,3 +27,16 @@ runpy.run_module("datainf", run_name="__main__")
     loaded = loaded_after(code)
     assert "datainf" in loaded
     assert not loaded & HEAVY
+
+
+def test_a_store_s_forms_are_checked_before_any_library_is_imported():
+    assert get_args(Stored) == tuple(DTYPES)
+    code = """
+import runpy
+sys.argv = ["datainf", "attribute", "--store", "int4"]
+try:
+    runpy.run_module("datainf", run_name="__main__")
+except SystemExit as stop:
+    assert stop.code == 2
+"""
+    assert not loaded_after(code) & HEAVY

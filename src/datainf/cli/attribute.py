@@ -58,7 +58,7 @@ def attribute(
     blocks: o.BlocksOption = None,
     keep: o.Keep = None,
     top: Annotated[
-        int | None, typer.Option(help="Examples to show of each end, a query. (default 5)")
+        int | None, typer.Option(min=1, help="Examples to show of each end, a query. (default 5)")
     ] = None,
     trainable: o.Trainable = None,
     device: o.Device = None,
@@ -76,10 +76,13 @@ def attribute(
     ] = None,
     train_limit: Annotated[
         int | None,
-        typer.Option(help="Take the first training rows only.", rich_help_panel=o.DATA_PANEL),
+        typer.Option(
+            min=1, help="Take the first training rows only.", rich_help_panel=o.DATA_PANEL
+        ),
     ] = None,
     query_limit: Annotated[
-        int | None, typer.Option(help="Take the first queries only.", rich_help_panel=o.DATA_PANEL)
+        int | None,
+        typer.Option(min=1, help="Take the first queries only.", rich_help_panel=o.DATA_PANEL),
     ] = None,
     *,
     shared: dict[str, Any],

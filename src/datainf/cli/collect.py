@@ -48,11 +48,13 @@ def collect(
         str | None, typer.Option(help="Split of --data.", rich_help_panel=o.DATA_PANEL)
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Take the first rows only.", rich_help_panel=o.DATA_PANEL)
+        int | None,
+        typer.Option(min=1, help="Take the first rows only.", rich_help_panel=o.DATA_PANEL),
     ] = None,
     curvature_rows: Annotated[
         int | None,
         typer.Option(
+            min=1,
             help="Collect instead so many gradients of targets that the model draws for the "
             "data: for --curvature of `datainf score`.",
         ),

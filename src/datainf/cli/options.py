@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -81,22 +81,27 @@ Dtype = Annotated[
 BatchTokens = Annotated[
     int | None,
     typer.Option(
+        min=1,
         help="Most tokens of a batch, padding counted; halved if memory runs out. (default: what "
         "keeps the device busy and fits, by a short probe)",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+Stored = Literal["float32", "bfloat16", "int8", "float16", "float64"]
+"""`datainf.store.encoding.DTYPES`, which brings torch."""
 Store = Annotated[
-    str | None,
+    Stored | None,
     typer.Option(
-        help="What gradients are stored as: float32, bfloat16 (half the disk) or int8 (a quarter). "
-        "(default float32)",
+        metavar="DTYPE",
+        help="What gradients are stored as: float32, bfloat16 (half the disk) or int8 (a quarter); "
+        "float16, float64. (default float32)",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
 Project = Annotated[
     int | None,
     typer.Option(
+        min=2,
         metavar="RATIO",
         help="Store about one of so many numbers of every tensor, by a random projection that "
         "keeps inner products: 16, say. With --store int8 a quarter of that again. Where there is "
@@ -131,6 +136,7 @@ Method = Annotated[
 CurvatureRows = Annotated[
     int | None,
     typer.Option(
+        min=1,
         help="Gradients of targets that the model draws, taken from the training data for the "
         "curvature, of any method that has one. (default for gauss-newton: 1.25 for each "
         "example, from 300 to 1000; else none: the training gradients stand for it)",
