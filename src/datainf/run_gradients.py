@@ -82,6 +82,7 @@ def sources_of(config: RunConfig, last: Place) -> tuple[Examples, Examples]:
         columns=config.columns,
         split=config.train_split,
         limit=config.train_limit,
+        role="training data",
     )
     query = load(
         config.query,
@@ -89,6 +90,7 @@ def sources_of(config: RunConfig, last: Place) -> tuple[Examples, Examples]:
         columns=config.columns,
         split=config.query_split,
         limit=config.query_limit,
+        role="query data",
     )
     return train, query
 

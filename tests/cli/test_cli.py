@@ -272,7 +272,8 @@ def test_bad_input_ends_in_one_screen(attempt, saved_bert, tmp_path):
     bert = {"adapter": saved_bert[1], "task": "classification"}
     for changes, expected in [
         ({"train": tmp_path / "no.jsonl"}, ["there is no file", "no.jsonl", "try:"]),
-        ({"query": empty}, ["empty.jsonl", "holds no row"]),
+        ({"train": empty}, ["empty.jsonl, the training data, holds no row"]),
+        ({"query": empty}, ["empty.jsonl, the query data, holds no row"]),
         (bert | {"train": gap, "query": gap}, ["gap.jsonl, row 1 (line 2)", "text is missing"]),
         (bert | {"train": high, "query": high},
          ["high.jsonl, row 1 (line 2)", "label 7 is out of range", "0 to 2", "try:"]),
