@@ -14,8 +14,7 @@ from datainf.columns import PARTS, Columns, TaskName, known_task
 from datainf.errors import InputError, OptionError
 from datainf.estimators import from_name
 from datainf.files import write_atomically
-from datainf.gradient_flow import FLOW
-from datainf.linalg import Damping
+from datainf.gradient_flow import read_damping
 from datainf.models import TASK_OPTIONS, device_of, dtype_of
 from datainf.projection import Projection
 from datainf.store.encoding import stored_dtype
@@ -126,8 +125,8 @@ class RunConfig:
         if self.curvature_rows is not None and not estimator.has_curvature:
             raise OptionError(f"{estimator.name} has no curvature", remedy="no --curvature-rows")
         Options.of(estimator, self.normalize, self.metric, self.blocks)
-        if self.damping not in (None, FLOW):
-            Damping.parse(self.damping)
+        if self.damping is not None:
+            read_damping(self.damping)
         _timesteps(self.timesteps)
         device_of(self.device)
         dtype_of(self.dtype, torch.device("cpu"))
