@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from datainf import words
 from datainf.checkpoints import find
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError, StoreIncompleteError
@@ -48,6 +49,16 @@ def opened(folder: Path) -> list[GradientStore]:
     """A store; or those of a folder with one for each checkpoint, by step."""
     below = find(folder)
     return [GradientStore.open(path) for path in (below if below else [folder])]
+
+
+def in_words(store: GradientStore) -> str:
+    """ "run/train: 900 gradients of 1,024 parameters in 16 tensors"."""
+    blocks = store.index.blocks
+    return (
+        f"{store.path}: {words.count(len(store), 'gradient')} of "
+        f"{words.count(sum(block.width for block in blocks), 'parameter')} in "
+        f"{words.count(len(blocks), 'tensor')}"
+    )
 
 
 @dataclass(frozen=True)

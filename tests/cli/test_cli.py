@@ -203,9 +203,28 @@ def test_inspect_shows_every_block_in_full(finished, datainf):
     code, out, _ = datainf("inspect", finished / "train")
     assert code == 0
     joined = "".join(part.strip(" │") for part in out.splitlines())
-    for block in GradientStore.open(finished / "train").index.blocks:
+    blocks = GradientStore.open(finished / "train").index.blocks
+    for block in blocks:
         assert block.name in joined.replace("│", "") or block.name in out
-    assert "more parameters than there are examples (12)" in out
+    assert "more numbers a row than there are examples (12)" in out
+    parameters = sum(block.width for block in blocks)
+    assert " ".join(out.split()).startswith(
+        f"{finished / 'train'}: 12 gradients of {parameters:,} parameters in {len(blocks)} "
+        "tensors; --store float32"
+    )
+
+
+def test_what_is_said_of_scores_and_of_one_is_in_words(finished, data, datainf, tmp_path):
+    code, _, err = datainf("score", finished, "--keep", 5, "--out", tmp_path / "k5")
+    assert code == 0, err
+    assert "k5: 3 queries, 12 training examples" in " ".join(err.split())
+    assert "TopScores(" not in err
+    code, _, err = datainf("collect", finished, "--data", data[1], "--limit", 1,
+                           "--out", tmp_path / "one")  # fmt: skip
+    assert code == 0, err
+    said = " ".join(err.split())
+    assert "query.jsonl: 1 example;" in said
+    assert "one: 1 gradient of" in said
 
 
 def test_classification_pairs_from_named_columns(saved_bert, datainf, tmp_path):
@@ -231,7 +250,7 @@ def test_long_inputs_are_cut_and_counted(saved_llama, datainf, tmp_path):
     code, _, err = datainf("collect", "--adapter", saved_llama[1], "--data", rows,
                            "--out", tmp_path / "s")  # fmt: skip
     assert code == 0
-    assert "1 of 2 examples were cut to 96 tokens" in err
+    assert "1 of 2 examples was cut to 96 tokens" in " ".join(err.split())
 
 
 def test_text_from_the_data_cannot_steer_the_terminal(saved_llama, datainf, tmp_path):

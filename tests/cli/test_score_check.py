@@ -89,6 +89,15 @@ def test_the_figures_are_those_of_a_full_run_s_gradients(place):
     assert check.correlations.tolist() == pytest.approx(rank_correlations(right, found).tolist())
 
 
+def test_inspect_shows_what_is_kept_of_each_tensor(place, datainf):
+    code, out, err = datainf("inspect", place / "small")
+    assert code == 0, err
+    blocks = RunStores.open(place / "small").train[0].index.blocks
+    assert f"in {len(blocks)} tensors; --store int8 --project 4" in words(out)
+    assert any(block.columns < block.width for block in blocks)
+    assert all(f"{b.columns:,} of {b.width:,}" in out for b in blocks if b.columns < b.width)
+
+
 def test_stores_by_themselves_new_queries_and_several_dampings(place, datainf, tmp_path):
     small = place / "small"
     code, out, err = datainf(

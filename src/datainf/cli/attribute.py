@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datainf import words
 from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
 
@@ -108,9 +109,9 @@ def attribute(
         print_query(shown, finished, row, settings.top)
     folder = settings.out
     if m > SHOWN_QUERIES:
+        more = words.count(m - SHOWN_QUERIES, "more query", "more queries")
         shown.print(
-            f"\n{m - SHOWN_QUERIES} more queries: datainf top {folder} --query ID; all together: "
-            f"datainf top {folder} --mean",
+            f"\n{more}: datainf top {folder} --query ID; all together: datainf top {folder} --mean",
             markup=False,
         )
     say(f"scores, top examples and settings are in {folder}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datainf import words
 from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
 from datainf.errors import OptionError
@@ -63,8 +64,9 @@ def score(
     damping: Annotated[
         list[str] | None,
         typer.Option(
-            help="As for attribute; give it several times to score by each (exact then factors "
-            "once, but for --keep). (default: the method's own)",
+            help="As for attribute; give it several times to score by each. What does not depend "
+            "on it is then done once for all; with --keep it is done anew for each. (default: the "
+            "method's own)",
             rich_help_panel=o.METHOD_PANEL,
         ),
     ] = None,
@@ -174,7 +176,8 @@ def _write(out: Path, asked: dict[str, Any], keep: int | None, *, elsewhere: boo
         folder = out if len(dampings) == 1 else out / f"damping-{str(name).replace(':', '-')}"
         say_what_is_replaced(folder / SCORES, scores, say)
         write_scores(scores, folder)
-        say(f"{folder}: {scores}")
+        queries = words.count(len(scores.query_ids), "query", "queries")
+        say(f"{folder}: {queries}, {words.count(len(scores.train_ids), 'training example')}")
         say(told(scores))
         for warning in _unconverged(scores.diagnostics):
             say(warning)

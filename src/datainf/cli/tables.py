@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from datainf import words
 from datainf.cli.console import plain
 from datainf.runs import Run, describe, entries
 
@@ -26,8 +27,9 @@ def print_query(out: Console, run: Run, row: int, k: int) -> None:
 
 def print_mean(out: Console, run: Run, k: int) -> None:
     """The training examples that helped and hurt all queries together, by their mean score."""
-    m, loss = len(run.scores.query_ids), float(run.query_losses.double().mean())
-    out.print(f"\n[bold]mean over {m} queries[/] (mean loss {loss:.3f})")
+    loss = float(run.query_losses.double().mean())
+    queries = words.count(len(run.scores.query_ids), "query", "queries")
+    out.print(f"\n[bold]mean over {queries}[/] (mean loss {loss:.3f})")
     _print_ends(out, run, None, k)
 
 
