@@ -40,3 +40,13 @@ except SystemExit as stop:
     assert stop.code == 2
 """
     assert not loaded_after(code) & HEAVY
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_breaks_lines_where_the_terminal_ends(name, datainf, monkeypatch):
+    """Not where the docstring does: its lines are as long as those of code."""
+    monkeypatch.setenv("COLUMNS", "300")
+    code, out, _ = datainf(name, "--help")
+    assert code == 0
+    for paragraph in COMMANDS[name].callback.__doc__.split("\n\n"):
+        assert " ".join(paragraph.split())[:250] in out

@@ -91,10 +91,9 @@ def attribute(
     """Which training examples made the model say this? Data and adapter in, ranked examples out.
 
     Leaves in --out: the gradient stores train/, query/ and curvature/, scores.safetensors,
-    scores.parquet
-    (long: query_id, train_id, query_row, train_row, score, rank), top.jsonl and run.yaml.
-    Positive scores are helpful, negative ones harmful. Killed, the same command goes on from
-    where it was. `datainf plan` in its place says what it will take.
+    scores.parquet (long: query_id, train_id, query_row, train_row, score, rank), top.jsonl and
+    run.yaml. Positive scores are helpful, negative ones harmful. Killed, the same command goes on
+    from its last finished shard. `datainf plan` in its place says what it will take.
     """
     own = {name: v for name, v in locals().items() if name != "shared"}
     from datainf.cli.tables import print_query
