@@ -65,11 +65,11 @@ class PendingStore:
         """What is on the disk of a store that was stopped, and what is lost with its last shard."""
         index = begun(self.out, self.index) or self.index
         text = f"{self.out}: {index.rows_done:,} of {words.count(index.n, 'gradient')} are kept"
-        for rows in index.missing():
-            lost = f"{rows.start:,} to {rows.stop - 1:,}"
-            text += f", those of finished shards; the shard of rows {lost} starts again"
-            break
-        return text
+        lost = next(index.missing(), None)
+        if lost is None:
+            return text
+        rows = f"{lost.start:,} to {lost.stop - 1:,}"
+        return f"{text}, those of finished shards; the shard of rows {rows} starts again"
 
     def _is_missing(self) -> bool:
         """Whether a store at `out` lacks some rows. Raises `StoreMismatchError` for another."""

@@ -80,8 +80,9 @@ def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
         index = begun(path, wanted)
         if index is not None:
             index.shards = _sound_prefix(path, index)
-            if not index.shards:  # then no row says how many there are in each
+            if not index.shards and index.shard_rows != wanted.shard_rows:
                 index.shard_rows = wanted.shard_rows
+                index.save(path)
         else:
             if any(path.glob("*.safetensors")):
                 raise StoreError(
