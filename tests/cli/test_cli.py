@@ -433,7 +433,7 @@ def test_interruption_says_that_work_is_kept(datainf, monkeypatch):
 
 def test_a_stop_says_how_many_gradients_are_kept(attempt, finished, monkeypatch, tmp_path):
     def stopping(after):
-        def stage(_, what, total, done=0):
+        def stage(_, what, *__):
             def advance(units):
                 nonlocal after
                 after -= units if what == "gradients" else 0

@@ -114,7 +114,7 @@ class Stopping:
     def __init__(self, after):
         self.left = after
 
-    def stage(self, what, total, done=0):
+    def stage(self, what, total, done=0):  # noqa: ARG002
         def advance(units):
             self.left -= units
             if self.left < 0:

@@ -197,5 +197,5 @@ def test_a_store_of_other_data_at_a_later_checkpoint_is_in_the_way(model, rows, 
         Stores(pending, [first, second])
     shutil.rmtree(second)
     collect(trained, rows, task, out=second, dtype="int8")
-    with pytest.raises(StoreMismatchError, match="dtype"):
+    with pytest.raises(StoreMismatchError, match="--store"):
         Stores(pending, [first, second])

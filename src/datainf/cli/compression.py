@@ -91,10 +91,8 @@ def _bounds(top: int) -> str:
     """Below which the smaller rows are not to be trusted."""
     from datainf.evaluation import compression
 
-    return (
-        f"a rank correlation of {compression.GOOD_CORRELATION:g}, and "
-        f"{top * compression.GOOD_OVERLAP:g} of the {top} most helpful and of the {top} most harmful"
-    )
+    same = f"{top * compression.GOOD_OVERLAP:g} of the {top} most helpful and of the {top} most"
+    return f"a rank correlation of {compression.GOOD_CORRELATION:g}, and {same} harmful"
 
 
 def _figures(check: CompressionCheck) -> str:

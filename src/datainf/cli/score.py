@@ -28,7 +28,7 @@ def score(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Required, but with --check, which writes nothing without: folder for "
+            help="Required, except with --check, which writes nothing without it: folder for "
             "scores.safetensors and scores.parquet; with several --damping, one each below it.",
         ),
     ] = None,

@@ -135,7 +135,7 @@ def load(
         columns: A person's own column names.
         split: Of a folder or hub data set with several.
         limit: Take the first rows only.
-        role: What the rows are to a run, such as "training data", for a message of there being none.
+        role: What the rows are to a run, such as "training data", to say so where there are none.
 
     Raises:
         DataError: no such source, a malformed line, a missing column, an unusable row, an image
