@@ -45,8 +45,10 @@ def test_a_damping_written_as_a_number_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"top": 0}, "top must be at least 1"),
-        ({"batch_tokens": 0}, "batch_tokens must be at least 1"),
+        ({"top": 0}, "--top must be at least 1, got 0"),
+        ({"batch_tokens": 0}, "--batch-tokens must be at least 1"),
+        ({"train_limit": 0}, "--train-limit must be at least 1"),
+        ({"query_limit": -1}, "--query-limit must be at least 1"),
         ({"adapter": None}, "neither a model nor an adapter"),
         ({"method": "exact", "steps": 2}, "takes no steps"),
         ({"damping": "nan"}, "positive finite"),

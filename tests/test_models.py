@@ -17,6 +17,7 @@ from datainf.columns import Candidates
 from datainf.errors import ModelError, OptionError
 from datainf.gradients.parameters import adapter_settings, architecture
 from datainf.models import (
+    adapter_config,
     base_of,
     candidates,
     device_of,
@@ -142,6 +143,37 @@ def test_what_is_no_model_or_adapter(saved_llama, tmp_path):
         base_of(None)
     with pytest.raises(ModelError, match="cannot load a tokenizer"):
         load_tokenizer(str(tmp_path / "none"), None)
+
+
+def test_what_is_meant_as_a_path_is_not_asked_for_on_the_hub(saved_llama, tmp_path, monkeypatch):
+    def hub(*_, **__):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("peft.config.hf_hub_download", hub)
+    monkeypatch.chdir(tmp_path)
+    work = tmp_path / "work"
+    shutil.copytree(saved_llama[1], work / "adapter")
+    (work / "data").mkdir()
+    (work / "notes.txt").touch()
+    for name, message in [
+        ("work/nope", r"there is no folder work/nope; did you mean work/adapter\?"),
+        ("work/nope/", r"there is no folder work/nope; did you mean work/adapter\?"),
+        ("work", r"work is not a peft adapter: .* adapter_config.json in it; .* work/adapter\?"),
+        ("wrok", r"there is no folder wrok\n"),
+        ("work/data", r"work/data is not a peft adapter: there is no adapter_config.json in it\n"),
+        ("work/notes.txt", r"work/notes.txt is a file; did you mean work/adapter\?"),
+        (str(tmp_path / "a/b"), r"there is no folder .*a/b; there is no folder .*a either"),
+        ("./there/is/none", "there is no folder there/is/none; there is no folder there/is either"),
+        ("../none", "there is no folder ../none"),
+    ]:
+        with pytest.raises(ModelError, match=message):
+            adapter_config(name)
+    assert adapter_config("work/adapter").r == 4
+    asked = []
+    monkeypatch.setattr("peft.config.hf_hub_download", lambda *a, **_: asked.append(a[0]) or hub())
+    with pytest.raises(ModelError, match="owner/name is not a peft adapter"):
+        adapter_config("owner/name")
+    assert asked == ["owner/name"]
 
 
 def with_config(adapter, folder, **changes):

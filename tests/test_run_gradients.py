@@ -14,9 +14,9 @@ from datainf.run_gradients import _collected
 @pytest.mark.parametrize(
     ("limits", "told"),
     [
-        ({}, "were cut"),
-        ({"max_length": 9}, "were cut to 9 tokens"),
-        ({"max_length": 9, "max_target_length": 4}, "were cut to 9 and 4 tokens"),
+        ({}, "was cut"),
+        ({"max_length": 9}, "was cut to 9 tokens"),
+        ({"max_length": 9, "max_target_length": 4}, "was cut to 9 and 4 tokens"),
     ],
 )
 def test_cut_examples_are_counted_with_the_limits_that_are_known(limits, told, tmp_path):
@@ -24,4 +24,4 @@ def test_cut_examples_are_counted_with_the_limits_that_are_known(limits, told, t
     store = collect(torch.nn.Linear(2, 1), [torch.ones(2)], task, out=tmp_path)
     store.index.notes["truncated"] = 1
     text = _collected(store, SimpleNamespace(**limits))
-    assert text.endswith(f"; 1 of 1 examples {told}")
+    assert text.endswith(f"; 1 of 1 example {told}")

@@ -87,7 +87,8 @@ def test_more_than_is_kept_is_refused():
     whole = matrix(3, 9)
     found = kept_of(whole, 2, 4)
     with pytest.raises(
-        OptionError, match=r"the 2 most helpful of each query are kept[^-]*--keep 3"
+        OptionError,
+        match=r"the 2 most helpful and 2 most harmful of each query are kept[^-]*--keep 3",
     ):
         found.top(0, 3)
     with pytest.raises(OptionError, match="2 most harmful"):
@@ -96,6 +97,16 @@ def test_more_than_is_kept_is_refused():
         with pytest.raises(OptionError):
             found.top(**wrong)
     assert [found.query_row(name) for name in ("q1", "2")] == [1, 2]
+
+
+def test_by_default_ten_are_told_or_as_many_as_are_kept():
+    whole = matrix(3, 24)
+    few, many = kept_of(whole, 2, 4), kept_of(whole, 12, 4)
+    for largest in (True, False):
+        assert few.top(0, largest=largest) == whole.top(0, 2, largest=largest)
+        assert many.top(0, largest=largest) == whole.top(0, 10, largest=largest)
+        assert whole.top(0, largest=largest) == whole.top(0, 10, largest=largest)
+        assert len(few.top(None, largest=largest)) == 10, "of the mean all are kept"
 
 
 def test_shapes_must_fit():

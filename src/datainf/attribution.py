@@ -17,7 +17,7 @@ from datainf import scoring, top_scoring
 from datainf.devices import usable
 from datainf.errors import OptionError, StoreMismatchError
 from datainf.estimators import Estimator, from_name
-from datainf.gradient_flow import DRAWN, FLOW, OWN, RATE_SUM, flow_damping
+from datainf.gradient_flow import DRAWN, OWN, RATE_SUM, flow_damping, read_damping
 from datainf.linalg import Damping
 from datainf.progress import Progress, Silent
 from datainf.scores import Scores, TopScores, over_checkpoints, weighted_sum
@@ -250,9 +250,9 @@ def damping_of(
     shares: Sequence[float] = (1.0,), rate_sum: float | None = None,
 ) -> Damping:  # fmt: skip
     """A damping as given, or the method's own; `flow` becomes the number of rows that it is."""
-    damping = estimator.defaults.damping if damping is None else damping
-    if damping != FLOW:
-        return Damping.parse(damping)
+    read = read_damping(estimator.defaults.damping if damping is None else damping)
+    if read is not None:
+        return read
     if rate_sum is None:
         rate_sum = views[-1].store.index.notes.get(RATE_SUM)
     squares = [view.adam_mean_square for view in views]

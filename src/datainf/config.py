@@ -14,8 +14,7 @@ from datainf.columns import PARTS, Columns, TaskName, known_task
 from datainf.errors import InputError, OptionError
 from datainf.estimators import from_name
 from datainf.files import write_atomically
-from datainf.gradient_flow import FLOW
-from datainf.linalg import Damping
+from datainf.gradient_flow import read_damping
 from datainf.models import TASK_OPTIONS, device_of, dtype_of
 from datainf.projection import Projection
 from datainf.store.encoding import stored_dtype
@@ -29,6 +28,9 @@ KINDS_OF_VALUE: dict[str, tuple[str, tuple[type, ...]]] = {
 
 
 METHOD_OPTIONS = ("damping", "normalize", "metric", "blocks", "steps")
+POSITIVE = (
+    "top", "batch_tokens", "shard_rows", "curvature_rows", "train_limit", "query_limit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class RunConfig:
     batch_tokens: int | None = None
     store: str | None = None
     project: int | None = None
+    shard_rows: int | None = None
     max_length: int | None = None
     max_target_length: int | None = None
     labels: str | None = None
@@ -96,15 +99,14 @@ class RunConfig:
             )
         if self.task is not None:
             known_task(self.task)
-        if self.top < 1:
-            raise OptionError(f"top must be at least 1, got {self.top}")
+        for name in POSITIVE:
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise OptionError(f"{_option(name)} must be at least 1, got {value}")
         if self.keep is not None and self.keep < self.top:
             raise OptionError(
                 f"{self.top} examples of each end are to be shown, and {self.keep} kept",
                 remedy=f"--keep {self.top} or more; or fewer by --top",
             )
-        if self.batch_tokens is not None and self.batch_tokens < 1:
-            raise OptionError(f"batch_tokens must be at least 1, got {self.batch_tokens}")
         # Before hours of gradients, not after.
         stored_dtype(self.store or "float32")
         if self.project is not None:
@@ -122,11 +124,9 @@ class RunConfig:
         estimator = from_name(self.method or DEFAULT_METHOD, steps=self.steps)
         if self.curvature_rows is not None and not estimator.has_curvature:
             raise OptionError(f"{estimator.name} has no curvature", remedy="no --curvature-rows")
-        if self.curvature_rows is not None and self.curvature_rows < 1:
-            raise OptionError(f"curvature_rows must be at least 1, got {self.curvature_rows}")
         Options.of(estimator, self.normalize, self.metric, self.blocks)
-        if self.damping not in (None, FLOW):
-            Damping.parse(self.damping)
+        if self.damping is not None:
+            read_damping(self.damping)
         _timesteps(self.timesteps)
         device_of(self.device)
         dtype_of(self.dtype, torch.device("cpu"))
@@ -145,6 +145,11 @@ class RunConfig:
         """What was said of the method, by the names that `attribute` takes."""
         said = {name: getattr(self, name) for name in METHOD_OPTIONS}
         return {name: value for name, value in said.items() if value is not None}
+
+    @property
+    def is_smaller(self) -> bool:
+        """Whether stores keep less of the gradients than float32 has."""
+        return self.project is not None or stored_dtype(self.store or "float32").itemsize < 4
 
     @property
     def task_options(self) -> dict[str, Any]:
@@ -180,10 +185,15 @@ class RunConfig:
         missing = [name for name in ("train", "query", "out") if name not in values]
         if missing:
             raise OptionError(
-                f"{source}: not given: {', '.join(missing)}",
-                remedy=" ".join(f"--{name} …" for name in missing),
+                f"{source}: not given: {', '.join(map(_option, missing))}",
+                remedy=" ".join(f"{_option(name)} …" for name in missing),
             )
         return cls(**values)
+
+
+def _option(setting: str) -> str:
+    """As a setting is said on the command line."""
+    return f"--{setting.replace('_', '-')}"
 
 
 def _timesteps(text: str | None) -> int | list[int] | None:

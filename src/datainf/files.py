@@ -1,12 +1,13 @@
-"""Files that are either there in full or not at all."""
+"""Files that are either there in full or not at all; and what a name was meant for that is not."""
 
 from __future__ import annotations
 
+import difflib
 import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +40,24 @@ def make_folder(path: Path) -> None:
     """Make a folder and its parents; it may be there already."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
+
+
+def near(path: Path, fits: Callable[[Path], bool] | None = None) -> Path | None:
+    """What stands in a path's folder by a name much like its own. `fits` says what could be meant
+    at all: if there is some, and none by such a name, the first of it."""
+    names = sorted(entry.name for entry in path.parent.iterdir() if fits is None or fits(entry))
+    close = difflib.get_close_matches(path.name, names, 1)
+    if not close and fits is not None:
+        close = names[:1]
+    return path.parent / close[0] if close else None
+
+
+def suggestion(path: Path, fits: Callable[[Path], bool] | None = None) -> str:
+    """How a message goes on that says of a path that it is not there; see `near`."""
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent} either"
+    meant = near(path, fits)
+    return "" if meant is None else f"; did you mean {meant}?"
 
 
 def free_bytes(folder: Path) -> int:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from datainf.errors import OptionError
 from datainf.linalg import Damping
 
 FLOW = "flow"
@@ -47,6 +48,19 @@ DRAWN = FlowRule(factor=7, floor=0, unknown=2)
 ALONE = 3
 """So many times as much where one checkpoint stands for the whole training: what its gradients say
 of the steps before is less sure."""
+
+
+def read_damping(damping: float | str | Damping) -> Damping | None:
+    """A damping from its text; None for `flow`, which takes a training to know.
+
+    Raises `OptionError` for anything else.
+    """
+    if damping == FLOW:
+        return None
+    try:
+        return Damping.parse(damping)
+    except OptionError as error:
+        raise OptionError(error.message, remedy=f"{error.remedy}; or {FLOW}") from None
 
 
 def flow_damping(

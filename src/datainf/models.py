@@ -25,6 +25,7 @@ from datainf.checkpoints import FOLDER
 from datainf.columns import Candidates, TaskName
 from datainf.devices import usable
 from datainf.errors import ModelError, OptionError
+from datainf.files import suggestion
 from datainf.tasks import Task
 from datainf.tasks.kinds import KINDS, by_architecture, by_peft_task
 
@@ -50,6 +51,8 @@ HEAD = re.compile(
     r"\.(classifier|score|classification_head|cls_classifier)(\.\d+|\.out_proj)?\.weight$"
 )
 """The weight of a classifier's last layer, [classes, width], in an adapter's file."""
+PEFT_CONFIG = "adapter_config.json"
+"""By which peft's adapters are known."""
 PIPELINE_INDEX = "model_index.json"
 PIPELINE_LORA = "pytorch_lora_weights.safetensors"
 """By these files diffusers' pipelines, and adapters for them, are known."""
@@ -212,17 +215,38 @@ def adapter_config(adapter: str) -> Any:
     """
     import peft
 
-    if "/" not in adapter.strip("/") and not Path(adapter).is_dir():
-        raise ModelError(  # an adapter's hub id has an owner
-            f"there is no folder {adapter}", remedy="the folder that model.save_pretrained(…) wrote"
-        )
+    _require_adapter_here(Path(adapter))
     try:
         return peft.PeftConfig.from_pretrained(adapter)
     except Exception as error:
         raise ModelError(
             f"{adapter} is not a peft adapter: {first_line(error)}",
-            remedy="the folder that model.save_pretrained(…) wrote, with adapter_config.json in it",
+            remedy=f"the folder that model.save_pretrained(…) wrote, with {PEFT_CONFIG} in it",
         ) from None
+
+
+def _require_adapter_here(path: Path) -> None:
+    """Raises `ModelError` for a path that is no adapter's, and can be no hub's id: peft would ask
+    the hub for it all the same, which without a network takes half a minute."""
+    if (path / PEFT_CONFIG).is_file():
+        return
+    if path.is_dir():
+        raise ModelError(
+            f"{path} is not a peft adapter: there is no {PEFT_CONFIG} in it"
+            f"{suggestion(path / 'adapter', _is_adapter)}",
+            remedy="the folder that model.save_pretrained(…) wrote",
+        )
+    is_id = not path.is_absolute() and len(path.parts) == 2  # an owner, and a name
+    if path.is_file() or path.parent.is_dir() or not is_id:
+        what = f"{path} is a file" if path.is_file() else f"there is no folder {path}"
+        raise ModelError(
+            f"{what}{suggestion(path, _is_adapter)}",
+            remedy="the folder that model.save_pretrained(…) wrote, or a hub id, owner/name",
+        )
+
+
+def _is_adapter(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (PEFT_CONFIG, PIPELINE_LORA))
 
 
 def base_of(adapter: str | None) -> str:

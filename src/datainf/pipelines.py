@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from datainf.errors import ModelError
 from datainf.fingerprint import digest
 from datainf.models import (
+    PEFT_CONFIG,
     PIPELINE_INDEX,
     PIPELINE_LORA,
     adapter_config,
@@ -31,7 +32,6 @@ from datainf.models import (
 )
 from datainf.tasks.pipeline_parts import DENOISERS, TEXT_ENCODERS, networks, quiet
 
-PEFT_CONFIG = "adapter_config.json"
 ADAPTER = "default"
 
 

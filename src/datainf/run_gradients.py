@@ -23,7 +23,7 @@ from datainf.pipelines import load_pipeline, pipeline_of
 from datainf.progress import Progress
 from datainf.projection import Projection
 from datainf.run_checkpoints import Place, moments_of
-from datainf.run_stores import CURVATURE, QUERY, TRAIN
+from datainf.run_stores import CURVATURE, QUERY, TRAIN, in_words
 from datainf.store import GradientStore
 from datainf.tasks import Task
 from datainf.tasks.sampled import can_be_sampled
@@ -69,7 +69,8 @@ class Prepared:
         drawn = None
         if self.curvature is not None:
             drawn = self.curvature.collect(progress, heard)
-            say(f"{drawn.path}: {len(drawn)} gradients of drawn targets, for the curvature")
+            count = words.count(len(drawn), "gradient")
+            say(f"{drawn.path}: {count} of drawn targets, for the curvature")
         return Collected(self.task, stores, self.method, drawn)
 
 
@@ -82,6 +83,7 @@ def sources_of(config: RunConfig, last: Place) -> tuple[Examples, Examples]:
         columns=config.columns,
         split=config.train_split,
         limit=config.train_limit,
+        role="training data",
     )
     query = load(
         config.query,
@@ -89,6 +91,7 @@ def sources_of(config: RunConfig, last: Place) -> tuple[Examples, Examples]:
         columns=config.columns,
         split=config.query_split,
         limit=config.query_limit,
+        role="query data",
     )
     return train, query
 
@@ -192,6 +195,7 @@ def _options(
         "dtype": config.store,
         "project": _projection(config, method),
         "batch_tokens": config.batch_tokens,
+        "shard_rows": config.shard_rows,
         "second_moments": moments,
     }
 
@@ -214,7 +218,7 @@ def _in_one_metric(
         say("metric: adam, in which gradients are projected; --metric overrules")
         return replace(config, metric="adam")
     where = "" if without[0] is None else f" in {without[0]}"
-    say(f"metric: none (no second moments of Adam{where}); gradients are projected without")
+    say(f"projected without an optimizer's moments{where}: metric none in place of fisher")
     return replace(config, metric="none")
 
 
@@ -276,18 +280,17 @@ def _found_columns(examples: Examples, config: RunConfig) -> str:
     ]
     verb = "overrules" if len(open_to_change) == 1 else "overrule"
     overrule = f"; {', '.join(open_to_change)} {verb}" if open_to_change else ""
-    return f"{examples.source}: {len(examples)} examples; {parts}{overrule}"
+    return f"{examples.source}: {words.count(len(examples), 'example')}; {parts}{overrule}"
 
 
 def _collected(store: GradientStore, task: Task) -> str:
-    parameters = sum(block.width for block in store.index.blocks)
-    text = f"{store.path}: {len(store)} gradients of {parameters:,} parameters in "
-    text += words.count(len(store.index.blocks), "tensor")
+    text = in_words(store)
     if cut := store.index.notes.get("truncated", 0):
         limits = [getattr(task, name, None) for name in ("max_length", "max_target_length")]
         shown = " and ".join(str(limit) for limit in limits if limit is not None)
         to = f" to {shown} tokens" if shown else ""
-        text += f"; {cut} of {len(store)} examples were cut{to}"
+        verb = "was" if cut == 1 else "were"
+        text += f"; {cut:,} of {words.count(len(store), 'example')} {verb} cut{to}"
     return text
 
 

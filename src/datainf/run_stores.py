@@ -7,10 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from datainf import words
 from datainf.checkpoints import find
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError, StoreIncompleteError
 from datainf.estimators import from_name
+from datainf.files import suggestion
 from datainf.gradient_flow import RATE_SUM
 from datainf.run_checkpoints import folders_of
 from datainf.scores.file import read_about
@@ -29,6 +31,11 @@ def is_run(folder: Path) -> bool:
 
 def read_run(folder: Path) -> RunConfig:
     """The settings of a run. Raises `OptionError` for a folder that is no finished one."""
+    if not folder.is_dir():
+        raise OptionError(
+            f"there is no folder {folder}{suggestion(folder, is_run)}",
+            remedy="the --out of datainf attribute",
+        )
     for name in (SETTINGS, SCORES):
         if not (folder / name).is_file():
             raise OptionError(
@@ -42,6 +49,16 @@ def opened(folder: Path) -> list[GradientStore]:
     """A store; or those of a folder with one for each checkpoint, by step."""
     below = find(folder)
     return [GradientStore.open(path) for path in (below if below else [folder])]
+
+
+def in_words(store: GradientStore) -> str:
+    """ "run/train: 900 gradients of 1,024 parameters in 16 tensors"."""
+    blocks = store.index.blocks
+    return (
+        f"{store.path}: {words.count(len(store), 'gradient')} of "
+        f"{words.count(sum(block.width for block in blocks), 'parameter')} in "
+        f"{words.count(len(blocks), 'tensor')}"
+    )
 
 
 @dataclass(frozen=True)

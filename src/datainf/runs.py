@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from datainf import words
 from datainf.attribution import attribute, attribute_top
 from datainf.columns import TaskName
 from datainf.config import RunConfig
@@ -124,7 +125,8 @@ def say_what_is_replaced(path: Path, scores: AnyScores, say: Say) -> None:
         return type(one), one.kept, one.method, dict(one.settings), *ids, checkpoints
 
     if made_by(old) != made_by(scores):
-        say(f"{path} is replaced; it held {told(old)}, of {old.shape[0]} queries")
+        queries = words.count(old.shape[0], "query", "queries")
+        say(f"{path} is replaced; it held {told(old)}, of {queries}")
 
 
 def told(scores: AnyScores) -> str:

@@ -24,7 +24,7 @@ def test_blocks_are_described_by_their_gradients(store):
     for block in report.blocks:
         G = store.blocks[block.name].to_dense().double()
         norms = G.norm(dim=1)
-        assert block.width == G.shape[1]
+        assert block.width == block.columns == G.shape[1]
         assert block.damping_lambda == pytest.approx(0.1 * norms.square().mean() / G.shape[1])
         assert block.quantiles[1] == pytest.approx(float(norms.quantile(0.5)), rel=1e-5)
         assert block.quantiles[3] == pytest.approx(float(norms.max()), rel=1e-5)
@@ -60,9 +60,9 @@ def test_warnings_say_what_a_method_assumes(tmp_path, tokenizer):
     report = inspect(collect(model, rows, task, out=tmp_path / "s"))
     text = "\n".join(report.warnings)
     assert "1 of 9 gradients are over 10 times the median" in text
-    assert "1 blocks are all zero and count for nothing" in text
+    assert "every gradient is zero in 1 block, for which nothing is counted" in text
     assert "layers.1.self_attn.v_proj.lora_B" in text
-    assert "more parameters than there are examples (9)" in text
+    assert "more numbers a row than there are examples (9)" in text
     assert report.largest[0][0] == 8
     [empty] = [block for block in report.blocks if block.zeros == 9]
     assert empty.damping_lambda == empty.effective_rank == empty.outliers == 0

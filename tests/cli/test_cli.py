@@ -18,6 +18,7 @@ from conftest import make_rows, write_rows
 from datainf import GradientStore, Scores, attribute, collect, collect_curvature, tasks
 from datainf.cli import app
 from datainf.cli.score import _unconverged
+from datainf.cli.tables import column
 from datainf.models import load_model
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
@@ -112,7 +113,7 @@ def test_attribute_prints_the_examples(finished, datainf):
     assert "most helpful" in out
     assert "most harmful" in out
     best = Scores.load(finished / "scores.safetensors").top(0, 1)[0]
-    assert f"{best.score:+.4g}" in out
+    assert str(best.train_id) in out
     err = " ".join(err.split())
     assert "task: causal-lm (the adapter's task type CAUSAL_LM); --task overrules" in err
     assert (
@@ -161,10 +162,11 @@ def test_collect_and_score_are_the_two_halves(finished, data, saved_llama, datai
         truth = attribute(train, query, "exact", damping=name)
         assert torch.allclose(found.values, truth.values, rtol=1e-4, atol=1e-6)
     sweep = tmp_path / "sweep"
-    code, out, _ = datainf("top", finished, "--scores", sweep / "damping-abs-1e-3")
+    code, out, _ = datainf("top", finished, "--scores", sweep / "damping-abs-1e-3", "-k", 1)
     assert code == 0
     best = Scores.load(sweep / "damping-abs-1e-3" / "scores.safetensors").top(0, 1)[0]
-    assert f"{best.score:+.4g}" in out
+    (shown,) = column([best.score])
+    assert shown in out
     datainf("score", "--train", finished / "train", "--query", finished / "train",
             "--out", tmp_path / "other")  # fmt: skip
     code, _, err = datainf("top", finished, "--scores", tmp_path / "other")
@@ -183,14 +185,14 @@ def test_top_shows_any_query(finished, datainf):
     assert code == 0
     scores = Scores.load(finished / "scores.safetensors")
     for largest in (True, False):
-        for entry in scores.top(1, 3, largest=largest):
-            if (entry.score > 0) == largest:
-                assert f"{entry.score:+.4g}" in out
-    code, out, _ = datainf("top", finished, "--mean", "-k", 2)
+        told = [e.score for e in scores.top(1, 3, largest=largest) if (e.score > 0) == largest]
+        if told:
+            assert all(score in out for score in column(told))
+    code, out, _ = datainf("top", finished, "--mean", "-k", 1)
     assert code == 0
     mean = scores.values.double().mean(0)
-    assert f"{float(mean.max()):+.4g}" in out
-    worst = "no harmful example" if mean.min() > 0 else f"{float(mean.min()):+.4g}"
+    assert column([float(mean.max())])[0] in out
+    worst = "no harmful example" if mean.min() > 0 else column([float(mean.min())])[0]
     assert worst in out
     assert datainf("top", finished, "--mean", "--query", "r1")[0] == 1
     code, _, err = datainf("top", finished, "--query", "nobody")
@@ -199,13 +201,50 @@ def test_top_shows_any_query(finished, datainf):
     assert "r0, r1, r2" in err
 
 
+@pytest.mark.parametrize(
+    ("scores", "shown"),
+    [
+        ([-12050.4, -8929.1], ["-12050", "-8929"]),
+        ([9.99996, 0.5], ["+10.000", "+0.500"]),
+        ([0.0123456, 0.005], ["+0.01235", "+0.00500"]),
+        ([1234.5, 99.25], ["+1234", "+99"]),
+        ([3e6, 2e6], ["+3.000e+06", "+2.000e+06"]),
+        ([-1e-9], ["-1.000e-09"]),
+        ([12.0, 0.001], ["+1.200e+01", "+1.000e-03"]),
+        ([-0.25, 0.0], ["-0.2500", "+0.0000"]),
+        ([0.0], ["+0.000"]),
+    ],
+)
+def test_scores_of_a_column_are_written_in_one_way(scores, shown):
+    assert column(scores) == shown
+
+
 def test_inspect_shows_every_block_in_full(finished, datainf):
     code, out, _ = datainf("inspect", finished / "train")
     assert code == 0
     joined = "".join(part.strip(" │") for part in out.splitlines())
-    for block in GradientStore.open(finished / "train").index.blocks:
+    blocks = GradientStore.open(finished / "train").index.blocks
+    for block in blocks:
         assert block.name in joined.replace("│", "") or block.name in out
-    assert "more parameters than there are examples (12)" in out
+    assert "more numbers a row than there are examples (12)" in out
+    parameters = sum(block.width for block in blocks)
+    assert " ".join(out.split()).startswith(
+        f"{finished / 'train'}: 12 gradients of {parameters:,} parameters in {len(blocks)} "
+        "tensors; --store float32"
+    )
+
+
+def test_what_is_said_of_scores_and_of_one_is_in_words(finished, data, datainf, tmp_path):
+    code, _, err = datainf("score", finished, "--keep", 5, "--out", tmp_path / "k5")
+    assert code == 0, err
+    assert "k5: 3 queries, 12 training examples" in " ".join(err.split())
+    assert "TopScores(" not in err
+    code, _, err = datainf("collect", finished, "--data", data[1], "--limit", 1,
+                           "--out", tmp_path / "one")  # fmt: skip
+    assert code == 0, err
+    said = " ".join(err.split())
+    assert "query.jsonl: 1 example;" in said
+    assert "one: 1 gradient of" in said
 
 
 def test_classification_pairs_from_named_columns(saved_bert, datainf, tmp_path):
@@ -231,7 +270,7 @@ def test_long_inputs_are_cut_and_counted(saved_llama, datainf, tmp_path):
     code, _, err = datainf("collect", "--adapter", saved_llama[1], "--data", rows,
                            "--out", tmp_path / "s")  # fmt: skip
     assert code == 0
-    assert "1 of 2 examples were cut to 96 tokens" in err
+    assert "1 of 2 examples was cut to 96 tokens" in " ".join(err.split())
 
 
 def test_text_from_the_data_cannot_steer_the_terminal(saved_llama, datainf, tmp_path):
@@ -272,15 +311,16 @@ def test_bad_input_ends_in_one_screen(attempt, saved_bert, tmp_path):
     bert = {"adapter": saved_bert[1], "task": "classification"}
     for changes, expected in [
         ({"train": tmp_path / "no.jsonl"}, ["there is no file", "no.jsonl", "try:"]),
-        ({"query": empty}, ["empty.jsonl", "holds no row"]),
+        ({"train": empty}, ["empty.jsonl, the training data, holds no row"]),
+        ({"query": empty}, ["empty.jsonl, the query data, holds no row"]),
         (bert | {"train": gap, "query": gap}, ["gap.jsonl, row 1 (line 2)", "text is missing"]),
         (bert | {"train": high, "query": high},
          ["high.jsonl, row 1 (line 2)", "label 7 is out of range", "0 to 2", "try:"]),
-        ({"adapter": tmp_path / "none"}, ["is not a peft adapter", "try:"]),
+        ({"adapter": tmp_path / "none"}, ["there is no folder", "try:"]),
         ({"adapter": None}, ["neither a model nor an adapter", "--adapter DIR"]),
         ({"method": "magic"}, ["magic", "datainf"]),
-        ({"damping": "-1"}, ["-1"]),
-        ({"damping": "many"}, ["many"]),
+        ({"damping": "-1"}, ["-1", "rows:20 or abs:1e-3; or flow"]),
+        ({"damping": "many"}, ["many", "rows:20 or abs:1e-3; or flow"]),
         ({"normalize": "l7"}, ["l7", "none or unit"]),
         ({"blocks": "all"}, ["all", "tensor or module or model"]),
         ({"task": "poetry"}, ["poetry", "causal-lm or classification or token-classification"]),
@@ -288,7 +328,7 @@ def test_bad_input_ends_in_one_screen(attempt, saved_bert, tmp_path):
         ({"dtype": "float8"}, ["float8", "bfloat16"]),
         ({"method": "datainf", "steps": 3}, ["steps"]),
         ({"trainable": "nothing*"}, ["nothing*"]),
-        ({"train": None}, ["not given: train"]),
+        ({"train": None, "query": None}, ["attribute: not given: --train, --query"]),
         ({"out": tmp_path / "taken"}, ["cannot write", "a file stands in its place"]),
         ({"max_length": 1}, ["at least 2"]),
     ]:  # fmt: skip
@@ -304,6 +344,20 @@ def test_an_option_that_is_no_number_is_a_usage_error(datainf):
     code, _, err = datainf("attribute", "--top", "many")
     assert code == 2
     assert "--top" in err
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--top 0", "--train-limit 0", "--query-limit -1", "--batch-tokens 0", "--shard-rows 0",
+     "--curvature-rows 0", "--keep 0", "--project 0", "--project 1", "--store int4"],
+)  # fmt: skip
+def test_a_value_that_is_never_right_is_a_usage_error(option, datainf):
+    name, value = option.split()
+    for command in ("attribute", "plan"):
+        code, out, err = datainf(command, name, value)
+        assert (code, out) == (2, "")
+        assert name in err
+        assert "Traceback" not in err
 
 
 def test_gradients_that_are_not_finite_are_named(attempt, saved_llama, tmp_path):
@@ -359,7 +413,7 @@ def test_folders_that_are_no_run_or_store(datainf, tmp_path):
         ("train: a\nquery: b\nout: c\nadapter: d\ntop: five", "top should be a whole number"),
         ("train: a\nquery: 3\nout: c\nadapter: d", "query should be text"),
         ("- a\n- b", "holds no settings"),
-        ("train: a\nquery: b\nadapter: d", "not given: out"),
+        ("train: a\nquery: b\nadapter: d", "not given: --out"),
     ]:
         (tmp_path / "run.yaml").write_text(text)
         code, _, err = datainf("attribute", "--config", tmp_path / "run.yaml")
@@ -374,7 +428,51 @@ def test_interruption_says_that_work_is_kept(datainf, monkeypatch):
     monkeypatch.setattr("datainf.store.GradientStore.open", stop)
     code, _, err = datainf("inspect", ".")
     assert code == 130
-    assert "Finished work is kept" in err
+    assert "Stopped. What was finished on the disk is kept, and nothing else." in err
+
+
+def test_a_stop_says_how_many_gradients_are_kept(attempt, finished, monkeypatch, tmp_path):
+    def stopping(after):
+        def stage(_, what, *__):
+            def advance(units):
+                nonlocal after
+                after -= units if what == "gradients" else 0
+                if after < 0:
+                    raise KeyboardInterrupt
+
+            return advance
+
+        monkeypatch.setattr("datainf.cli.console.TerminalProgress.stage", stage)
+
+    stopping(0)
+    code, err = attempt()
+    assert code == 130
+    assert (
+        "train: 0 of 12 gradients are kept, those of finished shards; the shard of rows 0 to 11 "
+        "starts again. The same command goes on from there."
+    ) in " ".join(err.split())
+    stopping(5)
+    code, err = attempt(shard_rows=5)
+    assert code == 130
+    assert "train: 5 of 12 gradients are kept" in " ".join(err.split())
+    stopping(1000)
+    run = tmp_path / "run"
+    code, err = attempt(shard_rows=5)
+    assert code == 0, err
+    assert [shard.rows for shard in GradientStore.open(run / "train").index.shards] == [5, 5, 2]
+    assert yaml.safe_load((run / "run.yaml").read_text())["shard_rows"] == 5
+    found, usual = (Scores.load(p / "scores.safetensors").values for p in (run, finished))
+    assert torch.allclose(found, usual, rtol=1e-3, atol=1e-5 * usual.abs().max())
+
+
+def test_new_queries_have_a_run_s_shards(data, datainf, attempt, tmp_path):
+    code, err = attempt(shard_rows=2, method="gradient")
+    assert code == 0, err
+    code, _, err = datainf("collect", tmp_path / "run", "--data", data[1], "--out", tmp_path / "q")
+    assert code == 0, err
+    for name in ("q", "run/query"):
+        index = GradientStore.open(tmp_path / name).index
+        assert [shard.rows for shard in index.shards] == [2, 1]
 
 
 def test_a_fallback_is_said_once(datainf, tmp_path, saved_llama):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import typer.main
 
 from datainf.cli import app
+from datainf.cli.options import Stored
+from datainf.store.encoding import DTYPES
 from fresh import HEAVY, loaded_after
 
 COMMANDS = typer.main.get_command(app).commands
@@ -23,3 +27,26 @@ runpy.run_module("datainf", run_name="__main__")
     loaded = loaded_after(code)
     assert "datainf" in loaded
     assert not loaded & HEAVY
+
+
+def test_a_store_s_forms_are_checked_before_any_library_is_imported():
+    assert get_args(Stored) == tuple(DTYPES)
+    code = """
+import runpy
+sys.argv = ["datainf", "attribute", "--store", "int4"]
+try:
+    runpy.run_module("datainf", run_name="__main__")
+except SystemExit as stop:
+    assert stop.code == 2
+"""
+    assert not loaded_after(code) & HEAVY
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_breaks_lines_where_the_terminal_ends(name, datainf, monkeypatch):
+    """Not where the docstring does: its lines are as long as those of code."""
+    monkeypatch.setenv("COLUMNS", "300")
+    code, out, _ = datainf(name, "--help")
+    assert code == 0
+    for paragraph in COMMANDS[name].callback.__doc__.split("\n\n"):
+        assert " ".join(paragraph.split())[:250] in out

@@ -12,6 +12,7 @@ import yaml
 
 from conftest import make_rows, write_rows
 from datainf import GradientStore, Scores, TopScores, attribute, attribute_top, load_scores
+from datainf.cli.tables import column
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError
 from datainf.evaluation.run_evaluation import _Run
@@ -79,17 +80,34 @@ def test_top_shows_what_is_kept(kept, datainf):
     found = load_scores(folder / "scores.safetensors")
     code, out, err = datainf("top", folder, "--query", "1", "-k", KEPT)
     assert code == 0, err
-    assert f"{found.top(1, 1)[0].score:+.4g}" in out
-    code, out, err = datainf("top", folder, "--mean", "-k", N)
+    assert all(score in out for score in column([entry.score for entry in found.top(1, KEPT)]))
+    assert datainf("top", folder, "--query", "1")[1] == out, "unless told otherwise, those"
+    code, out, err = datainf("top", folder, "--mean", "-k", KEPT + 1)
     assert code == 0, err
-    assert f"{float(found.mean.max()):+.4g}" in out
-    code, _, err = datainf("top", folder, "-k", KEPT + 1)
+    assert column([score for _, score in found.top(None, KEPT + 1)])[0] in out
+    code, out, err = datainf("top", folder, "-k", KEPT + 1)
     assert code == 1
+    assert out == "", "refused before anything is shown"
     err = " ".join(err.split())
     assert (
-        "3 training examples were asked for, and the 2 most helpful of each query are kept" in err
-    )
+        "3 training examples were asked for, and the 2 most helpful and 2 most harmful of each "
+        "query are kept"
+    ) in err
     assert "datainf score with --keep 3" in err
+
+
+def test_top_shows_what_other_scores_keep(kept, datainf, tmp_path):
+    """More of them than the run kept, or fewer."""
+    folder, _ = kept
+    for k in (1, 4):
+        code, _, err = datainf("score", folder, "--keep", k, "--out", tmp_path / str(k))
+        assert code == 0, err
+        shown = ("top", folder, "--scores", tmp_path / str(k))
+        code, out, err = datainf(*shown)
+        assert code == 0, err
+        assert datainf(*shown, "-k", k)[1] == out
+        code, out, _ = datainf(*shown, "-k", k + 1)
+        assert (code, out) == (1, "")
 
 
 def test_a_run_is_scored_again_as_it_kept(kept, datainf, tmp_path):

@@ -119,6 +119,7 @@ def test_its_tables_say_the_same(call, planned, tmp_path):
     for form in told["forms"]:
         assert form["options"] in out
     assert "--store float32 (as asked)" in out
+    assert "examples in full beside" in out
     assert "time for gradients" in out
     assert "It fits." in out
     assert "task: causal-lm" in err

@@ -21,6 +21,7 @@ from datainf.run_stores import RunStores
 from datainf.runs import run
 
 N, KEPT = 12, 9
+HINT = "the stores are smaller than the gradients: "
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,15 @@ def test_the_figures_are_those_of_a_full_run_s_gradients(place):
     assert check.correlations.tolist() == pytest.approx(rank_correlations(right, found).tolist())
 
 
+def test_inspect_shows_what_is_kept_of_each_tensor(place, datainf):
+    code, out, err = datainf("inspect", place / "small")
+    assert code == 0, err
+    blocks = RunStores.open(place / "small").train[0].index.blocks
+    assert f"in {len(blocks)} tensors; --store int8 --project 4" in words(out)
+    assert any(block.columns < block.width for block in blocks)
+    assert all(f"{b.columns:,} of {b.width:,}" in out for b in blocks if b.columns < b.width)
+
+
 def test_stores_by_themselves_new_queries_and_several_dampings(place, datainf, tmp_path):
     small = place / "small"
     code, out, err = datainf(
@@ -110,16 +120,34 @@ def test_stores_by_themselves_new_queries_and_several_dampings(place, datainf, t
 
 def test_with_a_folder_it_scores_too(place, datainf, tmp_path):
     plain, both = tmp_path / "plain", tmp_path / "both"
-    assert datainf("score", place / "small", "--out", plain)[0] == 0
-    code, out, _ = datainf("score", place / "small", "--check", "--out", both)
+    code, _, err = datainf("score", place / "small", "--out", plain)
     assert code == 0
+    assert HINT + "the same command with --check says" in words(err)
+    code, out, err = datainf("score", place / "small", "--check", "--out", both)
+    assert code == 0
+    assert HINT not in words(err)
     assert says(out, check_of(place / "small"))
     name = "scores.safetensors"
     assert (both / name).read_bytes() == (plain / name).read_bytes()
     code, _, err = datainf("score", place / "small")
     assert code == 1
-    assert "try: --out" in words(err)
-    assert "--check" in err
+    assert f"try: --out {place / 'small' / 'scores'}; only --check does without" in words(err)
+    code, _, err = datainf("score", place / "small", "--method", "exact")
+    assert f"try: --out {place / 'small' / 'exact'};" in words(err)
+
+
+def test_what_is_scored_is_looked_at_before_where_it_goes(place, datainf):
+    for arguments, said in (
+        ([place], "is no finished run: it has no run.yaml"),
+        ([place / "smal"], f"there is no folder {place / 'smal'}; did you mean {place / 'small'}?"),
+        ([place / "x" / "run"], f"there is no folder {place / 'x'} either"),
+        ([], "nothing to score was named"),
+        (["--train", place / "full"], "full is not a gradient store"),
+    ):
+        code, _, err = datainf("score", *arguments)
+        assert code == 1
+        assert said in words(err)
+        assert "nowhere to write" not in err
 
 
 def test_of_full_stores_there_is_nothing_to_check(place, datainf, tmp_path):
@@ -127,9 +155,23 @@ def test_of_full_stores_there_is_nothing_to_check(place, datainf, tmp_path):
     assert code == 0
     assert "hold full gradients: there is nothing to check" in words(err)
     assert out == ""
+    code, _, err = datainf("score", place / "full", "--out", tmp_path / "scores")
+    assert code == 0
+    assert HINT not in words(err)
     code, *_ = datainf("score", place / "full", "--check", "--out", tmp_path / "scores")
     assert code == 0
     assert (tmp_path / "scores" / "scores.parquet").exists()
+
+
+@pytest.mark.parametrize("options", [("--store", "int8"), ("--project", "4"), ()])
+def test_attribute_names_the_check_where_it_made_stores_smaller(options, place, datainf, tmp_path):
+    settings = place / "full" / "run.yaml"
+    code, _, err = datainf("attribute", "--config", settings, *options, "--out", tmp_path / "run")
+    assert code == 0, err
+    said = f"{HINT}datainf score {tmp_path / 'run'} --check says whether the scores survive it"
+    assert (said in words(err)) == bool(options)
+    for changed in ("projected without an optimizer's moments", "metric none in place of fisher"):
+        assert (changed in words(err)) == ("--project" in options)
 
 
 def test_examples_that_are_not_kept_yet_are_added_by_the_same_command(
@@ -160,12 +202,45 @@ def test_low_figures_come_with_a_warning_and_a_remedy(place, datainf, monkeypatc
     assert "the smaller rows can be trusted for datainf: rank correlation" in words(out)
     assert "warning" not in out
     assert "try:" not in out
+    assert "asked for" not in out
     monkeypatch.setattr(library, "GOOD_CORRELATION", 1.01)
     code, out, _ = datainf(*arguments)
     assert code == 0
     assert "warning: the smaller rows cannot be trusted for datainf: rank correlation" in words(out)
     assert "try: a smaller --project" in words(out)
-    assert "--damping" in out
+    assert "a stronger --damping, such as trace:0.02:" in words(out)
+    code, out, _ = datainf(*arguments, "--damping", "trace:0.02", "--damping", "0.1")
+    assert code == 0
+    assert "a stronger --damping, such as trace:0.1:" in words(out)
+    code, out, _ = datainf("score", place / "small", "--check", "--method", "gradient")
+    assert code == 0
+    assert "try: a smaller --project" in words(out)
+    assert "--damping" not in out, "it has none"
+
+
+@pytest.mark.parametrize(
+    ("used", "stronger"),
+    [
+        ("0.1", "trace:0.02"),
+        ("30", "150"),
+        ("trace:0.02", "trace:0.1"),
+        ("trace:0.1", "trace:0.5"),
+        ("trace:0.2", None),
+        ("rows:37.5", "rows:190"),
+        ("abs:1e-3", "abs:0.005"),
+    ],
+)
+def test_a_damping_that_is_advised_is_stronger(used, stronger):
+    assert compression.stronger_than(used) == stronger
+
+
+def test_the_bounds_are_said():
+    out = Console(width=200, record=True, highlight=False)
+    compression.print_checks(out, [make_check([0.9], overlap=0.6)])
+    assert (
+        "asked for: a rank correlation of 0.95, and 7 of the 10 most helpful and of the 10 most "
+        "harmful"
+    ) in words(out.export_text())
 
 
 def make_check(correlations, overlap=0.85, examples=256):

@@ -197,6 +197,7 @@ def test_a_run_is_scored_again_as_its_checkpoints_counted(run, datainf, tmp_path
     code, _, err = datainf("score", "--out", tmp_path / "x")
     assert code != 0
     assert "nothing to score was named" in err
+    assert "try: give a RUN, or --train and --query" in err
 
 
 def test_other_checkpoints_over_stores_that_are_there_count_as_they_did(run, datainf, tmp_path):
@@ -318,7 +319,8 @@ def test_checkpoints_are_projected_in_one_metric(run, output, datainf, data, tmp
     code, out, err = run(*options, adapter=mixed)
     assert code == 0, err
     said = " ".join((out + err).split())
-    assert "metric: none (no second moments of Adam in" in said
+    assert f"projected without an optimizer's moments in {find(mixed)[0]}: metric none in" in said
+    assert "in place of fisher" in said
     assert yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())["metric"] == "none"
     code, _, err = datainf("collect", tmp_path / "run", "--data", data[1], "--out", tmp_path / "q")
     assert code == 0, err

@@ -111,6 +111,46 @@ def test_batches_shards_and_order_change_nothing(llama, rows, task, tmp_path):
     assert back.ids == one.ids[::-1]
 
 
+class Stopping:
+    """Progress at which a person stops the work, after so many gradients."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def stage(self, what, total, done=0):  # noqa: ARG002
+        def advance(units):
+            self.left -= units
+            if self.left < 0:
+                raise KeyboardInterrupt
+
+        return advance if what == "gradients" else lambda _: None
+
+
+def test_a_stop_notes_what_is_kept(llama, rows, task, tmp_path):
+    whole = collect(llama, rows, task, out=tmp_path / "whole", shard_rows=5, batch_tokens=50)
+    out = tmp_path / "s"
+    for after, kept, lost in ((0, 0, "0 to 4"), (5, 5, "5 to 9"), (12, 15, "15 to 17")):
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            collect(llama, rows, task, out=out, shard_rows=5, batch_tokens=50,
+                    progress=Stopping(after))  # fmt: skip
+        (note,) = stopped.value.__notes__
+        assert f"s: {kept} of 18 gradients are kept" in note
+        assert f"the shard of rows {lost} starts again" in note
+        assert len(shards(out)) == kept // 5
+    collect(llama, rows, task, out=out, shard_rows=5, batch_tokens=50)
+    assert shards(out) == shards(whole.path)
+
+
+def test_other_shards_are_made_where_none_stands_yet(llama, rows, task, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        collect(llama, rows, task, out=tmp_path, progress=Stopping(0))
+    for asked in (5, 7):  # of the second, the first shard is there
+        store = collect(llama, rows, task, out=tmp_path, shard_rows=asked)
+        assert [shard.rows for shard in store.index.shards] == [5, 5, 5, 3]
+        store.index.shards = store.index.shards[:1]
+        store.index.save(tmp_path)
+
+
 KILLED = textwrap.dedent("""
     import sys, time
     sys.path.insert(0, {tests!r})
@@ -202,12 +242,12 @@ def test_a_store_of_something_else_is_refused(llama, rows, task, tokenizer, tmp_
         (r"base model's weights or configuration", {"model": reconfigured}),
         (r"the data set", {"dataset": changed}),
         (r"the data set", {"dataset": renamed}),
-        (r"number of examples \(18, 17\)", {"dataset": rows[:-1]}),
+        (r"number of examples \(18 there, 17 asked for\)", {"dataset": rows[:-1]}),
         (r"settings \(max_length\)", {"task": tasks.CausalLM(tokenizer, max_length=90)}),
         (r"settings \(append_eos\)", {"task": tasks.CausalLM(tokenizer, append_eos=False)}),
         (r"tensors, there and asked for: .*lora_B.* and none\)", {"trainable": "*lora_A*"}),
-        (r"dtype \(float32, float64\)", {"dtype": torch.float64}),
-        (r"differs: projection \(None, [^;]*\n", {"project": 2}),
+        (r"differs: --store \(float32 there, float64 asked for\)\n", {"dtype": torch.float64}),
+        (r"differs: --project \(none there, 2 asked for\)\n", {"project": 2}),
     ]
     for message, change in cases:
         request = {"model": llama, "dataset": rows, "task": task, "trainable": None} | change

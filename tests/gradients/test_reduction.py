@@ -88,7 +88,7 @@ def test_an_int8_store_is_resumed_and_zero_rows_stay_zero(llama, rows, task, tmp
     collect(llama, rows, task, out=tmp_path / "half", dtype="int8", shard_rows=4)
     for path in (tmp_path / "whole").glob("*.safetensors"):
         assert (tmp_path / "half" / path.name).read_bytes() == path.read_bytes()
-    with pytest.raises(StoreMismatchError, match=r"dtype \(int8, float32\)"):
+    with pytest.raises(StoreMismatchError, match=r"--store \(int8 there, float32 asked for\)"):
         collect(llama, rows, task, out=tmp_path / "half")
     with torch.no_grad():
         for name, parameter in llama.named_parameters():
@@ -215,11 +215,19 @@ def test_stores_that_are_projected_in_different_ways_do_not_mix(llama, rows, tas
     full = collect(llama, rows, task, out=tmp_path / "full")
     small = collect(llama, rows, task, out=tmp_path / "small", project=4)
     smaller = collect(llama, rows, task, out=tmp_path / "smaller", project=8)
-    for other in (full, smaller):
-        with pytest.raises(StoreMismatchError, match="projected in different ways"):
+    for other, way in ((full, "none"), (smaller, "8")):
+        message = f"projected in different ways: --project 4, and {way}\n"
+        with pytest.raises(StoreMismatchError, match=message):
             attribute(small, other, "datainf")
-    with pytest.raises(StoreMismatchError, match="projection"):
-        collect(llama, rows, task, out=tmp_path / "small", project=8)
+    ways = {
+        "8": 8, "4 by seed 1": Projection(4, seed=1),
+        "4 in the metric adam": Projection(4, metric="adam"),
+    }  # fmt: skip
+    moments = moments_of(llama)
+    for way, project in ways.items():
+        with pytest.raises(StoreMismatchError, match=f"--project .4 there, {way} asked for."):
+            collect(llama, rows, task, out=tmp_path / "small", project=project,
+                    second_moments=moments)  # fmt: skip
     mixed = collect(llama, rows, task, out=tmp_path / "int8", project=4, dtype="int8")
     values = [attribute(small, query, "datainf").values for query in (small, mixed)]
     assert relative(values[1], values[0]) < 0.05

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from datainf import words
 from datainf.linalg import Damping, GradientMatrix, from_dense
 from datainf.store import GradientStore
 
@@ -25,12 +26,14 @@ THIN = 1e-3
 
 @dataclass(frozen=True)
 class BlockReport:
-    """One block: its width, λ, quantiles of ‖g_i‖ (5 %, 50 %, 95 %, largest), how many norms are
-    outliers or zero, and the effective rank (Σ s)²/Σ s² of the eigenvalues s of a sample's Gram
-    matrix (at most the sample's size)."""
+    """One block: its width, how many columns a stored row of it has (fewer where it is projected),
+    λ, quantiles of ‖g_i‖ (5 %, 50 %, 95 %, largest), how many norms are outliers or zero, and the
+    effective rank (Σ s)²/Σ s² of the eigenvalues s of a sample's Gram matrix (at most the sample's
+    size)."""
 
     name: str
     width: int
+    columns: int
     damping_lambda: float
     mean_sq_norm: float
     quantiles: tuple[float, ...]
@@ -61,6 +64,7 @@ def _block(name: str, G: GradientMatrix, damping: Damping) -> BlockReport:
     norms = G.sq_norms.double().sqrt()
     return BlockReport(
         name,
+        G.parameters,
         G.shape[1],
         damping.lambda_of(G),
         float(norms.square().mean()),
@@ -94,16 +98,19 @@ def _warnings(store: GradientStore, reports: list[BlockReport], norms: Tensor) -
             "above, and use --normalize unit"
         )
     if zeros := [report.name for report in reports if report.zeros == n]:
-        found.append(f"{len(zeros)} blocks are all zero and count for nothing, e.g. {zeros[0]}")
+        found.append(
+            f"every gradient is zero in {words.count(len(zeros), 'block')}, for which nothing is "
+            f"counted, e.g. {zeros[0]}"
+        )
     thin = [r for r in reports if r.mean_sq_norm and r.damping_lambda < THIN * r.mean_sq_norm]
     if thin:
         found.append(
             f"λ is under {THIN:g} of the mean ‖g‖² in {len(thin)} of {len(reports)} blocks: there "
             "DataInf can be far from exact. Compare with cg or exact, or try --damping trace:0.02"
         )
-    if wide := [report for report in reports if report.width > n]:
+    if wide := [report for report in reports if report.columns > n]:
         found.append(
-            f"{len(wide)} of {len(reports)} blocks have more parameters than there are examples "
+            f"{len(wide)} of {len(reports)} blocks have more numbers a row than there are examples "
             f"({n}): in most directions the damping alone decides"
         )
     return found

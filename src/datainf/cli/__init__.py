@@ -5,8 +5,10 @@ Commands import the library when they run, so that no help has to wait for torch
 
 from __future__ import annotations
 
+import inspect as inspection
 import logging
 import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -36,10 +38,8 @@ class Program(typer.core.TyperGroup):
         except DatainfError as error:
             error_console().print_error(error)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            error_console().print(
-                "Stopped. Finished work is kept; the same command goes on from there."
-            )
+        except KeyboardInterrupt as stop:
+            say(_stopped(stop))
             raise typer.Exit(130) from None
 
 
@@ -54,14 +54,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("attribute", cls=Command)(attribute.attribute)
-app.command("plan", cls=Command)(plan.plan)
-app.command("collect", cls=Command)(collect.collect)
-app.command("score", cls=Command)(score.score)
-app.command("top", cls=Command)(top.top)
-app.command("inspect", cls=Command)(inspect.inspect)
-app.command("evaluate", cls=Command)(evaluate.evaluate)
-app.command("demo", cls=Command)(demo.demo)
+
+
+def _help_of(command: Callable[..., None]) -> str:
+    """A command's docstring with a line a paragraph: the terminal breaks lines, and would keep the
+    docstring's own beside."""
+    paragraphs = inspection.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "attribute": attribute.attribute,
+    "plan": plan.plan,
+    "collect": collect.collect,
+    "score": score.score,
+    "top": top.top,
+    "inspect": inspect.inspect,
+    "evaluate": evaluate.evaluate,
+    "demo": demo.demo,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name, cls=Command, help=_help_of(_command))(_command)
 
 
 def _version(wanted: bool) -> None:
@@ -77,6 +90,13 @@ def _root(
     ] = False,
 ) -> None:
     """Options of the program as a whole; the help text stands with `app`."""
+
+
+def _stopped(stop: KeyboardInterrupt) -> str:
+    """What a stop leaves: of gradients in numbers, which a store that was being written notes."""
+    notes = getattr(stop, "__notes__", [])
+    kept = ". ".join(notes) or "What was finished on the disk is kept, and nothing else"
+    return f"Stopped. {kept}. The same command goes on from there."
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datainf import words
 from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
 
@@ -58,7 +59,7 @@ def attribute(
     blocks: o.BlocksOption = None,
     keep: o.Keep = None,
     top: Annotated[
-        int | None, typer.Option(help="Examples to show of each end, a query. (default 5)")
+        int | None, typer.Option(min=1, help="Examples to show of each end, a query. (default 5)")
     ] = None,
     trainable: o.Trainable = None,
     device: o.Device = None,
@@ -66,6 +67,7 @@ def attribute(
     batch_tokens: o.BatchTokens = None,
     store: o.Store = None,
     project: o.Project = None,
+    shard_rows: o.ShardRows = None,
     seed: o.Seed = None,
     train_split: Annotated[
         str | None, typer.Option(help="Split of --train.", rich_help_panel=o.DATA_PANEL)
@@ -75,10 +77,13 @@ def attribute(
     ] = None,
     train_limit: Annotated[
         int | None,
-        typer.Option(help="Take the first training rows only.", rich_help_panel=o.DATA_PANEL),
+        typer.Option(
+            min=1, help="Take the first training rows only.", rich_help_panel=o.DATA_PANEL
+        ),
     ] = None,
     query_limit: Annotated[
-        int | None, typer.Option(help="Take the first queries only.", rich_help_panel=o.DATA_PANEL)
+        int | None,
+        typer.Option(min=1, help="Take the first queries only.", rich_help_panel=o.DATA_PANEL),
     ] = None,
     *,
     shared: dict[str, Any],
@@ -86,10 +91,9 @@ def attribute(
     """Which training examples made the model say this? Data and adapter in, ranked examples out.
 
     Leaves in --out: the gradient stores train/, query/ and curvature/, scores.safetensors,
-    scores.parquet
-    (long: query_id, train_id, query_row, train_row, score, rank), top.jsonl and run.yaml.
-    Positive scores are helpful, negative ones harmful. Killed, the same command goes on from
-    where it was. `datainf plan` in its place says what it will take.
+    scores.parquet (long: query_id, train_id, query_row, train_row, score, rank), top.jsonl and
+    run.yaml. Positive scores are helpful, negative ones harmful. Killed, the same command goes on
+    from its last finished shard. `datainf plan` in its place says what it will take.
     """
     own = {name: v for name, v in locals().items() if name != "shared"}
     from datainf.cli.tables import print_query
@@ -104,9 +108,11 @@ def attribute(
         print_query(shown, finished, row, settings.top)
     folder = settings.out
     if m > SHOWN_QUERIES:
+        more = words.count(m - SHOWN_QUERIES, "more query", "more queries")
         shown.print(
-            f"\n{m - SHOWN_QUERIES} more queries: datainf top {folder} --query ID; all together: "
-            f"datainf top {folder} --mean",
+            f"\n{more}: datainf top {folder} --query ID; all together: datainf top {folder} --mean",
             markup=False,
         )
     say(f"scores, top examples and settings are in {folder}")
+    if settings.is_smaller:
+        say(f"{o.SMALLER}: datainf score {folder} --check says whether the scores survive it")

@@ -42,16 +42,19 @@ def collect(
     batch_tokens: o.BatchTokens = None,
     store: o.Store = None,
     project: o.Project = None,
+    shard_rows: o.ShardRows = None,
     seed: o.Seed = None,
     split: Annotated[
         str | None, typer.Option(help="Split of --data.", rich_help_panel=o.DATA_PANEL)
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Take the first rows only.", rich_help_panel=o.DATA_PANEL)
+        int | None,
+        typer.Option(min=1, help="Take the first rows only.", rich_help_panel=o.DATA_PANEL),
     ] = None,
     curvature_rows: Annotated[
         int | None,
         typer.Option(
+            min=1,
             help="Collect instead so many gradients of targets that the model draws for the "
             "data: for --curvature of `datainf score`.",
         ),
@@ -61,7 +64,8 @@ def collect(
 ) -> None:
     """Collect the per-example gradients of a data set into a store, for `datainf score`.
 
-    Killed, the same command goes on from its last finished shard.
+    Killed, the same command goes on from its last finished shard; what was done of the next, of
+    up to 1,024 examples, is lost. --shard-rows makes shards smaller.
     """
     own = {name: value for name, value in locals().items() if name not in ("shared", "run")}
     from datainf.config import RunConfig

@@ -13,11 +13,14 @@ from datainf import words
 if TYPE_CHECKING:
     from datainf.evaluation import CompressionCheck
 
-REMEDY = (
-    "a smaller --project or a finer --store when collecting; or a stronger --damping, such as "
-    "trace:0.02: with a weak one, as is the paper's, exact, cg and gauss-newton hang on directions "
-    "that a projection does not keep"
-)
+FINER = "a smaller --project or a finer --store when collecting"
+WEAK = "with a weak one, scores hang on directions that a projection does not keep"
+PAPERS = "trace:0.02"
+"""Stronger than any damping of the paper's kind, by dimension, that is worth a try."""
+TIMES = 5
+"""By how much a damping that is tried next is stronger."""
+MOST_TRACE = 0.5
+"""Of the gradients' mean squared norm: a stronger damping leaves nothing of the curvature."""
 
 
 def print_checks(out: Console, checks: list[CompressionCheck]) -> None:
@@ -26,8 +29,34 @@ def print_checks(out: Console, checks: list[CompressionCheck]) -> None:
     for check in checks:
         damping = f" with damping {check.damping}" if len(checks) > 1 else ""
         out.print(f"{_verdict(check)} {escape(check.method + damping)}: {escape(_figures(check))}")
-    if any(check.ranked and not check.trusted for check in checks):
-        out.print(f"[bold]try:[/] {escape(REMEDY)}")
+    failed = [check for check in checks if check.ranked and not check.trusted]
+    if failed:
+        out.print(f"asked for: {_bounds(checks[0].top)}")
+        out.print(f"[bold]try:[/] {escape(_remedy(checks, failed))}")
+
+
+def _remedy(checks: list[CompressionCheck], failed: list[CompressionCheck]) -> str:
+    """A damping is named only if it is stronger than one that fails, and none that is checked
+    already."""
+    from datainf.estimators import BY_NAME
+
+    known = {check.damping for check in checks}
+    stronger = [found for check in failed if (found := stronger_than(check.damping)) is not None]
+    untried = [damping for damping in dict.fromkeys(stronger) if damping not in known]
+    if not untried or not BY_NAME[checks[0].method].has_curvature:
+        return FINER
+    return f"{FINER}; or a stronger --damping, such as {' or '.join(untried)}: {WEAK}"
+
+
+def stronger_than(damping: str) -> str | None:
+    """The damping to try after one; None where that is strong already."""
+    from datainf.linalg import Damping
+
+    used = Damping.parse(damping)
+    if used.kind == "dimension" and used.value <= 1:
+        return PAPERS
+    value = float(f"{TIMES * used.value:.2g}")
+    return None if used.kind == "trace" and value > MOST_TRACE else str(Damping(value, used.kind))
 
 
 def _table(checks: list[CompressionCheck]) -> Table:
@@ -56,6 +85,14 @@ def _verdict(check: CompressionCheck) -> str:
     if check.trusted:
         return "the smaller rows can be trusted for"
     return "[yellow]warning:[/] the smaller rows cannot be trusted for"
+
+
+def _bounds(top: int) -> str:
+    """Below which the smaller rows are not to be trusted."""
+    from datainf.evaluation import compression
+
+    same = f"{top * compression.GOOD_OVERLAP:g} of the {top} most helpful and of the {top} most"
+    return f"a rank correlation of {compression.GOOD_CORRELATION:g}, and {same} harmful"
 
 
 def _figures(check: CompressionCheck) -> str:

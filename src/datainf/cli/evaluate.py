@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from datainf import words
 from datainf.cli.console import console, progress, say
 from datainf.errors import OptionError
 
@@ -90,9 +91,9 @@ def evaluate(
     most = budget.trainings(len(method or (THIS_RUN, *WAYS, *BASELINES)))
     on_parts = parts * seeds
     removals = f", and at most {most - on_parts} to leave rows out" if drop else ""
-    say(f"{on_parts} trainings on random parts{removals}")
+    say(f"{words.count(on_parts, 'training')} on random parts{removals}")
     if parts < FEW:
-        say(f"{parts} parts are too few for a figure to rely on; fifty are many")
+        say(f"fewer than {FEW} parts are too few for a figure to rely on; fifty are many")
     with progress() as bars:
         found = evaluate_run(
             run, training, methods=method or (), budget=budget, out=out, progress=bars, say=say

@@ -14,6 +14,7 @@ from datainf.cli.console import console, plain
 
 if TYPE_CHECKING:
     from datainf.applications.inspect import BlockReport
+    from datainf.store import GradientStore
 
 
 def inspect(
@@ -34,18 +35,27 @@ def inspect(
     """
     from datainf.applications.inspect import inspect as inspect_store
     from datainf.linalg import Damping
-    from datainf.run_stores import RunStores, is_run
+    from datainf.run_stores import RunStores, in_words, is_run
     from datainf.store import GradientStore
 
     opened = RunStores.open(store).train[-1] if is_run(store) else GradientStore.open(store)
     report = inspect_store(opened, Damping.parse(damping))
     shown = console()
-    shown.print(f"{opened}", markup=False)
+    shown.print(f"{in_words(opened)}; {_form(opened)}", markup=False)
     _print_blocks(shown, report.blocks)
     largest = ", ".join(f"{plain(str(name))} ({norm:.3g})" for name, norm in report.largest)
     shown.print(f"largest gradients, by id: {escape(largest)}")
     for warning in report.warnings:
         shown.print(f"[yellow]warning:[/] {escape(plain(warning))}")
+
+
+def _form(store: GradientStore) -> str:
+    """How rows are stored, by the options that ask for it."""
+    from datainf.store.index import projected_by
+
+    index = store.index
+    project = projected_by(index.projection)
+    return f"--store {index.dtype}" + ("" if project == "none" else f" --project {project}")
 
 
 def _print_blocks(shown: Console, blocks: list[BlockReport]) -> None:
@@ -54,9 +64,10 @@ def _print_blocks(shown: Console, blocks: list[BlockReport]) -> None:
     for column in ("d", "λ", "5 %", "median", "95 %", "largest", "outliers", "eff. rank"):
         table.add_column(column, justify="right", no_wrap=True)
     for block in blocks:
+        whole = block.columns == block.width
         table.add_row(
             escape(block.name),
-            f"{block.width:,}",
+            f"{block.width:,}" if whole else f"{block.columns:,} of {block.width:,}",
             f"{block.damping_lambda:.2g}",
             *(f"{value:.3g}" for value in block.quantiles),
             str(block.outliers),

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,8 @@ DATA_PANEL = "Data"
 MODEL_PANEL = "Model and gradients"
 METHOD_PANEL = "Method"
 TASK_PANEL = "Task"
+SMALLER = "the stores are smaller than the gradients"
+"""Said of scores from such stores, with the command that tells what they lose."""
 
 Model = Annotated[
     str | None,
@@ -79,25 +81,41 @@ Dtype = Annotated[
 BatchTokens = Annotated[
     int | None,
     typer.Option(
+        min=1,
         help="Most tokens of a batch, padding counted; halved if memory runs out. (default: what "
         "keeps the device busy and fits, by a short probe)",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+Stored = Literal["float32", "bfloat16", "int8", "float16", "float64"]
+"""`datainf.store.encoding.DTYPES`, which brings torch."""
 Store = Annotated[
-    str | None,
+    Stored | None,
     typer.Option(
-        help="What gradients are stored as: float32, bfloat16 (half the disk) or int8 (a quarter). "
-        "(default float32)",
+        metavar="DTYPE",
+        help="What gradients are stored as: float32, bfloat16 (half the disk) or int8 (a quarter); "
+        "float16, float64. (default float32)",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
 Project = Annotated[
     int | None,
     typer.Option(
+        min=2,
         metavar="RATIO",
         help="Store about one of so many numbers of every tensor, by a random projection that "
-        "keeps inner products: 16, say. With --store int8 a quarter of that again.",
+        "keeps inner products: 16, say. With --store int8 a quarter of that again. Where there is "
+        "no optimizer, the metric auto is then none in place of fisher.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+ShardRows = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Gradients that are finished together, and lost together where the command is stopped "
+        "before; a store that has some keeps on by as many as it had. (default: up to 1024, or as "
+        "many as make 4 GiB)",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -118,6 +136,7 @@ Method = Annotated[
 CurvatureRows = Annotated[
     int | None,
     typer.Option(
+        min=1,
         help="Gradients of targets that the model draws, taken from the training data for the "
         "curvature, of any method that has one. (default for gauss-newton: 1.25 for each "
         "example, from 300 to 1000; else none: the training gradients stand for it)",
@@ -154,7 +173,8 @@ MetricOption = Annotated[
         "--metric",
         help="What parameters are multiplied by first: none; adam, by the optimizer's second "
         "moments to the power -1/4; fisher, by the mean squared gradient's; auto, adam where they "
-        "are kept, else fisher. (default: auto for gauss-newton and ridge, else none)",
+        "are kept, else fisher, or with --project none. (default: auto for gauss-newton and ridge, "
+        "else none)",
         rich_help_panel=METHOD_PANEL,
     ),
 ]

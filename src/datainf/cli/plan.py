@@ -82,7 +82,7 @@ def _forms(plan: Plan) -> Table:
     table = Table(title="all gradients, by how they are stored", title_justify="left")
     table.add_column("option", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
-    table.add_column("some in full beside", justify="right", no_wrap=True)
+    table.add_column("examples in full beside", justify="right", no_wrap=True)
     for form in plan.forms:
         asked = " (as asked)" if form.asked else ""
         table.add_row(f"{form.options}{asked}", words.size(form.bytes), f"{form.in_full:,}")

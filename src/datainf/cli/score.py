@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datainf import words
 from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
 from datainf.errors import OptionError
@@ -27,8 +28,8 @@ def score(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for scores.safetensors and scores.parquet; with several --damping, one "
-            "folder each below it. Without it, --check writes nothing.",
+            help="Required, except with --check, which writes nothing without it: folder for "
+            "scores.safetensors and scores.parquet; with several --damping, one each below it.",
         ),
     ] = None,
     check: Annotated[
@@ -36,7 +37,8 @@ def score(
         typer.Option(
             "--check",
             help="Of stores made smaller by --store or --project: score the examples that they "
-            "keep in full both ways, and say how far the ranks agree.",
+            "keep in full both ways, and say how far the ranks agree. The exit status is 0 whether "
+            "they do or not.",
         ),
     ] = False,
     train: Annotated[
@@ -62,8 +64,9 @@ def score(
     damping: Annotated[
         list[str] | None,
         typer.Option(
-            help="As for attribute; give it several times to score by each (exact then factors "
-            "once, but for --keep). (default: the method's own)",
+            help="As for attribute; give it several times to score by each. What does not depend "
+            "on it is then done once for all; with --keep it is done anew for each. (default: the "
+            "method's own)",
             rich_help_panel=o.METHOD_PANEL,
         ),
     ] = None,
@@ -86,17 +89,25 @@ def score(
     """
     if len(set(damping or ())) < len(damping or ()):
         raise OptionError("the same --damping was given twice")
-    if out is None and not check:
-        raise OptionError(
-            "nowhere to write the scores was named", remedy="--out FOLDER; --check does without"
-        )
     options = o.given({"normalize": normalize, "metric": metric, "blocks": blocks, "steps": steps})
     asked, kept = _asked(run, train, query, curvature, weight, method, damping, options)
+    if out is None and not check:
+        raise _nowhere(run, method)
     if check:
         _check(asked)
     if out is not None:
         ends = kept if keep is None else keep
         _write(out, asked, ends, elsewhere=run is not None and bool(query))
+        if not check and _has_smaller(asked):
+            say(f"{o.SMALLER}: the same command with --check says whether the scores survive it")
+
+
+def _nowhere(run: Path | None, method: str | None) -> OptionError:
+    folder = (run or Path()) / (method or "scores")
+    return OptionError(
+        "nowhere to write the scores was named",
+        remedy=f"--out {folder}; only --check does without",
+    )
 
 
 def _asked(
@@ -123,7 +134,7 @@ def _asked(
         if method is None:
             method, options = stores.config.method, stores.config.method_options | options
     if not trains or not queries:
-        raise OptionError("nothing to score was named", remedy="a run; or --train and --query")
+        raise OptionError("nothing to score was named", remedy="give a RUN, or --train and --query")
     own = options.pop("damping", None)
     asked = {
         "train": trains, "query": queries, "method": method, "curvature": drawn or None,
@@ -132,13 +143,17 @@ def _asked(
     return asked, kept
 
 
+def _has_smaller(asked: dict[str, Any]) -> bool:
+    stores = [*asked["train"], *asked["query"], *(asked["curvature"] or [])]
+    return any(store.index.is_smaller for store in stores)
+
+
 def _check(asked: dict[str, Any]) -> None:
     """Print what smaller rows cost the method."""
     from datainf.cli.compression import print_checks
     from datainf.evaluation import check_compression
 
-    stores = [*asked["train"], *asked["query"], *(asked["curvature"] or [])]
-    if not any(store.index.is_smaller for store in stores):
+    if not _has_smaller(asked):
         say("the stores hold full gradients: there is nothing to check")
         return
     with progress() as bars:
@@ -161,7 +176,8 @@ def _write(out: Path, asked: dict[str, Any], keep: int | None, *, elsewhere: boo
         folder = out if len(dampings) == 1 else out / f"damping-{str(name).replace(':', '-')}"
         say_what_is_replaced(folder / SCORES, scores, say)
         write_scores(scores, folder)
-        say(f"{folder}: {scores}")
+        queries = words.count(len(scores.query_ids), "query", "queries")
+        say(f"{folder}: {queries}, {words.count(len(scores.train_ids), 'training example')}")
         say(told(scores))
         for warning in _unconverged(scores.diagnostics):
             say(warning)

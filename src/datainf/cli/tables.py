@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from datainf import words
 from datainf.cli.console import plain
 from datainf.runs import Run, describe, entries
 
 TEXT = 300
 """Characters of an example's text shown in a table."""
+DIGITS = 4
+"""Of a column's largest score."""
+PLAIN = range(-3, 6)
+"""Powers of ten of a column's largest score at which it is written without an exponent."""
 
 
 def print_query(out: Console, run: Run, row: int, k: int) -> None:
@@ -26,8 +33,9 @@ def print_query(out: Console, run: Run, row: int, k: int) -> None:
 
 def print_mean(out: Console, run: Run, k: int) -> None:
     """The training examples that helped and hurt all queries together, by their mean score."""
-    m, loss = len(run.scores.query_ids), float(run.query_losses.double().mean())
-    out.print(f"\n[bold]mean over {m} queries[/] (mean loss {loss:.3f})")
+    loss = float(run.query_losses.double().mean())
+    queries = words.count(len(run.scores.query_ids), "query", "queries")
+    out.print(f"\n[bold]mean over {queries}[/] (mean loss {loss:.3f})")
     _print_ends(out, run, None, k)
 
 
@@ -48,14 +56,24 @@ def _table(found: list[dict[str, Any]], title: str) -> Table:
     table.add_column("id", overflow="fold", max_width=36)
     table.add_column("loss", justify="right", no_wrap=True)
     table.add_column("training example", overflow="fold")
-    for entry in found:
+    for score, entry in zip(column([entry["score"] for entry in found]), found, strict=True):
         table.add_row(
-            f"{entry['score']:+.4g}",
+            score,
             escape(plain(str(entry["train_id"]))),
             f"{entry['loss']:.3f}",
             escape(plain(_one_line(entry["text"]), TEXT)),
         )
     return table
+
+
+def column(scores: Sequence[float]) -> list[str]:
+    """Scores, all written in the same way: with as many decimals as the largest needs; with an
+    exponent where that is out of the ordinary, or a thousand times the smallest."""
+    sizes = [abs(score) for score in scores if score] or [1.0]
+    power = math.floor(math.log10(max(sizes)))
+    if power not in PLAIN or max(sizes) > 10 ** (DIGITS - 1) * min(sizes):
+        return [f"{score:+.{DIGITS - 1}e}" for score in scores]
+    return [f"{score:+.{max(0, DIGITS - 1 - power)}f}" for score in scores]
 
 
 def _one_line(text: str) -> str:

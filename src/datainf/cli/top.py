@@ -23,7 +23,14 @@ def top(
     mean: Annotated[
         bool, typer.Option("--mean", help="What helped or hurt all queries, by the mean score.")
     ] = False,
-    k: Annotated[int, typer.Option("-k", min=1, help="Examples to show of each end.")] = 10,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "-k",
+            min=1,
+            help="Examples to show of each end. (default: 10, or as many as --keep kept)",
+        ),
+    ] = None,
 ) -> None:
     """Show the top training examples of one query of a run, or of all together."""
     from datainf.cli.tables import print_mean, print_query
@@ -32,8 +39,9 @@ def top(
     if mean and query is not None:
         raise OptionError("--mean is over all queries; --query names one", remedy="one of the two")
     finished = open_run(run, scores)
-    if mean:
-        print_mean(console(), finished, k)
-        return
-    row = 0 if query is None else finished.scores.query_row(query)
-    print_query(console(), finished, row, k)
+    row = None if mean else 0 if query is None else finished.scores.query_row(query)
+    shown = finished.scores.count(row, k)  # refused before anything is printed
+    if row is None:
+        print_mean(console(), finished, shown)
+    else:
+        print_query(console(), finished, row, shown)

@@ -85,8 +85,6 @@ class Examples(Sequence[dict[str, Any]]):
         return digest([own, pictures_digest(row["image"] for row in self)])
 
     def _check(self) -> list[int | str]:
-        if not self._length:
-            raise DataError(f"{self.source} holds no row", remedy="at least one example")
         seen: dict[int | str, int] = {}
         for row in range(self._length):
             try:
@@ -125,6 +123,7 @@ def load(
     columns: Columns = Columns(),  # noqa: B008 - frozen
     split: str | None = None,
     limit: int | None = None,
+    role: str | None = None,
 ) -> Examples:
     """Read a `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet` file, a folder saved by `datasets` or
     of images, or a hub data set (`org/name` or `org/name:split`).
@@ -136,6 +135,7 @@ def load(
         columns: A person's own column names.
         split: Of a folder or hub data set with several.
         limit: Take the first rows only.
+        role: What the rows are to a run, such as "training data", to say so where there are none.
 
     Raises:
         DataError: no such source, a malformed line, a missing column, an unusable row, an image
@@ -147,7 +147,8 @@ def load(
     source = str(source)
     table = read(source, split)
     if not len(table.rows):
-        raise DataError(f"{source} holds no row", remedy="at least one example")
+        named = source if role is None else f"{source}, the {role},"
+        raise DataError(f"{named} holds no row", remedy="at least one example")
     found = decide(_names(table, limit), columns, task=task, model=model, source=source)
     return Examples(source, table, found, limit)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import datasets
 from datainf.data.formats import READERS, Table, from_dataset, read_file
 from datainf.data.image_folder import is_image_folder, pick_split, read_image_folder
 from datainf.errors import DataError
+from datainf.files import near, suggestion
 
 
 def read(source: str, split: str | None) -> Table:
@@ -26,7 +26,7 @@ def read(source: str, split: str | None) -> Table:
     if path.is_file():
         return read_file(path)
     if _looks_local(source, path):
-        raise DataError(f"there is no file {source}{_suggestion(path)}", remedy="check the path")
+        raise DataError(f"there is no file {source}{suggestion(path)}", remedy="check the path")
     return _hub(source, split)
 
 
@@ -37,7 +37,7 @@ def _looks_local(source: str, path: Path) -> bool:
         or path.is_absolute()
         or source.startswith(("./", "../"))
         or source.count("/") > 1
-        or (path.parent.is_dir() and bool(_near(path)))
+        or (path.parent.is_dir() and near(path) is not None)
     )
 
 
@@ -71,14 +71,3 @@ def _pick_split(source: str, loaded: Any, split: str | None) -> Table:
     if isinstance(loaded, datasets.DatasetDict):
         loaded = loaded[pick_split(source, list(loaded), split)]
     return from_dataset(loaded)
-
-
-def _suggestion(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f"; there is no folder {path.parent} either"
-    close = _near(path)
-    return f"; did you mean {path.parent / close[0]}?" if close else ""
-
-
-def _near(path: Path) -> list[str]:
-    return difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], 1)

@@ -75,7 +75,8 @@ def collect(
             be projected alike.
         batch_tokens: Most tokens of a batch, padding counted; halved when memory runs out. By
             default what keeps the device busy and fits, see `datainf.gradients.budget`.
-        shard_rows: Examples a shard; by default 1024, or as many as make 4 GiB.
+        shard_rows: Examples a shard, which is as many as a stop can lose; by default up to 1024, or
+            as many as make 4 GiB. A store that has some shards goes on in its own.
         fallback: Whether to take each example alone, exactly and slower and with a
             `FallbackWarning`, where a parameter's gradients cannot be taken in batches.
         second_moments: Adam's v̂ by parameter name, of the training that led to the weights; kept
@@ -153,7 +154,7 @@ def prepare(
             batch_tokens=batch_tokens, fallback=fallback, second_moments=second_moments,
             progress=progress,
         )  # fmt: skip
-    return PendingStore(Path(out), index, found, collector, moments, prepare_sample)
+    return PendingStore(Path(out), index, found, collector, moments, prepare_sample, shard_rows)
 
 
 def _asked(

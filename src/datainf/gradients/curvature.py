@@ -45,6 +45,7 @@ def collect_curvature(
     dtype: torch.dtype | str | None = None,
     project: int | Projection | None = None,
     batch_tokens: int | None = None,
+    shard_rows: int | None = None,
     second_moments: Mapping[str, Tensor] | None = None,
     notes: dict[str, Any] | None = None,
     progress: Progress | None = None,
@@ -56,8 +57,8 @@ def collect_curvature(
     interruption as any store is.
 
     Args:
-        model, task, out, trainable, dtype, project, batch_tokens, second_moments, notes, progress:
-            As for `collect`; made smaller as the training gradients are.
+        model, task, out, trainable, dtype, project, batch_tokens, shard_rows, second_moments,
+            notes, progress: As for `collect`; made smaller as the training gradients are.
         dataset: The training data.
         rows: How many gradients. Of a larger data set, a random part with one draw each; a smaller
             one is gone through several times, with other targets each time. By default
@@ -71,8 +72,8 @@ def collect_curvature(
     progress = progress or Silent()
     return prepare_curvature(
         model, dataset, task, out=out, rows=rows, seed=seed, trainable=trainable, dtype=dtype,
-        project=project, batch_tokens=batch_tokens, second_moments=second_moments, notes=notes,
-        progress=progress,
+        project=project, batch_tokens=batch_tokens, shard_rows=shard_rows,
+        second_moments=second_moments, notes=notes, progress=progress,
     ).collect(progress)  # fmt: skip
 
 

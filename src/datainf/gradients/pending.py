@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datainf import words
 from datainf.gradients.collector import Collector, Heard
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.footprint import Footprint
@@ -27,7 +28,7 @@ from datainf.store.writer import StoreWriter, begun, writer
 class PendingStore:
     """What `prepare` made. `index` is as the store's will be, with no shard yet; `moments` is what
     is kept with it; `sample` prepares the store of some examples in full, which one that is made
-    smaller has beside it, unless there is to be none."""
+    smaller has beside it, unless there is to be none; `shard_rows` is what was asked for."""
 
     out: Path
     index: Index
@@ -35,6 +36,7 @@ class PendingStore:
     collector: Collector
     moments: Mapping[str, Tensor] | None
     sample: Callable[[], PendingStore] | None
+    shard_rows: int | None = None
 
     @property
     def full_dtype(self) -> torch.dtype:
@@ -43,16 +45,31 @@ class PendingStore:
 
     def collect(self, progress: Progress, heard: Heard = lambda *_: None) -> GradientStore:
         """Take the gradients, or those that a store at `out` lacks; `heard` is told of every
-        batch. Raises what `datainf.collect` does."""
+        batch. Raises what `datainf.collect` does; a `KeyboardInterrupt` goes on with a note of what
+        is kept."""
         gradients = self.collector.gradients
         with evaluating(gradients.model):
             if self._is_missing():
                 self.collector.footprint()  # before a store stands there that no other may replace
-            with writer(self.out, self.index) as store:
-                self._fill(store, progress, heard)
+            try:
+                with writer(self.out, self.index) as store:
+                    self._fill(store, progress, heard)
+            except KeyboardInterrupt as stop:
+                stop.add_note(self._kept())
+                raise
         if self.index.is_smaller and self.sample is not None:
             self.sample().collect(progress, heard)
         return GradientStore.open(self.out)
+
+    def _kept(self) -> str:
+        """What is on the disk of a store that was stopped, and what is lost with its last shard."""
+        index = begun(self.out, self.index) or self.index
+        text = f"{self.out}: {index.rows_done:,} of {words.count(index.n, 'gradient')} are kept"
+        lost = next(index.missing(), None)
+        if lost is None:
+            return text
+        rows = f"{lost.start:,} to {lost.stop - 1:,}"
+        return f"{text}, those of finished shards; the shard of rows {rows} starts again"
 
     def _is_missing(self) -> bool:
         """Whether a store at `out` lacks some rows. Raises `StoreMismatchError` for another."""

@@ -35,14 +35,14 @@ class Compression:
         store = [] if project and self.store == "float32" else [f"--store {self.store}"]
         return " ".join(store + project)
 
-    def index(self, other: Index) -> Index:
+    def index(self, other: Index, shard_rows: int | None = None) -> Index:
         """Of the same gradients so compressed."""
         projection = None if self.project is None else Projection(self.project)
-        return laid_out(other, stored_dtype(self.store), projection)
+        return laid_out(other, stored_dtype(self.store), projection, shard_rows=shard_rows)
 
     def rows(self, pending: PendingStore) -> list[StoreRows]:
         """Of a pending store, were it so compressed."""
-        return rows_of(pending, self.index(pending.index))
+        return rows_of(pending, self.index(pending.index, pending.shard_rows))
 
 
 CHOICES = (

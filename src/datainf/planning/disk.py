@@ -82,7 +82,8 @@ def fewer(pending: PendingStore, checkpoints: int, scores: Callable[[int], int],
     form = Compression.of(pending.index)
 
     def takes(n: int) -> int:
-        rows = rows_of(pending, form.index(replace(pending.index, n=n)))
+        index = form.index(replace(pending.index, n=n), pending.shard_rows)
+        rows = rows_of(pending, index)
         return checkpoints * sum(one.missing_bytes(pending) for one in rows) + scores(n)
 
     return bisect(range(1, pending.index.n), room, key=takes)

@@ -107,8 +107,8 @@ def _what(scoring: Scoring, available: int) -> str:
     block, whole = scoring.largest, words.size(scoring.peak_bytes)
     if scoring.scores_bytes > available:
         return (
-            f"the scores of {scoring.m:,} queries and {scoring.n:,} training examples take "
-            f"{words.size(scoring.scores_bytes)}"
+            f"the scores of {words.count(scoring.m, 'query', 'queries')} and "
+            f"{words.count(scoring.n, 'training example')} take {words.size(scoring.scores_bytes)}"
         )
     if scoring.matrix_bytes(block) > scoring.solve_bytes(block):
         return (

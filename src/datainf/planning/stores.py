@@ -169,7 +169,8 @@ def _begun(folder: Path, index: Index) -> Index:
     if not (folder / INDEX).exists():
         return index
     known = Index.load(folder)
-    return replace(index, shards=known.shards, shard_rows=known.shard_rows, notes=known.notes)
+    shard_rows = known.shard_rows if known.shards else index.shard_rows
+    return replace(index, shards=known.shards, shard_rows=shard_rows, notes=known.notes)
 
 
 def _planned(

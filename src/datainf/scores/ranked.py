@@ -14,6 +14,8 @@ from datainf.errors import OptionError, StoreError
 from datainf.scores.file import Contents, Ids, Kind, read, write
 
 SIGN = "positive = helpful"
+SHOWN = 10
+"""Training examples that are told of an end, unless a number is given."""
 
 
 class Influence(NamedTuple):
@@ -56,12 +58,15 @@ class Ranked(ABC):
     def kept(self) -> int:
         """How many training examples of each end of a query's order can be told; n if all."""
 
-    def top(self, query: int | None = 0, k: int = 10, *, largest: bool = True) -> list[Influence]:
+    def top(
+        self, query: int | None = 0, k: int | None = None, *, largest: bool = True
+    ) -> list[Influence]:
         """The k most helpful training examples of a query's row, best first; with
-        `largest=False` the k most harmful, worst first. `query=None` takes the mean over all
-        queries: what helped or hurt them as a whole. Ties go by position.
+        `largest=False` the k most harmful, worst first; by default 10, or as many as are kept if
+        these are fewer. `query=None` takes the mean over all queries: what helped or hurt them as a
+        whole. Ties go by position.
 
-        Raises `OptionError` if there is no such row, or fewer than k are kept of it.
+        Raises `OptionError` if there is no such row, or fewer than a given k are kept of it.
         """
         return [
             Influence(self.train_ids[row], score)
@@ -69,18 +74,35 @@ class Ranked(ABC):
         ]
 
     def top_rows(
-        self, query: int | None, k: int, *, largest: bool = True
+        self, query: int | None, k: int | None = None, *, largest: bool = True
     ) -> list[tuple[int, float]]:
         """What `top` tells, by the training examples' rows: (row, score)."""
-        if k < 1:
-            raise OptionError(f"k must be at least 1, got {k}")
         m = len(self.query_ids)
         if query is not None and not -m <= query < m:
             raise OptionError(f"there is no query {query}", remedy=f"a row from 0 to {m - 1}")
-        return self._top_rows(query, k, largest=largest)
+        return self._top_rows(query, self.count(query, k), largest=largest)
+
+    def count(self, query: int | None, k: int | None) -> int:
+        """How many of each end `top` tells of a query, or of the mean, if k are asked for.
+
+        Raises `OptionError` as `top` does for k.
+        """
+        if k is None:
+            return SHOWN if query is None else min(SHOWN, self.kept)
+        if k < 1:
+            raise OptionError(f"k must be at least 1, got {k}")
+        if query is not None and self.kept < min(k, len(self.train_ids)):
+            raise OptionError(
+                f"{k} training examples were asked for, and the {self.kept} most helpful and "
+                f"{self.kept} most harmful of each query are kept",
+                remedy=f"no more than {self.kept}; or datainf score with --keep {k} "
+                f"(datainf.attribute_top, k={k})",
+            )
+        return k
 
     @abstractmethod
-    def _top_rows(self, query: int | None, k: int, *, largest: bool) -> list[tuple[int, float]]: ...
+    def _top_rows(self, query: int | None, k: int, *, largest: bool) -> list[tuple[int, float]]:
+        """Of a row that there is, and no more than are kept of it."""
 
     def query_row(self, identifier: int | str) -> int:
         """The row of a query id, given as itself or as the text of a number; where no id is a

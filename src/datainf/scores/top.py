@@ -70,13 +70,6 @@ class TopScores(Ranked):
     def _top_rows(self, query: int | None, k: int, *, largest: bool) -> list[tuple[int, float]]:
         if query is None:
             return first_of(self.mean, k, largest=largest)
-        if self.kept < min(k, len(self.train_ids)):
-            raise OptionError(
-                f"{k} training examples were asked for, and the {self.kept} most "
-                f"{HELPFUL if largest else HARMFUL} of each query are kept",
-                remedy=f"no more than {self.kept}; or datainf score with --keep {k} "
-                f"(datainf.attribute_top, k={k})",
-            )
         end = self.helpful if largest else self.harmful
         return [
             (int(row), float(score))

@@ -14,7 +14,7 @@ from datainf.errors import StoreIncompleteError, StoreMismatchError
 from datainf.linalg import ChunkedMatrix, GradientMatrix, RowScaled, accumulate_dtype
 from datainf.second_moments import load_moments
 from datainf.store.encoding import Encoded
-from datainf.store.index import Block, Index, difference
+from datainf.store.index import Block, Index, difference, projected_by
 from datainf.store.shards import LOSSES, SCALES, SQ_NORMS, ShardFile, ShardPart, check_size
 
 SAMPLE = "sample"
@@ -158,9 +158,10 @@ class GradientStore:
         """Raise `StoreMismatchError` unless both are of the same parameters, made smaller in the
         same way."""
         if self.index.projection != other.index.projection:
+            ways = [projected_by(store.index.projection) for store in (self, other)]
             raise StoreMismatchError(
                 f"{self.path} and {other.path} are projected in different ways: "
-                f"{self.index.projection} and {other.index.projection}",
+                f"--project {ways[0]}, and {ways[1]}",
                 remedy="collect both stores with the same --project",
             )
         if self.index.blocks != other.index.blocks:

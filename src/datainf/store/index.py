@@ -55,6 +55,16 @@ def difference(blocks: Sequence[Block], others: Sequence[Block], most: int = 3) 
     return ", ".join(shown) + (f" and {len(odd) - most} more" if len(odd) > most else "")
 
 
+def projected_by(projection: Mapping[str, Any] | None) -> str:
+    """By what rows were made smaller, as `--project` is said: "none", "16", "16 in the metric
+    adam"."""
+    if projection is None:
+        return "none"
+    metric, seed = projection["metric"], projection["seed"]
+    more = ["" if metric == "none" else f" in the metric {metric}", f" by seed {seed}" * bool(seed)]
+    return str(projection["ratio"]) + "".join(more)
+
+
 @dataclass(frozen=True)
 class Shard:
     """Rows start … start+rows-1 of the store, in one file; the checksum is its header's, which

@@ -6,7 +6,7 @@ the disk, is done by a thread of its own while the next shard is computed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datainf.errors import StoreCorruptError, StoreError, StoreMismatchError
 from datainf.files import locked, make_folder
-from datainf.store.index import INDEX, Index, Shard, difference
+from datainf.store.index import INDEX, Index, Shard, difference, projected_by
 from datainf.store.shards import ShardDraft, ShardFile
 
 
@@ -80,6 +80,9 @@ def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
         index = begun(path, wanted)
         if index is not None:
             index.shards = _sound_prefix(path, index)
+            if not index.shards and index.shard_rows != wanted.shard_rows:
+                index.shard_rows = wanted.shard_rows
+                index.save(path)
         else:
             if any(path.glob("*.safetensors")):
                 raise StoreError(
@@ -121,10 +124,7 @@ def _require_same_request(path: Path, found: Index, wanted: Index, but: Collecti
     if found.task != wanted.task and meanings["task"] in differences:
         keys = [key for key in wanted.task if found.task.get(key) != wanted.task[key]]
         differences[differences.index(meanings["task"])] += f" ({', '.join(keys)})"
-    named = {"n": "the number of examples", "dtype": "dtype", "projection": "projection"}
-    for what, name in named.items():
-        if (old := getattr(found, what)) != (new := getattr(wanted, what)):
-            differences.append(f"{name} ({old}, {new})")
+    differences += _other_options(found, wanted)
     there, asked = found.blocks, wanted.blocks
     if found.projection != wanted.projection:  # which says how many numbers of each are kept
         there, asked = ([replace(one, kept=None) for one in table] for table in (there, asked))
@@ -137,6 +137,18 @@ def _require_same_request(path: Path, found: Index, wanted: Index, but: Collecti
             f"{'; '.join(differences)}",
             remedy="another output folder, or delete this one",
         )
+
+
+def _other_options(found: Index, wanted: Index) -> Iterator[str]:
+    """What a person asked for otherwise, by the names that it has on the command line."""
+    told: dict[str, Callable[[Index], str]] = {
+        "the number of examples": lambda index: f"{index.n:,}",
+        "--store": lambda index: index.dtype,
+        "--project": lambda index: projected_by(index.projection),
+    }
+    for name, of in told.items():
+        if of(found) != of(wanted):
+            yield f"{name} ({of(found)} there, {of(wanted)} asked for)"
 
 
 def _sound_prefix(path: Path, index: Index) -> list[Shard]:
