@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from datainf import GradientStore
@@ -14,6 +15,7 @@ from datainf.gradients.reduction import projected, reduced, reductions_of
 from datainf.projection import Projection
 from datainf.second_moments import save_moments
 from datainf.store import SAMPLE, Block, Index
+from datainf.store.shards import IDS
 from datainf.store.writer import writer
 
 SHAPES = {"first.A": (4, 30), "first.B": (40, 4), "second.A": (7,)}
@@ -65,3 +67,9 @@ def make_smaller(
             task=task, ids=[ids[row] for row in kept],
         )  # fmt: skip
     return GradientStore.open(folder)
+
+
+def rows_bytes(folder: Path) -> int:
+    """Of all that a store's shards hold of its rows: gradients, losses, norms, scales; no ids."""
+    shards = [load_file(path) for path in folder.glob("shard-*.safetensors")]
+    return sum(t.nbytes for shard in shards for name, t in shard.items() if name != IDS)

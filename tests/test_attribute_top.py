@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -14,10 +16,12 @@ from datainf import (
     collect,
     collect_curvature,
     scoring,
+    self_influence,
+    sweep,
     tasks,
     top_scoring,
 )
-from datainf.errors import NonFiniteError, OptionError
+from datainf.errors import NonFiniteError, OptionError, StoreError
 from datainf.estimators import BY_NAME, ConjugateGradient
 from datainf.linalg import from_dense
 from estimators.grid import exact_scores, relative_error
@@ -135,6 +139,41 @@ def test_checkpoints_sum_with_their_weights(checkpoints, monkeypatch, weights, r
         ]
     alone = attribute_top(trains[:1], queries[:1], "datainf", k=3)
     assert "blocks" in alone.diagnostics
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_folder_stands_for_its_store(checkpoints, kind):
+    stores = checkpoints[0]
+    folders = [kind(store.path) for store in stores]
+    (train, query, drawn), (train_at, query_at, drawn_at) = stores, folders
+    whole = attribute(train, query, curvature=drawn)
+    assert torch.equal(attribute(train_at, query_at, curvature=drawn_at).values, whole.values)
+    assert torch.equal(attribute(train, query_at, curvature=drawn).values, whole.values)
+    (swept,) = sweep(train_at, query_at, curvature=drawn_at, dampings=[None])
+    assert torch.equal(swept.values, whole.values)
+    same_ends(attribute_top(train_at, query_at, curvature=drawn_at, k=3), whole, 3)
+    own = self_influence(train, curvature=drawn)
+    assert torch.equal(self_influence(train_at, curvature=drawn_at), own)
+
+
+def test_folders_stand_for_the_stores_of_checkpoints(checkpoints):
+    trains, queries, drawn = ([stores[place] for stores in checkpoints] for place in range(3))
+    whole = attribute(trains, queries, curvature=drawn)
+    found = attribute(
+        [str(trains[0].path), trains[1]],
+        [store.path for store in queries],
+        curvature=tuple(str(store.path) for store in drawn),
+    )
+    assert torch.equal(found.values, whole.values)
+    with pytest.raises(OptionError, match="1 training stores, 2 query stores"):
+        attribute(str(trains[0].path), queries)
+
+
+def test_a_folder_that_is_no_store_is_named(checkpoints, tmp_path):
+    train, query, _ = checkpoints[0]
+    for stores in ((str(tmp_path), query), (train, tmp_path), ([tmp_path], [query])):
+        with pytest.raises(StoreError, match="is not a gradient store"):
+            attribute(*stores)
 
 
 @pytest.mark.usefixtures("small")

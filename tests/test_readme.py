@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 import transformers
 import typer.main
 
@@ -41,9 +42,18 @@ def make_trainer(tokenizer, folder):
     )
 
 
+def surprise(model, ids):
+    """−log p of what the model thinks likeliest after the last token."""
+    with torch.no_grad():
+        logits = model.eval()(torch.tensor([ids])).logits[0, -1]
+    return -float(logits.log_softmax(0).max())
+
+
 def test_the_python_runs_from_top_to_bottom(tokenizer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = make_rows("llama")
+    encoded = [datainf.tasks.CausalLM(tokenizer).encode(row)["input_ids"] for row in rows]
+    assert len(set(map(len, encoded))) > 3, "of unlike lengths, so that some are padded"
     names = {
         "model": make_model("llama"),
         "tokenizer": tokenizer,
@@ -57,10 +67,11 @@ def test_the_python_runs_from_top_to_bottom(tokenizer, tmp_path, monkeypatch):
     assert names["scores"].shape == (2, 6)
     assert [len(names["train"]), len(names["query"])] == [6, 2]  # the trainer's, by then
     assert names["suspicion"].shape == (6,)
+    assert names["ends"].method == names["scores"].method == names["two"].method == "gauss-newton"
     task = names["task"]
     assert isinstance(task, datainf.tasks.Custom)
-    encoded = [datainf.tasks.CausalLM(tokenizer).encode(row) for row in rows[:2]]
-    assert task.losses(names["model"], task.collate(encoded)).shape == (2,)
+    own = datainf.collect(names["model"], rows, task, out="own")  # checks them together and alone
+    assert own.losses.tolist() == pytest.approx([surprise(names["model"], row) for row in encoded])
 
 
 @pytest.mark.parametrize("line", [line for page in PAGES for line in commands(page)])

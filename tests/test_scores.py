@@ -38,6 +38,26 @@ def test_top(scores):
         scores.query_row("x")
 
 
+def test_a_query_is_asked_for_by_its_row_or_its_id(scores):
+    assert scores.top("q", 2) == scores.top(0, 2)
+    assert scores.top("7", 2, largest=False) == scores.top(1, 2, largest=False)
+    assert scores.top_rows("7", 1) == scores.top_rows(1, 1)
+    with pytest.raises(OptionError, match=r'no query in row 7\n.*from 0 to 1; .* as text, "7"'):
+        scores.top(7)  # a number is a row, whatever the ids are
+
+
+def test_ids_that_are_like_an_unknown_one_are_named():
+    ids = [f"{name}-{row}" for name in ("sort", "reverse") for row in range(88, 91)]
+    scores = Scores(torch.zeros((6, 1)), ids, [0], "gradient")
+    with pytest.raises(OptionError, match="there is no query 'reverse-91'") as caught:
+        scores.top("reverse-91")
+    like, more = caught.value.remedy.removeprefix("one of ").rsplit(", ", 1)
+    assert set(like.split(", ")) == set(ids[3:])
+    assert more == "…"
+    with pytest.raises(OptionError, match=r"one of sort-88, sort-89, .*, …"):
+        scores.top("x")
+
+
 def test_a_file_gives_back_what_was_saved(scores, tmp_path):
     path = tmp_path / "new" / "scores.safetensors"
     scores.save(path)

@@ -109,6 +109,26 @@ def test_by_default_ten_are_told_or_as_many_as_are_kept():
         assert len(few.top(None, largest=largest)) == 10, "of the mean all are kept"
 
 
+def test_a_query_is_asked_for_by_its_row_or_its_id():
+    found = kept_of(matrix(3, 9), 2, 4)
+    for largest in (True, False):
+        told = found.top("q1", 2, largest=largest)
+        assert told == found.top(1, 2, largest=largest)
+    with pytest.raises(OptionError, match=r"no query 'q7'\n.*one of q"):
+        found.top("q7", 2)
+
+
+def test_there_is_no_matrix_and_what_there_is_instead_is_named():
+    found = kept_of(matrix(3, 9), 2, 4)
+    with pytest.raises(AttributeError, match="TopScores keeps no matrix") as caught:
+        found.values  # noqa: B018
+    for name in ("helpful", "harmful", "mean", "top", "save", "to_parquet"):
+        assert name in str(caught.value)
+        assert hasattr(found, name)
+    assert "datainf.attribute gives" in str(caught.value)
+    assert not hasattr(found, "values")
+
+
 def test_shapes_must_fit():
     found = kept_of(matrix(3, 9), 2, 4)
     for wrong in (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import torch
@@ -29,8 +30,10 @@ DEFAULT_METHOD = "gauss-newton"
 WITHOUT_CURVATURE = "ridge"
 """The default where the training gradients have to stand for the curvature."""
 
-
-Stores = GradientStore | Sequence[GradientStore]
+Store = GradientStore | str | PathLike[str]
+"""A store, or its folder."""
+Stores = Store | Sequence[Store]
+"""At one set of weights, or one at each checkpoint of a training."""
 AnyDamping = float | str | Damping
 AnyDevice = str | torch.device | None
 
@@ -57,8 +60,9 @@ def attribute(
     foretell best what retraining does; for all others the paper's.
 
     Args:
-        train, query: Stores collected from the same weights; or of several checkpoints of one
-            training, a list of each: the scores are their mean, weighted by `weights`.
+        train, query: Stores collected from the same weights, or their folders; or of several
+            checkpoints of one training, a list of each: the scores are their mean, weighted by
+            `weights`.
         method: `gauss-newton`, `ridge`, `datainf`, `exact`, `cg`, `lissa`, `gradient`,
             `weighted-gradient`, or an estimator with its own settings. By default `gauss-newton`,
             or `ridge` without a curvature.
@@ -89,6 +93,8 @@ def attribute(
         OptionError: an unknown method or option; a device that is not there; lists of stores or
             weights that do not fit; `gauss-newton` without a curvature, or a method with one that
             has none.
+        StoreError, StoreIncompleteError: a folder that is no store, or whose collection has not
+            finished.
         StoreMismatchError: the stores come from different weights or blocks, or those of several
             checkpoints from different examples.
         StoreCorruptError: a store's bytes are not the ones that were written.
@@ -268,9 +274,7 @@ def _paired(
     train: Stores, query: Stores, weights: Sequence[float] | None
 ) -> tuple[list[tuple[GradientStore, GradientStore]], list[float]]:
     """(training store, query store) of each checkpoint, and what it counts."""
-    trains, queries = (
-        [stores] if isinstance(stores, GradientStore) else list(stores) for stores in (train, query)
-    )
+    trains, queries = _opened(train), _opened(query)
     shares = [1 / max(1, len(trains))] * len(trains) if weights is None else list(weights)
     if not len(trains) == len(queries) == len(shares) > 0:
         raise OptionError(
@@ -289,6 +293,12 @@ def _paired(
             store.require_same_examples(first)
             store.require_same_blocks(first)
     return pairs, [share / total for share in shares]
+
+
+def _opened(stores: Stores) -> list[GradientStore]:
+    """Each of them, opened where its folder was given."""
+    each = [stores] if isinstance(stores, GradientStore | str | PathLike) else stores
+    return [one if isinstance(one, GradientStore) else GradientStore.open(one) for one in each]
 
 
 def _require_not_drawn(store: GradientStore) -> None:
@@ -325,7 +335,7 @@ def _curvatures(
     """One for each checkpoint, of the same weights and task."""
     if given is None:
         return None
-    found = [given] if isinstance(given, GradientStore) else list(given)
+    found = _opened(given)
     if len(found) != len(trains):
         raise OptionError(
             f"{len(trains)} training stores and {len(found)} of curvature",
@@ -350,10 +360,10 @@ def _curvatures(
 
 
 def self_influence(
-    train: GradientStore,
+    train: Store,
     method: str | Estimator | None = None,
     *,
-    curvature: GradientStore | None = None,
+    curvature: Store | None = None,
     rate_sum: float | None = None,
     damping: AnyDamping | None = None,
     normalize: Normalize | None = None,
@@ -366,14 +376,15 @@ def self_influence(
     """Score(k, k) of every training example, [n], float32, without the n×n matrix of scores.
 
     Positive: training more on an example lowers its own loss, and the more the larger it is. The
-    options are those of `attribute`, and so are the errors, for one store of training gradients;
-    `normalize` scales an example once as a training example and once as a query.
+    options are those of `attribute`, and so are the errors, for one store of training gradients, or
+    its folder; `normalize` scales an example once as a training example and once as a query.
     """
     estimator = _estimator(method, steps, curvature)
     options = Options.of(estimator, normalize, metric, blocks)
-    _require_not_drawn(train)
-    rows = _curvatures(curvature, [train])
-    (views,) = views_of([train], options, rows, usable("cpu" if device is None else device))
+    trains = _opened(train)
+    _require_not_drawn(trains[0])
+    rows = _curvatures(curvature, trains)
+    (views,) = views_of(trains, options, rows, usable("cpu" if device is None else device))
     parsed = damping_of(damping, estimator, [views], rate_sum=rate_sum)
     return scoring.self_influence(views, estimator, parsed, views.device, progress or Silent())
 

@@ -26,6 +26,7 @@ from datainf.run_checkpoints import places_of
 from datainf.run_gradients import Prepared, once, prepare_run, sources_of
 from datainf.run_stores import CURVATURE
 from datainf.store.index import INDEX
+from datainf.store.shards import example_bytes
 from datainf.tasks.sampled import can_be_sampled
 from datainf.tasks.text_to_image import TextToImage
 
@@ -112,7 +113,7 @@ class Planner:
             checkpoints=len(self.folders),
             parameters=sum(block.width for block in blocks),
             tensors=len(blocks),
-            row_bytes=pending[0].index.row_bytes,
+            row_bytes=example_bytes(pending[0].index),
             stores=stores,
             forms=forms,
             disk=takes,

@@ -16,6 +16,7 @@ from datainf.cli import app
 from datainf.gradients import collector, sample
 from datainf.planning import disk
 from datainf.store import Index
+from smaller import rows_bytes
 
 N, M = 12, 3
 Usage = namedtuple("Usage", ["total", "used", "free"])
@@ -92,7 +93,7 @@ def test_it_tells_what_the_run_then_does(options, planned, call, tmp_path):
     scores = [tmp_path / "run" / f"scores.{kind}" for kind in ("safetensors", "parquet")]
     header = 10_000
     assert sum(path.stat().st_size for path in scores) <= told["disk"]["scores"] + header
-    assert told["row_bytes"] == stores[0].index.row_bytes
+    assert told["row_bytes"] == rows_bytes(stores[0].path) / len(stores[0])
     assert told["tensors"] == len(stores[0].index.blocks)
     assert told["parameters"] == sum(block.width for block in stores[0].index.blocks)
     asked = [form["options"] for form in told["forms"] if form["asked"]]

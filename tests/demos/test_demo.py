@@ -99,6 +99,7 @@ def test_the_demo_judges_every_method_on_its_own_run(tmp_path):
     cosine = class_detection(cosine, result.query_classes, train_classes)
     for name, expected in (("gradient", dot), ("cosine", cosine)):
         assert result.methods[name].detection.auc == pytest.approx(expected.auc)
+    assert said[-1].startswith("gauss-newton chose the training examples that are shown")
     table = _table(result)
     assert table.row_count == 4 + 2
     before = (run / "scores.safetensors").read_bytes()

@@ -77,6 +77,7 @@ def test_one_that_cannot_fit_is_refused_before_it_is_taken(tokenizer, tmp_path, 
     monkeypatch.setattr(collector, "available", lambda _: BACKWARD * known.kept(60))
     with pytest.raises(PlanError, match="example 2 has 81 tokens") as caught:
         collect(model, rows, Noted(tokenizer), out=tmp_path / "s")
+    assert "by what shorter ones kept" in caught.value.message
     assert max(seen) == 41
     assert not (tmp_path / "s").exists()
     for option in ("--dtype bfloat16", "--device", "gradient checkpointing"):

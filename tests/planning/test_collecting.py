@@ -42,7 +42,8 @@ def test_fewer_tokens_a_batch_are_named_that_fit(prepared, monkeypatch):
     needed = memory.plan().peak - memory.plan().in_use
     monkeypatch.setattr(collecting, "available", lambda _: needed - 10**5)
     problem = memory.problem_of(memory.plan())
-    assert problem.what.startswith("gradients in batches of up to 4,096 tokens take")
+    assert problem.what.startswith("gradients in batches of up to 4,096 tokens take some")
+    assert "by what single examples kept" in problem.what
     (fewer,) = re.findall(r"^--batch-tokens (\d+), --max-length", problem.remedy)
     smaller = prepared(batch_tokens=int(fewer))
     assert smaller.problem_of(smaller.plan()) is None

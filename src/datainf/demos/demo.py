@@ -101,6 +101,7 @@ def run_demo(
         name: _judge(out / "run", method, normalize, classes)
         for name, (method, normalize) in METHODS.items()
     }
+    say(f"{finished.scores.method} chose the training examples that are shown beside test examples")
     return DemoResult(finished, methods, classes[0])
 
 

@@ -24,6 +24,7 @@ from datainf.linalg import Damping
 from datainf.progress import Progress
 from datainf.scores import Scores
 from datainf.store import GradientStore
+from datainf.store.shards import example_bytes
 
 TOP = 10
 """The most helpful, and the most harmful, of which it is told how many are the same; half of the
@@ -41,7 +42,7 @@ class CompressionCheck:
     Of every query [m], float64: `correlations` are Spearman's, `helpful` and `harmful` the shares
     of the `top` most helpful and most harmful examples that are the same; NaN where the full
     gradients score all examples alike. `examples` were scored; `full_bytes` and `stored_bytes` are
-    what a row takes on disk, of the first store that is made smaller.
+    what a row takes on the disk without its id, of the first store that is made smaller.
     """
 
     method: str
@@ -120,7 +121,7 @@ def check_compression(
         for stores in (kept, {store: _as_stored(store, full) for store, full in kept.items()})
     ]
     smaller = next(store for store in kept if store.index.is_smaller)
-    sizes = _row_bytes(kept[smaller]), _row_bytes(smaller)
+    sizes = example_bytes(kept[smaller].index), example_bytes(smaller.index)
     return [
         _compared(full, stored, str(damping), *sizes)
         for damping, full, stored in zip(asked.dampings, *found, strict=True)
@@ -173,11 +174,6 @@ def _scores(
 def _of_a_part(damping: Damping, rows: int) -> Damping:
     """The damping by which a part of so many rows has the λ that all of them have."""
     return Damping(damping.value / rows, "trace") if damping.kind == "rows" else damping
-
-
-def _row_bytes(store: GradientStore) -> int:
-    """Of an example on disk, with its scales, norms and id."""
-    return round(sum(shard.bytes for shard in store.index.shards) / len(store))
 
 
 def _compared(

@@ -123,7 +123,8 @@ class Collector:
         if needed > there:
             raise self._too_long(
                 f"{self._name(row)} has {words.count(tokens, 'token')}, of which a backward "
-                f"pass takes some {words.size(needed)}; {words.size(there)} are left on {device}",
+                f"pass takes some {words.size(needed)}, by what shorter ones kept; "
+                f"{words.size(there)} are left on {device}",
                 footprint.fitting(there // BACKWARD - self.row_bytes),
             )
 
@@ -238,8 +239,8 @@ class Collector:
             raise VerificationError(
                 f"{self._name(row)}: computed in a batch, {what}. The model mixes the examples of "
                 "a batch or counts padding, in some batches and not in others",
-                remedy=f"delete {store.path} and collect with --batch-tokens 1, which puts every "
-                "example alone",
+                remedy=f"delete {store.path} and collect with batch_tokens=1 (--batch-tokens 1), "
+                "which puts every example alone",
             )
 
     def recheck(self, store: StoreWriter) -> None:

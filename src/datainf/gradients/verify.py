@@ -33,8 +33,8 @@ def verify_losses(
                 f"example {row} of the first ones loses {float(loss):.6g} in a batch and "
                 f"{float(alone):.6g} alone. Likely causes: the model mixes the examples of a batch "
                 "or counts padding, or its forward is not deterministic",
-                remedy="check the padding token and attention mask; or --batch-tokens 1, which "
-                "puts every example alone",
+                remedy="check the padding token and attention mask; or batch_tokens=1 "
+                "(--batch-tokens 1), which puts every example alone",
             )
 
 

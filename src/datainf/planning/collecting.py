@@ -55,7 +55,8 @@ class Memory:
         )
         return Problem(
             f"gradients in batches of up to {words.count(plan.batch_tokens, 'token')} take "
-            f"{words.size(plan.peak)} of memory on {plan.device}; there are {words.size(there)}",
+            f"some {words.size(plan.peak)} of memory on {plan.device}, by what single examples "
+            f"kept; there are {words.size(there)}",
             shorter if fewer is None else f"--batch-tokens {fewer}, {shorter}",
         )
 

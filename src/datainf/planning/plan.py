@@ -95,8 +95,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Plan:
-    """All of it. `collecting` is None where no gradient is to be taken, or the run does not fit;
-    `scoring` where there are no scores; the times where they were not measured."""
+    """All of it. `row_bytes` is what an example takes on the disk, without its id. `collecting` is
+    None where no gradient is to be taken, or the run does not fit; `scoring` where there are no
+    scores; the times where they were not measured."""
 
     checkpoints: int
     parameters: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -59,14 +60,14 @@ class Ranked(ABC):
         """How many training examples of each end of a query's order can be told; n if all."""
 
     def top(
-        self, query: int | None = 0, k: int | None = None, *, largest: bool = True
+        self, query: int | str | None = 0, k: int | None = None, *, largest: bool = True
     ) -> list[Influence]:
-        """The k most helpful training examples of a query's row, best first; with
-        `largest=False` the k most harmful, worst first; by default 10, or as many as are kept if
-        these are fewer. `query=None` takes the mean over all queries: what helped or hurt them as a
-        whole. Ties go by position.
+        """The k most helpful training examples of a query, best first; with `largest=False` the k
+        most harmful, worst first; by default 10, or as many as are kept if these are fewer. A
+        number is the query's row, a text its id, as in `query_row`. `query=None` takes the mean
+        over all queries: what helped or hurt them as a whole. Ties go by position.
 
-        Raises `OptionError` if there is no such row, or fewer than a given k are kept of it.
+        Raises `OptionError` if there is no such query, or fewer than a given k are kept of it.
         """
         return [
             Influence(self.train_ids[row], score)
@@ -74,13 +75,17 @@ class Ranked(ABC):
         ]
 
     def top_rows(
-        self, query: int | None, k: int | None = None, *, largest: bool = True
+        self, query: int | str | None, k: int | None = None, *, largest: bool = True
     ) -> list[tuple[int, float]]:
         """What `top` tells, by the training examples' rows: (row, score)."""
+        row = self.query_row(query) if isinstance(query, str) else query
         m = len(self.query_ids)
-        if query is not None and not -m <= query < m:
-            raise OptionError(f"there is no query {query}", remedy=f"a row from 0 to {m - 1}")
-        return self._top_rows(query, self.count(query, k), largest=largest)
+        if row is not None and not -m <= row < m:
+            as_id = f'; its id is given as text, "{row}"' if row in self.query_ids else ""
+            raise OptionError(
+                f"there is no query in row {row}", remedy=f"a row from 0 to {m - 1}{as_id}"
+            )
+        return self._top_rows(row, self.count(row, k), largest=largest)
 
     def count(self, query: int | None, k: int | None) -> int:
         """How many of each end `top` tells of a query, or of the mean, if k are asked for.
@@ -108,7 +113,7 @@ class Ranked(ABC):
         """The row of a query id, given as itself or as the text of a number; where no id is a
         number, of a row's.
 
-        Raises `OptionError` naming some ids if there is none.
+        Raises `OptionError` naming ids that are like it, or the first, if there is none.
         """
         for row, known in enumerate(self.query_ids):
             if known == identifier or str(known) == str(identifier):
@@ -116,8 +121,12 @@ class Ranked(ABC):
         numbered = any(str(known).isdecimal() for known in self.query_ids)
         if not numbered and str(identifier).isdecimal() and int(identifier) < len(self.query_ids):
             return int(identifier)
-        shown = ", ".join(str(known) for known in self.query_ids[:5])
-        raise OptionError(f"there is no query {identifier!r}", remedy=f"one of {shown}, …")
+        names = [str(known) for known in self.query_ids]
+        shown = get_close_matches(str(identifier), names) or names[:5]
+        more = ", …" if len(shown) < len(names) else ""
+        raise OptionError(
+            f"there is no query {identifier!r}", remedy=f"one of {', '.join(shown)}{more}"
+        )
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file: scores, ids, and all else as metadata. No pickle.

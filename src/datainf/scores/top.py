@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class TopScores(Ranked):
     score over all queries of every training example, [n] float64; positive = helpful.
 
     `helpful` has the best first, `harmful` the worst first. Where n < 2k they have some in common.
+    There is no matrix `values`, as `Scores` has it.
     """
 
     helpful: End
@@ -66,6 +67,17 @@ class TopScores(Ranked):
     @property
     def kept(self) -> int:
         return self.helpful.rows.shape[1]
+
+    if not TYPE_CHECKING:  # a type checker would take it to be there
+
+        @property
+        def values(self) -> NoReturn:
+            """Asked for by those who know `Scores`."""
+            raise AttributeError(
+                "TopScores keeps no matrix of values. It has helpful and harmful (rows, scores and "
+                "ranks, [m, k] each), mean [n], top, save and to_parquet; datainf.attribute gives "
+                "the matrix"
+            )
 
     def _top_rows(self, query: int | None, k: int, *, largest: bool) -> list[tuple[int, float]]:
         if query is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ class GradientStore:
         self._files = files
 
     @classmethod
-    def open(cls, path: str | Path) -> GradientStore:
+    def open(cls, path: str | PathLike[str]) -> GradientStore:
         """Open a store; its shards are mapped into memory while they are read.
 
         Raises `StoreError` if `path` is no store, `StoreIncompleteError` if its collection has

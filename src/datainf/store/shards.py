@@ -181,6 +181,12 @@ class ShardDraft:
         return state.hexdigest()
 
 
+def example_bytes(index: Index) -> int:
+    """An example's on the disk: of its gradient as stored, its loss, norms and scales; without its
+    id and its part of a header."""
+    return _data_bytes(_shapes(index, 1, 0))
+
+
 def missing_bytes(index: Index, ids: list[int | str]) -> int:
     """Of the files of the shards that an index lacks, whose rows have these ids. Headers, whose
     lengths differ by a few digits, are counted as the first of them."""
@@ -190,8 +196,7 @@ def missing_bytes(index: Index, ids: list[int | str]) -> int:
     texts = [len(_id_bytes(some)) for some in missing]
     first = _shapes(index, len(missing[0]), texts[0])
     header = Header(first).file_bytes - _data_bytes(first)
-    a_row = _data_bytes(_shapes(index, 1, 0))
-    return a_row * sum(map(len, missing)) + sum(texts) + header * len(missing)
+    return example_bytes(index) * sum(map(len, missing)) + sum(texts) + header * len(missing)
 
 
 def _data_bytes(shapes: Shapes) -> int:
