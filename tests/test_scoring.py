@@ -49,6 +49,15 @@ def test_an_error_in_one_share_ends_the_others():
     assert len(done) < 20
 
 
+@pytest.fixture
+def interruptible():
+    """As a process in the foreground is: one in the background may have been started deaf."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_all_shares():
     done, main = [], threading.main_thread().ident
     with pytest.raises(KeyboardInterrupt):
