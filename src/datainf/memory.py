@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 """Where Linux says what a container, a systemd unit or a batch job may use."""
-SLACK_BYTES = 32 * 2**20
-"""Each time that memory is given back, it has to be taken again."""
 OWN_GROUPS = Path("/proc/self/cgroup")
 """In which groups below it this process is, a line for each hierarchy."""
+SLACK_BYTES = 32 * 2**20
+"""So much is left to grow between two times that memory is given back: each time it has to be taken
+again."""
 
 
 class Version(NamedTuple):
@@ -105,7 +106,7 @@ def release() -> None:
 
 class Slack:
     """What work in steps of many sizes leaves free and keeps: given back once this has grown by
-    `SLACK_BYTES` since the first step."""
+    `SLACK_BYTES` since the first step, or the first one after the last time."""
 
     def __init__(self) -> None:
         self._settled: int | None = None
