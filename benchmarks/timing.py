@@ -16,14 +16,18 @@ ROUNDS = 5
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def alternating(ways: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Median seconds of every way, by rounds in which each has its turn; one round warms up."""
+def alternating(
+    ways: Mapping[str, Callable[[], object]],
+    rounds: int = ROUNDS,
+    clear: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
+    """Median seconds of every way, by rounds in which each has its turn; one round warms up.
+    `clear` is called before every turn and not timed."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, run in ways.items():
-            started = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - started)
+            clear()
+            times[name].append(timed(run))
     return {name: statistics.median(found[1:]) for name, found in times.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 
 import pytest
@@ -108,13 +109,14 @@ def test_what_was_freed_goes_back_to_the_system():
     assert before - resident() > 10_000
 
 
-def test_slack_is_given_back_once_it_has_grown(monkeypatch):
-    used, given_back = iter([100, 120, 133, 50, 80, 200]), []
-    monkeypatch.setattr(memory, "SLACK_BYTES", 32)
-    monkeypatch.setattr(memory, "in_use", lambda _: next(used))
-    monkeypatch.setattr(memory, "release", lambda: given_back.append(True))
-    slack, after = memory.Slack(), []
-    for _ in range(6):
-        slack.step()
-        after.append(len(given_back))
-    assert after == [0, 0, 1, 1, 1, 2]  # the step after a release is the new measure
+def test_onednn_keeps_few_kernels_of_a_model_without_convolutions(monkeypatch):
+    name, cpu = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", torch.device("cpu")
+    monkeypatch.setenv(name, "7")
+    memory.keep_few_primitives(nn.Linear(2, 2), cpu)
+    assert os.environ[name] == "7"
+    monkeypatch.delenv(name)
+    memory.keep_few_primitives(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Linear(2, 2)), cpu)
+    memory.keep_few_primitives(nn.Linear(2, 2), torch.device("cuda"))
+    assert name not in os.environ
+    memory.keep_few_primitives(nn.Linear(2, 2), cpu)
+    assert os.environ[name] == str(memory.PRIMITIVES)

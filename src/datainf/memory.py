@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,8 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 """Where Linux says what a container, a systemd unit or a batch job may use."""
 OWN_GROUPS = Path("/proc/self/cgroup")
 """In which groups below it this process is, a line for each hierarchy."""
-SLACK_BYTES = 32 * 2**20
-"""So much is left to grow between two times that memory is given back: each time it has to be taken
-again."""
+PRIMITIVES = 16
+"""Of oneDNN, for the shapes of a batch or two: a layer has them ready from the one before."""
 
 
 class Version(NamedTuple):
@@ -104,24 +104,18 @@ def release() -> None:
         trim(0)
 
 
-class Slack:
-    """What work in steps of many sizes leaves free and keeps: given back once this has grown by
-    `SLACK_BYTES` since the first step, or the first one after the last time."""
+def keep_few_primitives(model: nn.Module, device: torch.device) -> None:
+    """Have oneDNN, which computes some of torch's operations on a CPU, keep the kernels of few
+    shapes. It keeps 1,024, each in many small pieces between what comes and goes; where lengths
+    vary, every batch brings new ones, and the heap falls to pieces: a process took ever more.
 
-    def __init__(self) -> None:
-        self._settled: int | None = None
-
-    def step(self) -> None:
-        """To be called after every step."""
-        used = in_use(torch.device("cpu"))
-        if self._settled is None:
-            self._settled = used
-        elif used > self._settled + SLACK_BYTES:
-            self.release()
-
-    def release(self) -> None:
-        release()
-        self._settled = None
+    A variable of the environment, which oneDNN reads at its first operation: a process that had
+    one before goes on as it did. One that is set stays; and models with convolutions, which have
+    many kernels and images of one size, are left alone.
+    """
+    convolutions = nn.Conv1d | nn.Conv2d | nn.Conv3d
+    if device.type == "cpu" and not any(isinstance(m, convolutions) for m in model.modules()):
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PRIMITIVES))
 
 
 class Kept:

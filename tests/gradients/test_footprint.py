@@ -87,6 +87,20 @@ def test_one_that_cannot_fit_is_refused_before_it_is_taken(tokenizer, tmp_path, 
     collect(model, rows, tasks.CausalLM(tokenizer, max_length=int(fitting)), out=tmp_path / "s")
 
 
+def test_the_check_takes_what_the_probe_took_alone(llama, tokenizer, tmp_path):
+    seen = []
+
+    class Noted(tasks.CausalLM):
+        def losses(self, model, batch):
+            seen.append(tuple(batch["input_ids"].shape))
+            return super().losses(model, batch)
+
+    rows = [{"text": "a" * n} for n in (20, 5, 40, 80, 30)]
+    store = collect(llama, rows, Noted(tokenizer), out=tmp_path / "s")
+    assert seen == [(1, 21), (1, 41), (1, 81), (3, 81), (5, 81)]
+    assert len(store) == 5
+
+
 def test_memory_that_runs_out_at_the_longest_is_named(llama, tokenizer, tmp_path):
     class Little(tasks.CausalLM):
         def losses(self, model, batch):

@@ -21,6 +21,7 @@ from datainf.gradients.reduction import reductions_of
 from datainf.gradients.sample import Rows, sampled_rows
 from datainf.gradients.survey import Survey, survey
 from datainf.linalg import accumulate_dtype
+from datainf.memory import keep_few_primitives
 from datainf.progress import Progress, Silent
 from datainf.projection import Projection
 from datainf.store import SAMPLE, GradientStore, Index
@@ -134,6 +135,7 @@ def prepare(
     task = task.for_model(model)
     chosen = select(model, trainable)
     device = next(iter(chosen.values())).device
+    keep_few_primitives(model, device)
     projection = project if isinstance(project, Projection | None) else Projection(project)
     found = survey(dataset, task, progress)
     in_full = _index(model, chosen, task, found)

@@ -26,8 +26,8 @@ from datainf.gradients.footprint import BACKWARD, Footprint, growing, remedy
 from datainf.gradients.precision import is_half
 from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, encode, where
-from datainf.gradients.verify import each_alone
-from datainf.memory import Slack, available, counting_kept
+from datainf.gradients.verify import alone, together
+from datainf.memory import available, counting_kept, release
 from datainf.store import GradientStore
 from datainf.store.shards import ShardDraft
 from datainf.store.writer import StoreWriter
@@ -74,7 +74,7 @@ class Collector:
         self.batch_tokens, self.row_bytes = batch_tokens, row_bytes
         self.max_rows = max_rows(row_bytes, gradients.device)
         self._footprint: Footprint | None = None
-        self._slack = Slack()
+        self._alone: dict[int, BatchGradients] = {}  # what the probe took, until the check
 
     @property
     def budget(self) -> int:
@@ -104,14 +104,13 @@ class Collector:
 
     def _kept(self, row: int) -> int:
         """By plain autograd: a batch of one is none to settle the way to go by."""
-        gradients, example = self.gradients, self._examples([row])
         try:
-            with counting_kept(gradients.model) as kept:
-                each_alone(gradients.model, gradients.chosen, self.task, example, gradients.device)
+            with counting_kept(self.gradients.model) as kept:
+                self._alone[row] = self._taken_alone(row)
         except Exception as error:
             if not should_reduce_batch_size(error):
                 raise
-            what = f"{self._name(row)} alone does not fit in memory on {gradients.device}"
+            what = f"{self._name(row)} alone does not fit in memory on {self.gradients.device}"
             raise self._too_long(what) from error
         return kept.bytes
 
@@ -134,21 +133,26 @@ class Collector:
 
     def check(self) -> None:
         """Compare a few examples of unlike lengths, so that there is padding, with one-at-a-time
-        autograd; shorter ones where memory runs out, and none together where two are too many."""
+        autograd, those of the probe if they are enough; shorter ones where memory runs out, and
+        none together where two are too many."""
         candidates = sorted(range(len(self.dataset)), key=lambda row: self.survey.lengths[row])
         if self.batch_tokens == 1:
             candidates = candidates[:1]
+        probed = sorted(self._alone) if len(candidates) > 1 else []
         while True:
-            picked = {candidates[0], candidates[len(candidates) // 2], candidates[-1]}
+            picked = probed if len(probed) == CHECKED else _of_all_lengths(candidates)
             try:
-                truth = self.gradients.check(self._examples(sorted(picked)))
+                known = [self._alone.get(row) or self._taken_alone(row) for row in picked]
+                truth = self.gradients.check(self._examples(picked), together(known))
                 break
             except Exception as error:
                 if len(candidates) == 1 or not should_reduce_batch_size(error):
                     raise
+                self._alone, probed = {}, []
                 candidates = candidates[: len(candidates) // 2]
                 if len(candidates) == 1:
                     self.batch_tokens = 1
+        self._alone = {}
         # Zero gradients everywhere are no answer: the adapter is merged or not active.
         if len(truth.unused) == len(self.gradients.chosen):
             raise ModelError(
@@ -187,7 +191,7 @@ class Collector:
             store.index.notes[BATCH_TOKENS] = self.batch_tokens  # for a run that goes on from here
             if suspect is not None and len(rows) >= SPOT_CHECKED_ROWS and not self.gradients.alone:
                 self._spot_check(suspect, *draft.row(suspect - rows.start), store)
-        self._slack.release()
+        release()
 
     def _fill(
         self, draft: ShardDraft, rows: range, advance: Callable[[int], None], heard: Heard
@@ -199,7 +203,6 @@ class Collector:
         for batch, found in self.take(self.batches(rows)):
             finite = draft.put([row - rows.start for row in batch], found.gradients, found.losses)
             del found  # before the next batch takes as much
-            self._slack.step()
             if not finite.all():
                 self._blame(finite, batch, draft.dtype)
             padding = lengths[batch[0]] - lengths[batch[-1]]
@@ -266,6 +269,10 @@ class Collector:
                     remedy="another output folder, or delete this one",
                 )
 
+    def _taken_alone(self, row: int) -> BatchGradients:
+        gradients, example = self.gradients, self._examples([row])[0]
+        return alone(gradients.model, gradients.chosen, self.task, example, gradients.device)
+
     def _examples(self, rows: Sequence[int]) -> list[Any]:
         return [encode(self.task, self.dataset[row], self.dataset, row) for row in rows]
 
@@ -291,3 +298,8 @@ class Collector:
             remedy=f"{first}look at the row; check the adapter's weights for NaN; --dtype float32 "
             "if the model runs in half precision. Finished shards are kept",
         )
+
+
+def _of_all_lengths(rows: Sequence[int]) -> list[int]:
+    """The first, the middle and the last of rows in order of length, as they come."""
+    return sorted({rows[0], rows[len(rows) // 2], rows[-1]})

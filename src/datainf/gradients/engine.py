@@ -87,15 +87,16 @@ class PerExample:
         self.used |= self.chosen.keys() - set(found.unused)
         return found
 
-    def check(self, examples: Sequence[Any]) -> BatchGradients:
+    def check(self, examples: Sequence[Any], truth: BatchGradients | None = None) -> BatchGradients:
         """Compare with one-at-a-time autograd, settle which way to go, and return the truth, which
-        is not reduced.
+        is not reduced; `truth`: what `each_alone` gives for the examples, where that is known.
 
         Raises `VerificationError` where the losses of a batch are not those of its examples
         alone, unless the task is defined by the latter; and where the fallback is needed but not
         allowed, `CoverageError`.
         """
-        truth = each_alone(self.model, self.chosen, self.task, examples, self.device)
+        if truth is None:
+            truth = each_alone(self.model, self.chosen, self.task, examples, self.device)
         while not self.alone:
             found = self._attempt(examples)
             if found is None:

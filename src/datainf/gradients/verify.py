@@ -98,7 +98,7 @@ def one_at_a_time(
     device: torch.device,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The truth: one example's loss and its gradient [d_l] a block, by plain autograd."""
-    found = each_alone(model, chosen, task, [example], device)
+    found = alone(model, chosen, task, example, device)
     return found.losses[0], {name: gradient[0] for name, gradient in found.gradients.items()}
 
 
@@ -110,27 +110,37 @@ def each_alone(
     device: torch.device,
 ) -> BatchGradients:
     """Plain autograd for one example after another: exact for whatever autograd can do."""
-    losses, gradients, unused = [], [], set(chosen)
-    for example in examples:
-        batch = send_to_device(task.collate([example]), device)
-        for scale in loss_scales(model):
-            with requiring_grad(chosen), torch.enable_grad():
-                parts = batch_losses(task, model, batch, 1).reshape(-1)
-                found = [_gradients(part * scale, chosen, keep=len(parts) > 1) for part in parts]
-            if scale == 1 or _finite(found):
-                break
-        unused -= {
-            name for part in found for name, gradient in part.items() if gradient is not None
-        }
-        losses.append(parts.mean().detach())
-        gradients.append([_flat(part, chosen, scale, parts.device) for part in found])
+    return together([alone(model, chosen, task, example, device) for example in examples])
+
+
+def alone(
+    model: nn.Module,
+    chosen: dict[str, nn.Parameter],
+    task: Task,
+    example: Any,
+    device: torch.device,
+) -> BatchGradients:
+    """Plain autograd for one example, a batch of one."""
+    batch = send_to_device(task.collate([example]), device)
+    for scale in loss_scales(model):
+        with requiring_grad(chosen), torch.enable_grad():
+            parts = batch_losses(task, model, batch, 1).reshape(-1)
+            found = [_gradients(part * scale, chosen, keep=len(parts) > 1) for part in parts]
+        if scale == 1 or _finite(found):
+            break
+    unused = [name for name in chosen if all(part[name] is None for part in found)]
+    flat = [_flat(part, chosen, scale, parts.device) for part in found]
+    gradients = {name: torch.cat([part[name] for part in flat])[None] for name in chosen}
+    return BatchGradients(parts.mean().detach()[None], gradients, unused)
+
+
+def together(found: Sequence[BatchGradients]) -> BatchGradients:
+    """One after another's rows."""
+    first = found[0]
     return BatchGradients(
-        torch.stack(losses),
-        {
-            name: torch.stack([torch.cat([part[name] for part in parts]) for parts in gradients])
-            for name in chosen
-        },
-        [name for name in chosen if name in unused],
+        torch.cat([one.losses for one in found]),
+        {name: torch.cat([one.gradients[name] for one in found]) for name in first.gradients},
+        [name for name in first.unused if all(name in one.unused for one in found)],
     )
 
 
