@@ -1,8 +1,9 @@
 """Memory and time as the number of examples grows: one is to stay, the other to be in proportion.
 
-Every figure is of one run, a process of its own: collection on SST-2 under MiniLM with LoRA, and
-DataInf for 50 queries from the store that it left, all scores (`score`) and the best and worst ten
-of every query alone (`top`).
+Each run is a process of its own: collection on SST-2 under MiniLM with LoRA, and DataInf for 50
+queries from the store that it left, all scores (`score`) and the best and worst ten of every query
+alone (`top`). Three rounds, in each of which every size has its turn; the median of the times and
+the largest peak count.
 
     python -m benchmarks.growth collect|score|top STORES N DATA     # one of them
 """
@@ -11,9 +12,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +26,28 @@ from benchmarks.timing import apart, peak_mib, timed
 from benchmarks.works import minilm
 
 SIZES, QUERIES, KEPT = (1000, 3000, 10_000, 30_000), 50, 10
-STAGES = ("collect", "score", "top")
+STAGES, ROUNDS = ("collect", "score", "top"), 3
 
 
 def run(data: Path | None) -> dict[str, Any]:
     if data is None:
         return {}
-    found: dict[str, Any] = {stage: {} for stage in STAGES}
+    runs: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         asked = minilm(data, "SST-2", QUERIES, start=max(SIZES))
         datainf.collect(asked.model, asked.rows, asked.task, out=Path(folder) / "query")
-        for n in SIZES:
+        for _, n in product(range(ROUNDS), SIZES):
             for stage in STAGES:
-                found[stage][str(n)] = apart("growth", stage, folder, n, data)
+                runs[stage, n].append(apart("growth", stage, folder, n, data))
             shutil.rmtree(Path(folder) / "train")
-    return found
+    return {stage: {str(n): together(runs[stage, n]) for n in SIZES} for stage in STAGES}
+
+
+def together(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {
+        "seconds": statistics.median(one["seconds"] for one in runs),
+        "peak_mib": max(one["peak_mib"] for one in runs),
+    }
 
 
 def one(stage: str, folder: Path, n: int, data: Path) -> dict[str, float]:
