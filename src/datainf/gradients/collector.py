@@ -26,7 +26,7 @@ from datainf.gradients.footprint import BACKWARD, Footprint, growing, remedy
 from datainf.gradients.precision import is_half
 from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, encode, where
-from datainf.gradients.verify import alone, together
+from datainf.gradients.verify import one_alone, together
 from datainf.memory import available, counting_kept, release
 from datainf.store import GradientStore
 from datainf.store.shards import ShardDraft
@@ -271,7 +271,7 @@ class Collector:
 
     def _taken_alone(self, row: int) -> BatchGradients:
         gradients, example = self.gradients, self._examples([row])[0]
-        return alone(gradients.model, gradients.chosen, self.task, example, gradients.device)
+        return one_alone(gradients.model, gradients.chosen, self.task, example, gradients.device)
 
     def _examples(self, rows: Sequence[int]) -> list[Any]:
         return [encode(self.task, self.dataset[row], self.dataset, row) for row in rows]

@@ -17,7 +17,7 @@ from torch import Tensor
 from datainf.gradients.engine import PerExample
 from datainf.gradients.precision import floor_of, is_half, tolerance_of
 from datainf.gradients.reduction import reduced
-from datainf.gradients.verify import alone, error
+from datainf.gradients.verify import error, one_alone
 from datainf.store.encoding import ROUNDING, encode
 
 
@@ -38,7 +38,7 @@ def departure(
         dtype: What the gradients were stored as.
     """
     model = gradients.model
-    truth = alone(model, gradients.chosen, gradients.task, example, gradients.device)
+    truth = one_alone(model, gradients.chosen, gradients.task, example, gradients.device)
     tolerance = max(tolerance_of(model), ROUNDING.get(dtype, 0.0))
     if error(loss, truth.losses[0], floor=gradients.task.loss_floor) > tolerance:
         return f"its loss is {float(truth.losses[0]):.6g} when taken alone, not {float(loss):.6g}"

@@ -98,7 +98,7 @@ def one_at_a_time(
     device: torch.device,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The truth: one example's loss and its gradient [d_l] a block, by plain autograd."""
-    found = alone(model, chosen, task, example, device)
+    found = one_alone(model, chosen, task, example, device)
     return found.losses[0], {name: gradient[0] for name, gradient in found.gradients.items()}
 
 
@@ -110,10 +110,10 @@ def each_alone(
     device: torch.device,
 ) -> BatchGradients:
     """Plain autograd for one example after another: exact for whatever autograd can do."""
-    return together([alone(model, chosen, task, example, device) for example in examples])
+    return together([one_alone(model, chosen, task, example, device) for example in examples])
 
 
-def alone(
+def one_alone(
     model: nn.Module,
     chosen: dict[str, nn.Parameter],
     task: Task,
