@@ -1,7 +1,7 @@
 """Collection beside a plain forward and backward pass over the same batches.
 
-In turn, medians of five rounds. `collect` is all of it: reading and encoding the examples twice,
-the probe, the checks against autograd, the pass, and the store on the disk for good. Beside it
+In turn, medians of five rounds. `collect` is all of it: reading and encoding the examples, the
+probe, the checks against autograd, the pass, and the store on the disk for good. Beside it
 stands what the disk alone takes for as many bytes.
 """
 
@@ -24,6 +24,7 @@ from benchmarks.works import Work, llama, minilm
 from datainf.gradients.collector import max_rows
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
+from datainf.gradients.layout import default_shard_rows
 from datainf.gradients.parameters import select
 from experiments.cost import released
 
@@ -47,10 +48,10 @@ def run(data: Path | None) -> dict[str, Any]:
 def measure(work: Work) -> dict[str, float]:
     task, device = work.task.for_model(work.model), torch.device("cpu")
     numbers = sum(p.numel() for p in select(work.model).values())
-    batches = work.batches(BUDGET, max_rows(numbers * torch.float32.itemsize, device))
-    rows = len(work.rows)
+    rows, row_bytes = len(work.rows), numbers * torch.float32.itemsize
+    batches = work.batches(BUDGET, max_rows(row_bytes, device), default_shard_rows(rows, row_bytes))
     some = [work.rows[place] for place in range(0, rows, rows // ALONE)]
-    row = random.Random(0).randbytes(numbers * torch.float32.itemsize)
+    row = random.Random(0).randbytes(row_bytes)
     with tempfile.TemporaryDirectory() as folder, evaluating(work.model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         engine = PerExample(work.model, select(work.model), task, device)

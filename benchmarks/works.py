@@ -29,14 +29,22 @@ class Work:
     task: Task
     rows: Sequence[Any]
 
-    def batches(self, budget: int, most_rows: int = 10**9) -> list[list[Any]]:
-        """The examples as the model sees them, in the batches of a collection with this budget."""
-        from datainf.gradients.batches import batches
+    def batches(
+        self, budget: int, most_rows: int = 10**9, shard_rows: int | None = None
+    ) -> list[list[Any]]:
+        """The examples as the model sees them, in the batches of a collection with this budget,
+        in its order; by default in one shard."""
+        from datainf.gradients.batches import batches, spread
 
-        task = self.task.for_model(self.model)
-        examples = [task.encode(row) for row in self.rows]
-        lengths = [task.length(example) for example in examples]
-        return [[examples[i] for i in group] for group in batches(lengths, budget, most_rows)]
+        task, found = self.task.for_model(self.model), []
+        step = shard_rows or len(self.rows)
+        for start in range(0, len(self.rows), step):
+            examples = [task.encode(self.rows[i]) for i in range(len(self.rows))[start:][:step]]
+            lengths = [task.length(example) for example in examples]
+            groups = batches(lengths, budget, most_rows)
+            order = spread([len(group) * max(1, lengths[group[0]]) for group in groups])
+            found += [[examples[i] for i in groups[place]] for place in order]
+        return found
 
     def plain_pass(self, batches: list[list[Any]]) -> None:
         """Forward and backward, what training computes: the floor of any per-example gradient."""

@@ -46,3 +46,12 @@ def test_tensors_and_files(tmp_path):
     assert tensors_digest(weights.items()) != tensors_digest({"c": weights["a"]}.items())
     (tmp_path / "f").write_bytes(b"data")
     assert file_digest(tmp_path / "f") == bytes_digest(b"data")
+
+
+def test_lists_of_integers_of_any_size():
+    huge = [1, 2**63]
+    assert digest(huge) == digest(list(huge))
+    assert digest(huge) != digest([1, 2**63 - 1])
+    assert digest([True, 1]) != digest([1, 1])
+    assert digest([]) != digest([[]])
+    assert digest([-(2**63), 5]) != digest([5, -(2**63)])

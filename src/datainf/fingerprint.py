@@ -7,6 +7,7 @@ memory speed: hashing all weights of a 7B model takes seconds.
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import xxhash
 from torch import Tensor
 
 READ_BYTES = 4 * 2**20
+_WORD = (-(2**63), 2**63 - 1)
 
 
 def digest(value: Any) -> str:
@@ -64,18 +66,33 @@ def tokenizer_digest(tokenizer: Any) -> str:
     if fast is None:
         rules: Any = sorted(tokenizer.get_vocab().items())
     else:
-        parsed = json.loads(fast.to_str())
-        # The state of the last call, not a property of the tokenizer.
-        parsed.pop("truncation", None)
-        parsed.pop("padding", None)
-        rules = json.dumps(parsed, sort_keys=True)
+        # Before its rules stand truncation and padding: the state of the last call, not a property
+        # of the tokenizer. A vocabulary of 100,000 words is not parsed to leave them out.
+        written = fast.to_str()
+        rules = written[written.index('"added_tokens":') :]
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     return digest([rules, special, getattr(tokenizer, "chat_template", None)])
 
 
 def _update(state: xxhash.xxh3_128, value: Any) -> None:
-    # Each kind starts with a tag and its length, so that no two values share their bytes.
-    if isinstance(value, Tensor) and hasattr(value, "__tensor_flatten__"):  # quantised, say
+    # Each kind starts with a tag and its length, so that no two values share their bytes; first
+    # those that every example has many of.
+    if value is None or isinstance(value, (str, int, float)):
+        text = json.dumps(value).encode()
+        state.update(b"j%d:%b" % (len(text), text))
+    elif isinstance(value, (list, tuple)):
+        state.update(b"l%d:" % len(value))
+        if set(map(type, value)) == {int} and _WORD[0] <= min(value) <= max(value) <= _WORD[1]:
+            state.update(b"i" + array("q", value).tobytes())  # token ids, all at one time
+            return
+        for item in value:
+            _update(state, item)
+    elif isinstance(value, Mapping):
+        state.update(b"m%d:" % len(value))
+        for key in sorted(value, key=str):
+            _update(state, str(key))
+            _update(state, value[key])
+    elif isinstance(value, Tensor) and hasattr(value, "__tensor_flatten__"):  # quantised, say
         names, context = value.__tensor_flatten__()
         state.update(f"q{type(value).__name__}{tuple(value.shape)}{context}".encode())
         for name in names:
@@ -85,25 +102,8 @@ def _update(state: xxhash.xxh3_128, value: Any) -> None:
         flat = value.detach().cpu().contiguous().reshape(-1)
         state.update(tensor_bytes(flat))
     elif isinstance(value, bytes):
-        state.update(f"b{len(value)}:".encode())
+        state.update(b"b%d:" % len(value))
         state.update(value)
-    elif value is None or isinstance(value, str | int | float | bool):
-        text = json.dumps(value).encode()
-        state.update(f"j{len(text)}:".encode())
-        state.update(text)
-    elif isinstance(value, Mapping):
-        state.update(f"m{len(value)}:".encode())
-        for key in sorted(value, key=str):
-            _update(state, str(key))
-            _update(state, value[key])
-    elif isinstance(value, list | tuple):
-        state.update(f"l{len(value)}:".encode())
-        if all(type(item) is int for item in value):  # token ids: many, and so at one time
-            texts = map(str, value)
-            state.update("".join(f"j{len(text)}:{text}" for text in texts).encode())
-            return
-        for item in value:
-            _update(state, item)
     elif hasattr(value, "__array__") or hasattr(value, "tobytes"):  # numpy, PIL
         state.update(f"a{getattr(value, 'shape', getattr(value, 'size', ''))}".encode())
         state.update(value.tobytes())

@@ -25,7 +25,7 @@ from datainf.gradients.engine import PerExample
 from datainf.gradients.footprint import BACKWARD, Footprint, growing, remedy
 from datainf.gradients.precision import is_half
 from datainf.gradients.spot_check import departure
-from datainf.gradients.survey import Survey, encode, where
+from datainf.gradients.survey import Survey, where
 from datainf.gradients.verify import one_alone, together
 from datainf.memory import available, counting_kept, release
 from datainf.store import GradientStore
@@ -274,7 +274,7 @@ class Collector:
         return one_alone(gradients.model, gradients.chosen, self.task, example, gradients.device)
 
     def _examples(self, rows: Sequence[int]) -> list[Any]:
-        return [encode(self.task, self.dataset[row], self.dataset, row) for row in rows]
+        return self.survey.examples(rows, self.task, self.dataset)
 
     def _name(self, row: int) -> str:
         identifier = self.survey.ids[row]

@@ -37,11 +37,11 @@ def laid_out(
         projection=None if projection is None else projection.to_json(),
         shards=[],
     )
-    found.shard_rows = shard_rows or _shard_rows(found.n, found.row_bytes)
+    found.shard_rows = shard_rows or default_shard_rows(found.n, found.row_bytes)
     return found
 
 
-def _shard_rows(n: int, row_bytes: int) -> int:
+def default_shard_rows(n: int, row_bytes: int) -> int:
     """Examples a shard, of as many in each as the bounds allow."""
     most = max(1, min(SHARD_ROWS, SHARD_BYTES // row_bytes))
     return -(-n // -(-n // most))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from datainf.gradients.batches import batches
 from datainf.gradients.evaluating import evaluating
-from datainf.gradients.survey import encode, survey
+from datainf.gradients.survey import survey
 from datainf.progress import Progress, Silent
 from datainf.tasks import Task
 
@@ -37,7 +37,7 @@ def losses(
     out = torch.empty(len(dataset), dtype=torch.float32)
     with evaluating(model), torch.no_grad():
         for rows in batches(found.lengths, batch_tokens, MAX_ROWS):
-            examples = [encode(task, dataset[row], dataset, row) for row in rows]
+            examples = found.examples(rows, task, dataset)
             batch = send_to_device(task.collate(examples), device)
             out[rows] = task.losses(model, batch).float().cpu()
     return out

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +15,29 @@ from datainf.progress import Progress
 from datainf.tasks import Task
 from datainf.tasks.base import TRUNCATED
 
+KEPT_NUMBERS = 2**20
+"""So many token ids and the like are kept of the first examples, which take some 20 MB, so that
+small data sets are not tokenized twice."""
+
 
 @dataclass(frozen=True)
 class Survey:
     """Ids, lengths in tokens, a digest of what the model will see, and how many examples were cut
-    to its limit."""
+    to its limit; and the first examples as the task encodes them."""
 
     ids: list[int | str]
     lengths: list[int]
     digest: str
     truncated: int
+    first: list[Any]
+
+    def examples(self, rows: Iterable[int], task: Task, dataset: Sequence[Any]) -> list[Any]:
+        """Rows of the data set that was surveyed, encoded. Raises `DataError`, where such a row
+        stands, if it has become one that the task cannot use."""
+        return [
+            self.first[row] if row < len(self.first) else _encode(task, dataset[row], dataset, row)
+            for row in rows
+        ]
 
 
 def survey(dataset: Sequence[Any], task: Task, progress: Progress) -> Survey:
@@ -36,17 +50,21 @@ def survey(dataset: Sequence[Any], task: Task, progress: Progress) -> Survey:
     ids = getattr(dataset, "ids", None)
     found: list[int | str] = []
     lengths, truncated, state = [], 0, xxhash.xxh3_128()
+    first, room = list[Any](), float(KEPT_NUMBERS)
     for row in range(n):
         example = dataset[row]
-        encoded = encode(task, example, dataset, row)
+        encoded = _encode(task, example, dataset, row)
         found.append(_identifier(example, row) if ids is None else ids[row])
         lengths.append(task.length(encoded))
         truncated += isinstance(encoded, dict) and encoded.get(TRUNCATED, 0) > 0
         state.update(_example_digest(task, encoded).encode())
+        room -= _numbers(encoded)
+        if room >= 0:
+            first.append(encoded)
         advance(1)
     _require_unique(found, dataset)
     state.update(digest(found).encode())
-    return Survey(found, lengths, state.hexdigest(), truncated)
+    return Survey(found, lengths, state.hexdigest(), truncated, first)
 
 
 def _identifier(example: Any, row: int) -> int | str:
@@ -74,7 +92,18 @@ def where(dataset: Sequence[Any], row: int) -> str:
     return str(tell(row)) if callable(tell) else f"example {row}"
 
 
-def encode(task: Task, example: Any, dataset: Sequence[Any], row: int) -> Any:
+def _numbers(encoded: Any) -> float:
+    """How many an example holds that is numbers and lists of them alone, as one of a task of ours
+    is for a text; of others, which may be large or change when they are collated, no end."""
+    if not isinstance(encoded, dict) or TRUNCATED not in encoded:
+        return math.inf
+    lists = [value for value in encoded.values() if not isinstance(value, int | float)]
+    if any(type(value) is not list or not set(map(type, value)) <= {int, float} for value in lists):
+        return math.inf
+    return len(encoded) + sum(map(len, lists))
+
+
+def _encode(task: Task, example: Any, dataset: Sequence[Any], row: int) -> Any:
     """An example as the model sees it; a `DataError` says where it stands."""
     try:
         return task.encode(example)
