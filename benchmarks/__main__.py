@@ -1,6 +1,6 @@
 """Every figure of benchmarks/RESULTS.md, by one command.
 
-    python -m benchmarks --data FOLDER [SECTION ...] [--envs FOLDER]
+    python -m benchmarks --data FOLDER [SECTION ...] [--envs FOLDER [--tools TOOL ...]]
     python -m benchmarks --page      # nothing is measured, the page made of what is kept
 
 DATA is a folder with GLUE's SST-2/ and MRPC/; ENVS one with an environment for every other tool
@@ -13,8 +13,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from benchmarks import others
 from benchmarks.gpu import parts as gpu
 from benchmarks.machine import describe_machine
 
@@ -40,6 +43,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--envs", type=Path)
+    parser.add_argument("--tools", nargs="+", default=list(others.RUNS), choices=list(others.RUNS))
     parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
     if unknown := [name for name in options.sections if name not in SECTIONS]:
@@ -49,20 +53,30 @@ def main() -> None:
         parser.error(f"{', '.join(without)}: --data is needed, or their kept results would be lost")
     (HERE / "results").mkdir(exist_ok=True)
     for name in chosen:
-        module = importlib.import_module(f"benchmarks.{name}")
-        found = module.run(options.envs if name == "others" else options.data)
-        if found:
+        for found in measured(name, options):
             about = {"machine": describe_machine(), "found": found}
-            path = HERE / "results" / f"{name}.json"
-            path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            kept(name).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        if kept(name).exists():
             print("\n".join(section(name)), flush=True)
     (HERE / "RESULTS.md").write_text(page(), encoding="utf-8")
 
 
+def measured(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What a section found; of other tools after each of them, for they take long."""
+    if name != "others":
+        yield importlib.import_module(f"benchmarks.{name}").run(options.data)
+        return
+    known = json.loads(kept(name).read_text(encoding="utf-8")) if kept(name).exists() else {}
+    yield from others.run(options.envs, options.tools, known.get("found", {}))
+
+
+def kept(name: str) -> Path:
+    return HERE / "results" / f"{name}.json"
+
+
 def section(name: str) -> list[str]:
     """A section of the page, from its kept results."""
-    path = HERE / "results" / f"{name}.json"
-    about = json.loads(path.read_text(encoding="utf-8"))
+    about = json.loads(kept(name).read_text(encoding="utf-8"))
     module = importlib.import_module(f"benchmarks.{name}")
     intro = (module.__doc__ or "").partition("\n\n    ")[0].strip()
     return [f"## {SECTIONS[name]}", "", intro, "", *module.lines(about["found"]), "",
@@ -70,7 +84,7 @@ def section(name: str) -> list[str]:
 
 
 def page() -> str:
-    known = [name for name in SECTIONS if (HERE / "results" / f"{name}.json").exists()]
+    known = [name for name in SECTIONS if kept(name).exists()]
     head = [
         "# Results",
         "",

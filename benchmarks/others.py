@@ -1,8 +1,8 @@
 """The same work by other tools, each in an environment of its own; see peers/README.md.
 
-1,000 training and 50 query sequences of 32 to 128 random tokens, the six-layer Llama with LoRA r=8.
+500 training and 50 query sequences of 32 to 128 random tokens, the six-layer Llama with LoRA r=8.
 Each tool's ratio is to plain forward and backward passes over the training rows in batches of 32,
-timed in turn with its stages, in the same process; medians of three rounds, but of one for pyDVL
+timed in turn with its stages, in the same process; medians of five rounds, but of one for pyDVL
 with a block for each matrix. `off` is how far scores are from those of gradients that autograd
 takes one at a time, relative to the norm of all of them, 64 rows and 8 queries; where that is much,
 it is also said how far they are but for one factor that all have in common. The peak of memory is
@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,15 @@ OURS = ("datainf", "released")
 """What the project's own environment has."""
 
 
-def run(envs: Path | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for tool, runs in RUNS.items():
+def run(envs: Path | None, tools: Sequence[str], found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is known after each of these tools, on top of what was found before."""
+    for tool in (name for name in RUNS if name in tools):
         python = sys.executable if tool in OURS else None
         if envs is not None and (envs / tool / "bin/python").exists():
             python = str(envs / tool / "bin/python")
         if python is not None:
-            found[tool] = [measured(python, tool, arguments) for arguments in runs]
-    return found
+            found = {**found, tool: [measured(python, tool, only) for only in RUNS[tool]]}
+            yield found
 
 
 def measured(python: str, tool: str, arguments: list[str]) -> dict[str, Any]:
@@ -65,10 +66,9 @@ def lines(found: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     notes: dict[str, list[str]] = {}
-    for runs in found.values():
-        for one in runs:
-            table += _of_process(one)
-            notes[one["peer"]] = one.get("notes", [])
+    for one in [one for tool in RUNS for one in found.get(tool, [])]:
+        table += _of_process(one)
+        notes[one["peer"]] = one.get("notes", [])
     said = [f"- {tool}: {'; '.join(told)}." for tool, told in notes.items() if told]
     return [*table, "", *said]
 

@@ -69,7 +69,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
         # Before its rules stand truncation and padding: the state of the last call, not a property
         # of the tokenizer. A vocabulary of 100,000 words is not parsed to leave them out.
         written = fast.to_str()
-        rules = written[written.index('"added_tokens":') :]
+        rules = written[max(0, written.find('"added_tokens":')) :]
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     return digest([rules, special, getattr(tokenizer, "chat_template", None)])
 
