@@ -1,6 +1,6 @@
 """The same work by other tools, each in an environment of its own; see peers/README.md.
 
-500 training and 50 query sequences of 32 to 128 random tokens, the six-layer Llama with LoRA r=8.
+1,000 training and 50 query sequences of 32 to 128 random tokens, the six-layer Llama with LoRA r=8.
 Each tool's ratio is to plain forward and backward passes over the training rows in batches of 32,
 timed in turn with its stages, in the same process; medians of five rounds, but of one for pyDVL
 with a block for each matrix. `off` is how far scores are from those of gradients that autograd

@@ -1,6 +1,6 @@
 """What a tool takes for the common work, beside a plain pass over the training rows.
 
-    python benchmarks/peers/measure.py TOOL [--n 500] [--m 50] [--rounds 5] [--only STAGE ...]
+    python benchmarks/peers/measure.py TOOL [--n 1000] [--m 50] [--rounds 5] [--only STAGE ...]
 
 TOOL is the rest of the name of a file `with_TOOL.py` beside this one, which has
 
@@ -57,7 +57,7 @@ class Checks:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tool")
-    parser.add_argument("--n", type=int, default=500, help="training rows")
+    parser.add_argument("--n", type=int, default=1000, help="training rows")
     parser.add_argument("--m", type=int, default=50, help="queries")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", help="stages; others are left out")
