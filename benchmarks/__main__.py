@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--envs", type=Path)
-    parser.add_argument("--tools", nargs="+", default=list(others.RUNS), choices=list(others.RUNS))
+    parser.add_argument("--tools", nargs="+", metavar="TOOL", help=", ".join(others.RUNS))
     parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
     if unknown := [name for name in options.sections if name not in SECTIONS]:
@@ -51,6 +51,8 @@ def main() -> None:
     chosen = [] if options.page else options.sections or list(SECTIONS)
     if options.data is None and (without := [name for name in chosen if name in ON_DATA]):
         parser.error(f"{', '.join(without)}: --data is needed, or their kept results would be lost")
+    if lost := [tool for tool in options.tools or [] if not others.python_of(tool, options.envs)]:
+        parser.error(f"no environment for {', '.join(lost)} in --envs {options.envs}")
     (HERE / "results").mkdir(exist_ok=True)
     for name in chosen:
         for found in measured(name, options):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.__main__ as command
-from benchmarks import scale
+from benchmarks import others, scale
 
 HERE = Path(command.__file__).parent
 ALONE = {"qlora"}
@@ -33,9 +33,27 @@ def test_the_cost_model_s_tables_are_too():
     assert scale.with_tables(text, found) == text
 
 
+def test_other_tools_are_kept_one_by_one_with_their_machines(monkeypatch):
+    monkeypatch.setattr(
+        others, "measured", lambda _, tool, only: {"peer": tool, "error": only, "machine": "new"}
+    )
+    kept = {"trak": [{"peer": "trak", "error": "gone", "machine": "old"}]}
+    steps = list(others.run(None, ["released", "datainf"], kept))
+    assert [list(step) for step in steps] == [["trak", "datainf"], ["trak", "datainf", "released"]]
+    text = "\n".join(others.lines(steps[-1]))
+    assert text.index("| datainf ") < text.index("| released ") < text.index("| trak ")
+    assert "- trak was measured on old" in text
+    assert "measured on" not in "\n".join(others.lines({"trak": kept["trak"]}))
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["warp"], "no section warp"), (["growth"], "--data is needed")],
+    [
+        (["warp"], "no section warp"),
+        (["growth"], "--data is needed"),
+        (["others", "--tools", "trak"], "no environment for trak in --envs None"),
+        (["others", "--envs", "nowhere", "--tools", "trka"], "no environment for trka"),
+    ],
 )
 def test_arguments_that_make_no_sense_change_no_results(monkeypatch, capsys, arguments, said):
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])

@@ -24,6 +24,7 @@ from benchmarks.gpu.watched import ROUNDS, gib
 from benchmarks.scale import Shape
 from benchmarks.timing import median_of, timed
 from benchmarks.works import Work
+from datainf.gradients.collector import max_rows
 from datainf.tasks import CausalLM
 
 
@@ -129,7 +130,9 @@ def collected(
     """Seconds of a plain pass over the rows in a collection's batches; in turn with it of a whole
     collection, and of that from the first batch to the last row on the disk; bytes a row."""
     work, found = made_work(model, size, size.collected), []
-    batches = work.batches(probed(work, folder))
+    row_bytes = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    most = max_rows(row_bytes, next(model.parameters()).device)
+    batches = work.batches(probed(work, folder), most, size.shard)
     for _ in range(ROUNDS + 1):  # the first warms up
         plain = timed(lambda: waited_for(work.plain_pass, batches))
         stages, started = Stages(), time.perf_counter()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from datainf import collect, tasks
 from datainf.gradients import survey as surveys
 from datainf.gradients.survey import survey
 from datainf.progress import Silent
+from datainf.tasks.base import TRUNCATED
 
 
 @pytest.fixture
@@ -45,6 +47,32 @@ def test_only_so_many_numbers_are_kept_and_of_the_first(rows, tokenizer, monkeyp
     assert found.examples(range(9), task, rows) == [task.encode(row) for row in rows]
 
 
-def test_what_may_be_large_or_change_is_not_kept(rows):
-    task = tasks.Custom(lambda _, batch: batch, collate=list, length=lambda _: 1)
-    assert survey(rows, task, Silent()).first == []
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ({}, False),
+        ({TRUNCATED: 0}, True),
+        ({TRUNCATED: 0, "inner": {"ids": [1], TRUNCATED: 0}}, True),
+        ({TRUNCATED: 0, "inner": {"ids": [1]}}, False),
+        ({TRUNCATED: 0, "pixels": torch.zeros(2)}, False),
+        ({TRUNCATED: 0, "text": "a"}, False),
+    ],
+)
+def test_what_may_be_large_is_not_kept(more, kept):
+    task = tasks.Custom(lambda _, batch: batch, collate=list, length=len)
+    rows = [{"ids": [1, 2], **more}]
+    assert survey(rows, task, Silent()).first == (rows if kept else [])
+
+
+def test_a_collator_may_change_what_it_gets():
+    task = tasks.Custom(lambda _, batch: batch, collate=list, length=len)
+    row = {"ids": [1], "inner": {"ids": [2], TRUNCATED: 0}, TRUNCATED: 0}
+    rows = [row]
+    found = survey(rows, task, Silent())
+    (given,) = found.examples([0], task, rows)
+    given["ids"].append(0)
+    given["inner"]["ids"].append(0)
+    given.pop(TRUNCATED)
+    assert found.examples([0], task, rows) == [row]
+    row["ids"].append(9)  # and so may whoever made the rows
+    assert found.examples([0], task, rows)[0]["ids"] == [1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from datainf.tasks import Task
 from datainf.tasks.base import TRUNCATED
 
 KEPT_NUMBERS = 2**20
-"""So many token ids and the like are kept of the first examples, which take some 20 MB, so that
+"""So many token ids and the like are kept of the first examples, which take 20 to 40 MB, so that
 small data sets are not tokenized twice."""
 
 
@@ -32,10 +33,12 @@ class Survey:
     first: list[Any]
 
     def examples(self, rows: Iterable[int], task: Task, dataset: Sequence[Any]) -> list[Any]:
-        """Rows of the data set that was surveyed, encoded. Raises `DataError`, where such a row
-        stands, if it has become one that the task cannot use."""
+        """Rows of the data set that was surveyed, encoded; the caller's own. Raises `DataError`,
+        where such a row stands, if it has become one that the task cannot use."""
         return [
-            self.first[row] if row < len(self.first) else _encode(task, dataset[row], dataset, row)
+            _copy(self.first[row])
+            if row < len(self.first)
+            else _encode(task, dataset[row], dataset, row)
             for row in rows
         ]
 
@@ -58,9 +61,8 @@ def survey(dataset: Sequence[Any], task: Task, progress: Progress) -> Survey:
         lengths.append(task.length(encoded))
         truncated += isinstance(encoded, dict) and encoded.get(TRUNCATED, 0) > 0
         state.update(_example_digest(task, encoded).encode())
-        room -= _numbers(encoded)
-        if room >= 0:
-            first.append(encoded)
+        if room >= 0 and (room := room - _numbers(encoded)) >= 0:
+            first.append(_copy(encoded))
         advance(1)
     _require_unique(found, dataset)
     state.update(digest(found).encode())
@@ -93,14 +95,27 @@ def where(dataset: Sequence[Any], row: int) -> str:
 
 
 def _numbers(encoded: Any) -> float:
-    """How many an example holds that is numbers and lists of them alone, as one of a task of ours
-    is for a text; of others, which may be large or change when they are collated, no end."""
+    """How many an example holds that is numbers, lists of them and such examples alone, as one of
+    a task of ours is for a text; of others, which may be large, no end."""
     if not isinstance(encoded, dict) or TRUNCATED not in encoded:
         return math.inf
-    lists = [value for value in encoded.values() if not isinstance(value, int | float)]
-    if any(type(value) is not list or not set(map(type, value)) <= {int, float} for value in lists):
-        return math.inf
-    return len(encoded) + sum(map(len, lists))
+    found = 0.0
+    for value in encoded.values():
+        if isinstance(value, dict):
+            found += _numbers(value)
+        elif isinstance(value, list) and set(map(type, value)) <= {int, float}:
+            found += len(value)
+        else:
+            found += 1 if isinstance(value, int | float) else math.inf
+    return found
+
+
+def _copy(encoded: dict[str, Any]) -> dict[str, Any]:
+    """One that a collator may change."""
+    return {
+        key: _copy(value) if isinstance(value, dict) else copy(value)
+        for key, value in encoded.items()
+    }
 
 
 def _encode(task: Task, example: Any, dataset: Sequence[Any], row: int) -> Any:
