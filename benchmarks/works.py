@@ -39,7 +39,9 @@ class Work:
         task, found = self.task.for_model(self.model), []
         step = shard_rows or len(self.rows)
         for start in range(0, len(self.rows), step):
-            examples = [task.encode(self.rows[i]) for i in range(len(self.rows))[start:][:step]]
+            examples = [
+                task.encode(self.rows[i]) for i in range(start, min(start + step, len(self.rows)))
+            ]
             lengths = [task.length(example) for example in examples]
             groups = batches(lengths, budget, most_rows)
             order = spread([len(group) * max(1, lengths[group[0]]) for group in groups])
