@@ -32,7 +32,7 @@ bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder; see ben
 	$(BIN)/python -m benchmarks.adapters --data $(SST2)
 	$(BIN)/python -m benchmarks.scoring --data $(SST2)
 
-results: .venv/tested  ## benchmarks/RESULTS.md, an hour, three with ENVS: make results GLUE=folder ENVS=folder (other tools)
+results: .venv/tested  ## benchmarks/RESULTS.md, an hour, more than three with ENVS: make results GLUE=folder ENVS=folder (other tools)
 	$(if $(GLUE),,$(error make results GLUE=folder with SST-2/ and MRPC/))
 	$(BIN)/python -m benchmarks --data $(GLUE) $(if $(ENVS),--envs $(ENVS))
 
