@@ -17,9 +17,9 @@ ORDER = [
     "linalg", "second_moments", "store", "gradient_flow", "scores", "estimators",
     "tasks", "gradients", "conventions", "columns", "data", "checkpoints", "models", "pipelines",
     "views",
-    "scoring", "top_scoring", "attribution", "config", "planning", "run_checkpoints", "run_stores",
-    "run_gradients", "run_plan", "runs",
-    "applications", "evaluation", "demos", "cli", "__main__",
+    "scoring", "top_scoring", "attribution", "explanations", "config", "planning",
+    "run_checkpoints", "run_stores", "run_gradients", "run_plan", "runs",
+    "applications", "evaluation", "report", "demos", "cli", "__main__",
 ]  # fmt: skip
 """A module imports only what stands before it."""
 

@@ -103,6 +103,10 @@ class Sketch:
         """Rows [B, d] → [B, k], float32 or better."""
         raise NotImplementedError
 
+    def adjoint(self, rows: Tensor) -> Tensor:
+        """Pᵀ of rows [B, k] → [B, d], float32 or better: z · P g = Pᵀz · g."""
+        raise NotImplementedError
+
     def _bits(self, what: str, count: int) -> np.ndarray[Any, Any]:
         return self._philox(what).random_raw(-(-count // 64)).astype("<u8").view(np.uint8)
 
@@ -140,6 +144,16 @@ class Hadamard(Sketch):
         mixed = left @ padded.reshape(-1, a, b) @ right
         return mixed.flatten(1)[:, picked] / math.sqrt(self.k)
 
+    def adjoint(self, rows: Tensor) -> Tensor:
+        if self.d > FORMED and len(rows) > 1:
+            return torch.cat([self.adjoint(row) for row in torch.split(rows, 1)])
+        signs, left, right, picked = self._on(rows)
+        (a, _), (b, _) = left.shape, right.shape
+        spread = rows.new_zeros((len(rows), a * b))
+        spread[:, picked] = rows / math.sqrt(self.k)
+        mixed = left @ spread.reshape(-1, a, b) @ right  # Sylvester's matrices are symmetric
+        return mixed.flatten(1)[:, : self.d] * signs
+
     def _on(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Signs, Hadamard matrices and picked entries, where the rows are and as precise."""
         key = (rows.device, rows.dtype)
@@ -175,6 +189,10 @@ class TwoSided(Sketch):
     def __call__(self, rows: Tensor) -> Tensor:
         left, right = self.sides(rows)
         return (left @ rows.reshape(-1, *self.shape) @ right.T).flatten(1)
+
+    def adjoint(self, rows: Tensor) -> Tensor:
+        left, right = self.sides(rows)
+        return (left.T @ rows.reshape(-1, self.k_out, self.k_in) @ right).flatten(1)
 
     def sides(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """P_o [k_o, out] and P_i [k_i, in], where `like` is and as precise."""

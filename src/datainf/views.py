@@ -111,6 +111,31 @@ class Views:
         return self._matrices(self._parts(query, self._scales), self.options.norm_powers[1])
 
     @property
+    def row_scale(self) -> Tensor:
+        """What each training example's gradients are multiplied by, [n], float64: the power of its
+        norm that the options say."""
+        power = self.options.norm_powers[0]
+        if power == 0:
+            return torch.ones(len(self.store), dtype=torch.float64)
+        return norm_scale(_sq_norms(self._train_parts), power).cpu()
+
+    def directions(self, solved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Solved vectors by block, [m, d] each, as vectors that the rows of the training store are
+        multiplied by as they lie there: tensor's name → [m, d_l]. The score of example k is the sum
+        over tensors of these products, times `row_scale` of k. Blocks that are not in `solved` have
+        no part in the scores, and neither have their tensors here."""
+        found, scales = dict[str, Tensor](), self._scales
+        for group, tensors in grouped(self.store.index.blocks, self.options.blocks).items():
+            if group not in solved:
+                continue
+            pieces = torch.split(solved[group], [tensor.columns for tensor in tensors], dim=1)
+            for tensor, piece in zip(tensors, pieces, strict=True):
+                found[tensor.name] = (
+                    piece if scales is None else piece * scales[tensor.name].to(piece)
+                )
+        return found
+
+    @property
     def as_query(self) -> Tensor:
         """What scales a row of `train` to the same example as a query, [n], on the CPU."""
         train, query = self.options.norm_powers

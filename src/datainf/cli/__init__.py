@@ -15,7 +15,7 @@ import typer
 import typer.core
 
 from datainf import __version__
-from datainf.cli import attribute, collect, demo, evaluate, inspect, plan, score, top
+from datainf.cli import attribute, collect, demo, evaluate, inspect, plan, report, score, top
 from datainf.cli.console import error_console, say
 from datainf.errors import DatainfError
 
@@ -69,6 +69,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "collect": collect.collect,
     "score": score.score,
     "top": top.top,
+    "report": report.report,
     "inspect": inspect.inspect,
     "evaluate": evaluate.evaluate,
     "demo": demo.demo,

@@ -85,17 +85,25 @@ def attribute(
         int | None,
         typer.Option(min=1, help="Take the first queries only.", rich_help_panel=o.DATA_PANEL),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Write the page too. The model is loaded once more for what it says and for the "
+            "tokens' parts in the scores.",
+        ),
+    ] = True,
     *,
     shared: dict[str, Any],
 ) -> None:
     """Which training examples made the model say this? Data and adapter in, ranked examples out.
 
     Leaves in --out: the gradient stores train/, query/ and curvature/, scores.safetensors,
-    scores.parquet (long: query_id, train_id, query_row, train_row, score, rank), top.jsonl and
-    run.yaml. Positive scores are helpful, negative ones harmful. Killed, the same command goes on
+    scores.parquet (long: query_id, train_id, query_row, train_row, score, rank), top.jsonl,
+    run.yaml, and report.html to look at. Positive scores are helpful, negative ones harmful. Killed, the same command goes on
     from its last finished shard. `datainf plan` in its place says what it will take.
     """
-    own = {name: v for name, v in locals().items() if name != "shared"}
+    own = {name: v for name, v in locals().items() if name not in ("shared", "report")}
     from datainf.cli.tables import print_query
     from datainf.runs import run
 
@@ -114,5 +122,16 @@ def attribute(
             markup=False,
         )
     say(f"scores, top examples and settings are in {folder}")
+    if report:
+        _write_report(folder, settings.top)
     if settings.is_smaller:
         say(f"{o.SMALLER}: datainf score {folder} --check says whether the scores survive it")
+
+
+def _write_report(folder: str, top: int) -> None:
+    """The page of a run that has just finished."""
+    from datainf.report import TOP, write_report
+
+    with progress() as bars:
+        path = write_report(folder, top=max(TOP, top), progress=bars, say=say)
+    say(f"to look at: {path}")

@@ -253,16 +253,16 @@ def with_shared_options(command: Command) -> Command:
     return _with(shared, command, "shared")
 
 
-def with_options_of(other: Command) -> Callable[[Command], Command]:
-    """A command with the options of another one, but for those that it defines itself; it gets
-    those that were given as its argument `settings`, option → value."""
+def with_options_of(other: Command, *, without: str) -> Callable[[Command], Command]:
+    """A command with the options of another one, but for one of them and those that it defines
+    itself; it gets those that were given as its argument `settings`, option → value."""
 
     def decorated(command: Command) -> Command:
         own = inspect.signature(command).parameters
         theirs = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for name, parameter in inspect.signature(other).parameters.items()
-            if name not in own
+            if name not in own and name != without
         ]
         return _with(theirs, command, "settings")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datainf.planning.plan import Plan
 
 
-@o.with_options_of(attribute)
+@o.with_options_of(attribute, without="report")
 def plan(
     out: Annotated[
         str | None,

@@ -105,10 +105,7 @@ class GradientCapture:
         """One forward and one backward pass. `watched` are parameters that no tap has seen: should
         autograd find them in use, and still no tap, they are missed."""
         for scale in self._loss_scales():
-            sink = Sink(
-                size, task.parts, task.concatenate, scale, self.copying, self._calls, self.looped,
-                self._early(),
-            )  # fmt: skip
+            sink = self._sink(task, size, scale)
             with self._hooks(sink), requiring_grad(watched), torch.enable_grad():
                 losses = batch_losses(task, self.model, batch, size)
                 found = _differentiate(losses.sum() * scale, [sink.anchor, *watched.values()])[1:]
@@ -121,6 +118,12 @@ class GradientCapture:
         self.used |= sink.gradients.keys()
         losses = losses.detach()
         return self._gather(losses.mean(dim=1) if losses.dim() == 2 else losses, sink)
+
+    def _sink(self, task: Task, size: int, scale: float) -> Sink:
+        return Sink(
+            size, task.parts, task.concatenate, scale, self.copying, self._calls, self.looped,
+            self._early(),
+        )  # fmt: skip
 
     def _loss_scales(self) -> tuple[float, ...]:
         """Asked of every module, so not at every pass; some know what they compute in only after
@@ -141,7 +144,7 @@ class GradientCapture:
                 shape = (sink.size, copies * parameter.numel())
                 gradient = torch.zeros(shape, device=losses.device)
             elif name not in sink.reductions:
-                gradient = _hooked(parameter, gradient)
+                gradient = hooked(parameter, gradient)
             if name in self.reductions and (name in unused or name not in sink.reductions):
                 gradient = self.reductions[name](gradient)
             gradients[name] = gradient.to(losses.device)
@@ -177,7 +180,7 @@ def batch_losses(task: Task, model: nn.Module, batch: Any, size: int) -> Tensor:
     return losses
 
 
-def _hooked(parameter: nn.Parameter, gradient: Tensor) -> Tensor:
+def hooked(parameter: nn.Parameter, gradient: Tensor) -> Tensor:
     """[B, copies·d] after the parameter's own hooks, which mask or project what it learns."""
     hooks: Any = parameter._backward_hooks
     if not hooks:

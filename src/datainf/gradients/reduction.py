@@ -27,6 +27,12 @@ class Reduction:
             rows = rows * self.scale.to(rows)
         return rows if self.sketch is None else self.sketch(rows)
 
+    def adjoint(self, rows: Tensor) -> Tensor:
+        """Rows [B, columns] → [B, d]: what a gradient as it was is multiplied by for the inner
+        product of these with it as it is stored."""
+        rows = rows if self.sketch is None else self.sketch.adjoint(rows)
+        return rows if self.scale is None else rows * self.scale.to(rows)
+
     @property
     def sides(self) -> TwoSided | None:
         """The projection of a matrix's two sides, where the product need not be formed first."""

@@ -112,6 +112,27 @@ def replay(
     return {name: torch.stack([row[name] for row in found]) for name in wanted}, len(found) > 1
 
 
+def tangents(
+    module: nn.Module, call: Call, tensors: Sequence[Tensor], directions: Mapping[str, Tensor]
+) -> list[Tensor]:
+    """What the outputs by row of a call change by, when its parameters change by `directions` (name
+    below the module → [*parameter's shape]): J W, as large as the outputs are, by forward-mode
+    differentiation.
+
+    Raises what torch does for a module that it cannot differentiate so.
+    """
+    arguments = call.build([tensor.detach() for tensor in tensors])
+
+    def outputs(replaced: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        result = torch.func.functional_call(module, replaced, *arguments, tie_weights=False)
+        return tuple(call.outputs_of(result))
+
+    own = {name: module.get_parameter(name).detach() for name in directions}
+    ways = {name: W.to(own[name]) for name, W in directions.items()}
+    with _attributes_kept(module), torch.no_grad():
+        return list(torch.func.jvp(outputs, (own,), (ways,))[1])
+
+
 @contextmanager
 def _attributes_kept(module: nn.Module) -> Iterator[None]:
     """Put back what modules note of a forward pass: under vmap it would be of no use to anyone."""

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from datainf.tasks.answers import Answer
     from datainf.tasks.sampling import Draws
+    from datainf.tasks.streams import Stream
 
 IGNORE = -100
 """The label of a token that is not supervised, as in torch and transformers."""
@@ -87,6 +89,20 @@ class Task(ABC):
     @abstractmethod
     def describe(self, example: Any) -> str:
         """The example in words, for people."""
+
+    def streams(self, example: Any) -> list[Stream]:  # noqa: ARG002 - for subclasses
+        """The tokens of an encoded example by the positions that a model's modules see; none where
+        its positions are no tokens, or are not known."""
+        return []
+
+    def told_apart(self, batch: Any) -> Any:
+        """The batch of one example, with as much padding more as it takes for no two axes of its
+        streams to be equally long."""
+        return batch
+
+    def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:  # noqa: ARG002
+        """What the model says to each example, None where it says nothing that could be shown."""
+        return [None] * len(examples)
 
     def length(self, example: Any) -> int:
         """The example's length in tokens, for batching; 1 where lengths do not matter."""

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from datainf.errors import DataError
 from datainf.fingerprint import tokenizer_digest
+from datainf.tasks.answers import Answer, continuations, room_for
 from datainf.tasks.base import IGNORE, TRUNCATED, Task, max_length_option, pad, token_limit
 from datainf.tasks.packing import refuse_packed
 from datainf.tasks.sampling import Draws, sampled_token_losses
+from datainf.tasks.streams import Stream, pieces
 from datainf.tasks.token_losses import next_token, next_token_nll
 
 SUPERVISED = ("completion_mask", "assistant_masks")
@@ -99,6 +101,26 @@ class CausalLM(Task):
             return str(example["text"])
         return str(self.tokenizer.decode(example["input_ids"], skip_special_tokens=True))
 
+    def streams(self, example: Mapping[str, Any]) -> list[Stream]:
+        row = self.encode(example)
+        learned = [label != IGNORE for label in row["labels"]]
+        return [Stream("text", pieces(self.tokenizer, row["input_ids"]), learned)]
+
+    def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:
+        encoded = [self.encode(example) for example in examples]
+        starts = [_last_start(row["labels"]) for row in encoded]
+        asked = [place for place, start in enumerate(starts) if start > 0]
+        prompts = [encoded[place]["input_ids"][: starts[place]] for place in asked]
+        own = [encoded[place]["input_ids"][starts[place] :] for place in asked]
+        said = continuations(
+            model, self.tokenizer, prompts, [room_for(len(ids)) for ids in own], echoed=True
+        )
+        found: list[Answer | None] = [None] * len(examples)
+        for place, text, ids in zip(asked, said or [], own, strict=said is not None):
+            given = str(self.tokenizer.decode(ids, skip_special_tokens=True))
+            found[place] = Answer(text, given)
+        return found
+
     def shortening(self, length: int | None) -> list[str]:
         return max_length_option(length)
 
@@ -162,6 +184,13 @@ class CausalLM(Task):
             "labels": labels[:keep],
             TRUNCATED: len(ids) - keep,
         }
+
+
+def _last_start(labels: Sequence[int]) -> int:
+    """Where the last run of supervised tokens starts: a completion, or the assistant's last turn;
+    0 where nothing comes before it."""
+    stop = next((t for t in reversed(range(len(labels))) if labels[t] != IGNORE), 0)
+    return next((t + 1 for t in reversed(range(stop)) if labels[t] == IGNORE), 0)
 
 
 def _logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

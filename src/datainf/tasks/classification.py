@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from datainf.errors import CoverageError, DataError, ModelError
 from datainf.fingerprint import tokenizer_digest
+from datainf.tasks.answers import Answer, label_answers, one_by_one
 from datainf.tasks.base import (
     TRUNCATED,
     Task,
@@ -24,6 +25,7 @@ from datainf.tasks.base import (
 from datainf.tasks.inputs import MODEL_INPUTS, base_model, given_inputs, pad_inputs, tokens_within
 from datainf.tasks.labels import Labels
 from datainf.tasks.sampling import Draws
+from datainf.tasks.streams import Stream, pieces
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,14 @@ class SequenceClassification(Task):
         else:
             text = str(self.tokenizer.decode(example["input_ids"], skip_special_tokens=True))
         return f"[{example['label']}] {text}"
+
+    def streams(self, example: Mapping[str, Any]) -> list[Stream]:
+        return [Stream("text", pieces(self.tokenizer, self.encode(example)["input_ids"]))]
+
+    def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:
+        encoded = [self.encode(example) for example in examples]
+        outputs = one_by_one(model, encoded, self.collate, _logits)
+        return [*label_answers(self.labels, outputs, [row["label"] for row in encoded])]
 
     def shortening(self, length: int | None) -> list[str]:
         return max_length_option(length)

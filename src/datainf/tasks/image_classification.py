@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from datainf.errors import DataError
 from datainf.fingerprint import digest
+from datainf.tasks.answers import Answer, label_answers, one_by_one
 from datainf.tasks.base import TRUNCATED, Task
 from datainf.tasks.images import image_name, open_image
 from datainf.tasks.labels import Labels
@@ -86,6 +87,11 @@ class ImageClassification(Task):
     def describe(self, example: Mapping[str, Any]) -> str:
         name = image_name(example.get("image"))
         return f"[{example['label']}] {'an image without a name' if name is None else name}"
+
+    def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:
+        encoded = [self.encode(example) for example in examples]
+        outputs = one_by_one(model, encoded, self.collate, _logits)
+        return [*label_answers(self.labels, outputs, [row["label"] for row in encoded])]
 
     def length(self, example: Any) -> int:
         """Patches, and one for the class token."""

@@ -115,6 +115,10 @@ class Labels:
             )
         return index
 
+    def name(self, index: int) -> str:
+        """Of a class: the model's own, else its index."""
+        return next((name for name, i in self.label2id.items() if i == index), str(index))
+
     def collate(self, targets: Sequence[Target]) -> Tensor:
         """Class indices, int64 [B]; or numbers, float32 [B, C].
 

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from datainf.errors import DataError, ModelError, OptionError
+from datainf.tasks.answers import Answer
 from datainf.tasks.base import FEWEST_TOKENS, IGNORE, TRUNCATED, max_length_option, pad
 from datainf.tasks.causal_lm import CausalLM, common_prefix
 from datainf.tasks.preference_loss import LossName, PreferenceLoss
 from datainf.tasks.reference import as_reference, has_reference, is_merged
+from datainf.tasks.streams import Stream, pieces
 from datainf.tasks.token_losses import next_token_nll
 
 REFERENCE_LOGPS = ("ref_chosen_logps", "ref_rejected_logps")
@@ -111,6 +113,18 @@ class Preference(CausalLM):
     @property
     def can_sample(self) -> bool:
         return False  # of hinge and ipo there is no likelihood, of a pair no text to draw
+
+    def streams(self, example: Mapping[str, Any]) -> list[Stream]:
+        pair, found = self.encode(example), []
+        for row, name in enumerate(("chosen", "rejected")):
+            prompt, completion = pair["prompt_ids"], pair[f"{name}_ids"]
+            learned = [False] * len(prompt) + [True] * len(completion)
+            read = pieces(self.tokenizer, [*prompt, *completion])
+            found.append(Stream(name, read, learned, row))
+        return found
+
+    def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:  # noqa: ARG002
+        return [None] * len(examples)
 
     def length(self, example: Mapping[str, Any]) -> int:
         """Tokens of the pair's two rows, both as long as the longer one."""

@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datainf.errors import DataError, ModelError, OptionError
 from datainf.fingerprint import tokenizer_digest
+from datainf.tasks.answers import Answer, continuations, room_for
 from datainf.tasks.base import FEWEST_TOKENS, IGNORE, TRUNCATED, Task, shorter, token_limit
 from datainf.tasks.inputs import base_model, given_inputs, pad_inputs, pad_labels, tokens_within
 from datainf.tasks.sampling import Draws, sampled_token_losses
+from datainf.tasks.streams import Stream, pieces
 from datainf.tasks.token_losses import token_nll
 
 INPUTS = ("input_ids", "attention_mask")
@@ -100,6 +103,34 @@ class Seq2Seq(Task):
         return " → ".join(
             str(self.tokenizer.decode(part, skip_special_tokens=True)) for part in parts
         )
+
+    def streams(self, example: Mapping[str, Any]) -> list[Stream]:
+        """The decoder reads the target a token late, behind a token that starts it; the last is
+        read only where `told_apart` adds a position."""
+        row = self.encode(example)
+        target = [t if t != IGNORE else self.tokenizer.pad_token_id or 0 for t in row["labels"]]
+        source = pieces(self.tokenizer, row["input_ids"])
+        read = ["<start>", *pieces(self.tokenizer, target)]
+        if len(source) != len(target):
+            read = read[:-1]
+        return [Stream("source", source, axis="source"), Stream("target", read, axis="target")]
+
+    def told_apart(self, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        labels = batch["labels"]
+        if labels.shape[1] != batch["input_ids"].shape[1]:
+            return batch
+        return {**batch, "labels": F.pad(labels, (0, 1), value=IGNORE)}
+
+    def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:
+        encoded = [self.encode(example) for example in examples]
+        targets = [[t for t in row["labels"] if t != IGNORE] for row in encoded]
+        rooms = [room_for(len(target)) for target in targets]
+        sources = [row["input_ids"] for row in encoded]
+        said = continuations(model, self.tokenizer, sources, rooms, echoed=False)
+        if said is None:
+            return [None] * len(examples)
+        given = [str(self.tokenizer.decode(t, skip_special_tokens=True)) for t in targets]
+        return [Answer(text, own) for text, own in zip(said, given, strict=True)]
 
     def length(self, example: Any) -> int:
         """Tokens of source and target together."""

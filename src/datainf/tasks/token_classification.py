@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from datainf.errors import DataError
 from datainf.fingerprint import tokenizer_digest
+from datainf.tasks.answers import Answer, one_by_one
 from datainf.tasks.base import IGNORE, TRUNCATED, Task, max_length_option, shorter, token_limit
 from datainf.tasks.inputs import (
     MODEL_INPUTS,
@@ -24,6 +25,7 @@ from datainf.tasks.inputs import (
 )
 from datainf.tasks.labels import Labels
 from datainf.tasks.sampling import Draws, sampled_token_losses
+from datainf.tasks.streams import Stream, pieces
 from datainf.tasks.token_losses import token_nll
 
 
@@ -81,6 +83,24 @@ class TokenClassification(Task):
             pairs = zip(example["tokens"], example["tags"], strict=False)
             return " ".join(f"{word}/{tag}" for word, tag in pairs)
         return str(self.tokenizer.decode(example["input_ids"], skip_special_tokens=True))
+
+    def streams(self, example: Mapping[str, Any]) -> list[Stream]:
+        row = self.encode(example)
+        learned = [label != IGNORE for label in row["labels"]]
+        return [Stream("text", pieces(self.tokenizer, row["input_ids"]), learned)]
+
+    def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:
+        encoded = [self.encode(example) for example in examples]
+        outputs = one_by_one(model, encoded, self.collate, _logits)
+        return [self._answer(row["labels"], out) for row, out in zip(encoded, outputs, strict=True)]
+
+    def _answer(self, labels: Sequence[int], logits: Tensor) -> Answer:
+        """The tags of the labelled tokens, as the model gives them and as they are."""
+        places = [t for t, label in enumerate(labels) if label != IGNORE]
+        said = [int(logits[t].argmax()) for t in places]
+        own = [labels[t] for t in places]
+        text, given = (" ".join(map(self.labels.name, tags)) for tags in (said, own))
+        return Answer(text, given, agrees=said == own)
 
     def shortening(self, length: int | None) -> list[str]:
         return max_length_option(length)

@@ -1,0 +1,111 @@
+// An example as a person reads it: its texts, its picture, its label, and what each token did.
+
+const LONG = 700;
+const MANY_TOKENS = 1500;
+
+/** The name, place and loss of an example. */
+function placeOf(example) {
+  return h("span", { class: "place" },
+    h("code", { title: "id" }, example.id),
+    example.href
+      ? h("a", { href: example.href, title: "open the file", rel: "noreferrer" }, example.where)
+      : h("span", {}, example.where),
+    h("span", { title: "its loss under the model as it is in the end" }, "loss " + number(example.loss)));
+}
+
+/** Label given by the data, and the one that the model gives. */
+function labelsOf(example) {
+  const answer = example.answer;
+  if (answer && answer.agrees !== null && answer.agrees !== undefined) {
+    const sure = answer.probability === null || answer.probability === undefined
+      ? "" : ` (${percent(answer.probability)})`;
+    return h("div", { class: "labels" },
+      h("span", { class: "label" }, "label ", words(answer.given, { class: "value" })),
+      h("span", { class: "label " + (answer.agrees ? "right" : "wrong") },
+        "model says ", words(answer.text, { class: "value" }), sure));
+  }
+  if (example.label !== null && example.label !== undefined) {
+    return h("div", { class: "labels" },
+      h("span", { class: "label" }, "label ", words(example.label, { class: "value" })),
+      answer && h("span", { class: "label" }, "model says ", words(answer.text, { class: "value" })));
+  }
+  return null;
+}
+
+/** A text that is cut where it is long, with a button for the rest. */
+function longText(text, more) {
+  const body = h("span", { dir: "auto" });
+  const whole = () => replace(body, text, more ? h("em", { class: "cut" }, ` … ${more}`) : null);
+  if (text.length <= LONG + 100) {
+    whole();
+    return body;
+  }
+  const short = () => replace(body, text.slice(0, LONG), "… ",
+    button(`all ${text.length.toLocaleString("en")} characters`, whole, { class: "more" }));
+  short();
+  return body;
+}
+
+/** The parts of an example (prompt, completion, …) one below the other. */
+function textOf(example) {
+  const own = example.parts || [];
+  const picture = example.image
+    ? h("img", { src: example.image, alt: "image " + example.id, class: "picture", loading: "lazy" })
+    : null;
+  return h("div", { class: "text" }, picture, own.map(([name, text, more]) =>
+    h("div", { class: "part" },
+      own.length > 1 ? h("span", { class: "part-name" }, name) : null,
+      longText(text, more))));
+}
+
+/** Tokens over a colour for each: what it added to the score, or took from it. */
+function heatMap(streams, why) {
+  const largest = Math.max(1e-30, ...why.streams.flat().map(Math.abs));
+  const drawn = streams.map(([name, tokens, supervised], place) => {
+    const values = why.streams[place] || [];
+    const spans = tokens.slice(0, MANY_TOKENS).map((token, t) => {
+      const value = values[t] || 0;
+      const share = Math.abs(value) / largest;
+      return h("span", {
+        class: "token" + (value > 0 ? " helps" : value < 0 ? " harms" : "")
+          + (supervised && !supervised[t] ? " unlearned" : ""),
+        style: { "--share": share.toFixed(3) },
+        title: signed(value * why.unit),
+      }, token);
+    });
+    const rest = tokens.length - MANY_TOKENS;
+    return h("div", { class: "part heat" },
+      streams.length > 1 ? h("span", { class: "part-name" }, name) : null,
+      h("span", { dir: "auto" }, spans, rest > 0 ? ` … ${count(rest, "token")} more` : null));
+  });
+  const elsewhere = why.elsewhere * why.unit;
+  return h("div", { class: "text" }, drawn,
+    Math.abs(why.elsewhere) > 0.005 * largest
+      ? h("p", { class: "note" }, `${signed(elsewhere)} of the score lies at no token`
+        + " (heads, pooled outputs, padding of prompts).")
+      : null);
+}
+
+/** Shares of the tensors in one score, the largest first. */
+function tensorsOf(overview, why) {
+  const most = Math.max(1e-30, ...why.tensors.map(([, value]) => Math.abs(value)));
+  return h("details", { class: "tensors" }, h("summary", {}, "by tensor"),
+    h("div", { class: "bars" }, why.tensors.map(([index, value]) => {
+      const name = overview.tensors[index];
+      return h("div", { class: "bar-row", title: name },
+        h("span", { class: "bar-name" }, shortTensor(name)),
+        bar(value * why.unit, Math.abs(value) / most),
+        h("span", { class: "bar-value" }, signed(value * why.unit)));
+    })));
+}
+
+function shortTensor(name) {
+  const { layer, rest } = tensorName(name);
+  return (layer === null ? "" : layer + " · ") + rest;
+}
+
+/** A bar to the right for what helps, in another colour for what harms. */
+function bar(value, share) {
+  return h("span", { class: "bar " + (value >= 0 ? "helps" : "harms") },
+    h("span", { style: { width: (100 * Math.min(1, share)).toFixed(1) + "%" } }));
+}

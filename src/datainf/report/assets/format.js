@@ -1,0 +1,33 @@
+// Numbers as people read them.
+
+/** Three significant digits; an exponent where that would be long. */
+function number(value) {
+  if (value === null || value === undefined) return "–";
+  const size = Math.abs(value);
+  if (value === 0) return "0";
+  if (size >= 1e5 || size < 1e-3) return value.toExponential(2);
+  return size >= 1000 ? value.toFixed(0) : value.toPrecision(3);
+}
+
+function signed(value) {
+  return (value > 0 ? "+" : "") + number(value).replace("-", "−");
+}
+
+function count(n, one, many) {
+  return `${n.toLocaleString("en")} ${n === 1 ? one : many || one + "s"}`;
+}
+
+function percent(share) {
+  const value = 100 * share;
+  return (value >= 10 || value === 0 ? value.toFixed(0) : value.toFixed(1)) + " %";
+}
+
+/** "model.layers.3.self_attn.q_proj.lora_A.default.weight" → its layer, and the rest short. */
+function tensorName(name) {
+  const layer = name.match(/\.(?:layers?|h|blocks?|encoder|decoder)\.(\d+)\./);
+  const rest = name
+    .replace(/^(base_model\.)?(model\.)*/, "")
+    .replace(/\.(default|weight)(?=\.|$)/g, "")
+    .replace(/.*\.(?:layers?|h|blocks?)\.\d+\./, "");
+  return { layer: layer ? Number(layer[1]) : null, rest };
+}

@@ -1,0 +1,60 @@
+// A long list of which only what is on the screen is there.
+
+const ROW_HEIGHT = 64;
+
+/** A scrolling list. `draw(index)` makes the element of an item; `choose(index)` is told of clicks. */
+function virtualList(label, draw, choose) {
+  const inside = h("div", { class: "list-inside" });
+  const outside = h("div", { class: "list", tabindex: 0, role: "listbox", "aria-label": label }, inside);
+  let items = [];
+  let chosen = -1;
+
+  function render() {
+    const first = Math.max(0, Math.floor(outside.scrollTop / ROW_HEIGHT) - 4);
+    const last = Math.min(items.length, first + Math.ceil((outside.clientHeight || 800) / ROW_HEIGHT) + 8);
+    inside.style.setProperty("height", items.length * ROW_HEIGHT + "px");
+    const shown = [];
+    for (let place = first; place < last; place++) {
+      const index = items[place];
+      const element = draw(index);
+      element.classList.add("list-row");
+      element.style.setProperty("top", place * ROW_HEIGHT + "px");
+      element.setAttribute("role", "option");
+      element.setAttribute("aria-selected", String(index === chosen));
+      element.addEventListener("click", () => choose(index));
+      shown.push(element);
+    }
+    inside.replaceChildren(...shown);
+  }
+
+  let waiting = false;
+  outside.addEventListener("scroll", () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; render(); });
+  });
+  new ResizeObserver(render).observe(outside);
+
+  return {
+    element: outside,
+    get items() { return items; },
+    show(indices) { items = indices; outside.scrollTop = 0; render(); },
+    select(index) {
+      chosen = index;
+      const place = items.indexOf(index);
+      if (place >= 0) {
+        const top = place * ROW_HEIGHT;
+        if (top < outside.scrollTop) outside.scrollTop = top;
+        else if (top + ROW_HEIGHT > outside.scrollTop + outside.clientHeight) {
+          outside.scrollTop = top + ROW_HEIGHT - outside.clientHeight;
+        }
+      }
+      render();
+    },
+    step(by) {
+      if (!items.length) return null;
+      const place = items.indexOf(chosen);
+      return items[Math.min(items.length - 1, Math.max(0, (place < 0 ? 0 : place + by)))];
+    },
+  };
+}

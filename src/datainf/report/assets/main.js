@@ -1,0 +1,92 @@
+// The page: tabs, keys, light and dark.
+
+/** What is shown, in the address behind "#", so that it can be gone back to. */
+function remember(state) {
+  const text = new URLSearchParams({ tab: state.tab, query: state.query, heat: state.heat ? 1 : 0 });
+  history.replaceState(null, "", "#" + text);
+}
+
+function recalled() {
+  const found = new URLSearchParams(location.hash.slice(1));
+  return {
+    tab: found.get("tab") || "queries", query: Number(found.get("query")) || 0,
+    heat: found.get("heat") !== "0",
+  };
+}
+
+function themed() {
+  let chosen = null;
+  try { chosen = localStorage.getItem("datainf-theme"); } catch { /* a page from a file may have none */ }
+  if (chosen) document.documentElement.dataset.theme = chosen;
+  return button("◐", () => {
+    const dark = getComputedStyle(document.documentElement).getPropertyValue("--is-dark").trim() === "1";
+    document.documentElement.dataset.theme = dark ? "light" : "dark";
+    try { localStorage.setItem("datainf-theme", dark ? "light" : "dark"); } catch { /* as above */ }
+  }, { title: "light or dark (t)", "aria-label": "light or dark", id: "theme" });
+}
+
+const KEYS = [["j k", "next and previous query"], ["/", "search"], ["h", "token heat map"],
+  ["1 2 3", "queries, training data, overview"], ["t", "light or dark"], ["?", "this help"]];
+
+function helpBox(keys) {
+  const box = h("dialog", { class: "help" }, h("h2", {}, "Keys"),
+    h("dl", {}, keys.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])),
+    button("close", () => box.close()));
+  return box;
+}
+
+function typing(event) {
+  return event.ctrlKey || event.metaKey || event.altKey
+    || ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
+}
+
+async function start() {
+  const app = document.getElementById("app");
+  const overview = await part("overview");
+  const state = recalled();
+  const kinds = {
+    queries: ["Queries", () => queriesTab(overview, state)],
+    training: ["Training data", () => trainingTab(overview, state)],
+    overview: ["Overview", () => overviewTab(overview)],
+  };
+  if (overview.ask) kinds.ask = ["Ask", () => askTab(overview, state)];
+  const made = new Map();
+  const body = h("main", {});
+  const help = helpBox(KEYS);
+  const tabs = h("nav", { role: "tablist" });
+
+  function show(name) {
+    state.tab = kinds[name] ? name : "queries";
+    remember(state);
+    document.body.classList.remove("listing");
+    if (!made.has(state.tab)) made.set(state.tab, kinds[state.tab][1]());
+    body.replaceChildren(made.get(state.tab).element);
+    replace(tabs, Object.entries(kinds).map(([key, [title]]) => button(title, () => show(key),
+      { role: "tab", "aria-selected": String(key === state.tab), "data-tab": key })));
+  }
+
+  replace(app, h("header", { class: "top" },
+    h("h1", {}, "datainf ", h("span", { class: "run", title: overview.run }, overview.run)),
+    h("span", { class: "summary" }, overview.summary), tabs,
+    button("?", () => help.showModal(), { title: "keys", "aria-label": "keys" }), themed()), body, help);
+  document.addEventListener("keydown", (event) => {
+    if (typing(event)) {
+      if (event.key === "Escape") event.target.blur();
+      return;
+    }
+    const name = Object.keys(kinds)[Number(event.key) - 1];
+    if (name) show(name);
+    else if (event.key === "t") document.getElementById("theme").click();
+    else if (event.key === "?") help.showModal();
+    else made.get(state.tab).key(event);
+  });
+  show(state.tab);
+  document.body.dataset.ready = "1";
+}
+
+function failed(error) {
+  const app = document.getElementById("app");
+  replace(app, h("p", { class: "failed", role: "alert" }, "This page cannot be shown: " + error.message));
+}
+
+(document.body.dataset.page === "review" ? review() : start()).catch(failed);

@@ -1,0 +1,301 @@
+"""The data of a page, in parts that are read when they are looked at.
+
+overview     everything that is there from the start: the run, the queries in a line each, what
+             matters to many, the histogram, shares and agreement
+queries-C    some queries: whole texts, answers, and the rows and scores of either end
+train-C      some training examples: texts, pictures, labels, tokens
+why-C        for some queries, why the scores of their ends are so: {query row: {training row: …}}
+
+The same parts are in a page's file, or served to it; assets/source.js reads them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+import datainf
+from datainf import words
+from datainf.evaluation.metrics import rank_correlations, top_overlap
+from datainf.explanations import Explanation, Pair
+from datainf.report.examples import Described
+from datainf.report.insight import Insight
+from datainf.report.subject import Subject
+from datainf.runs import told
+from datainf.scores import AnyScores, Scores
+
+QUERY_CHUNK, TRAIN_CHUNK = 50, 100
+"""Examples of a part."""
+MANY = 200
+"""Training examples of either end that are shown as those that matter to many queries."""
+BINS = 60
+SAMPLED = 2_000_000
+"""Of so many scores the histogram is made."""
+TENSORS_SHOWN = 8
+STEPS = 1000
+"""Parts of a score are kept in so many steps of the largest."""
+MOST_LABELS, MOST_FILES = 100, 100
+AGREEMENT_SCORES = 20_000_000
+"""More scores are not ranked anew for the agreement of methods: of the first queries alone."""
+
+
+class Contents:
+    """A run's parts by name. `top` is how many examples of either end a query has."""
+
+    def __init__(self, subject: Subject, top: int) -> None:
+        self.subject, self.scores = subject, subject.scores
+        self.top = min(top, self.scores.kept)
+        self.insight = Insight()
+        self.resize(limit=4000, side=160)
+
+    def resize(self, *, limit: int, side: int) -> None:
+        """Keep so many characters of a text, and pixels of a picture's side."""
+        run = self.subject.run
+        self.train = Described(run.train, run.train_losses, run.describe, limit, side)
+        self.query = Described(run.query, run.query_losses, run.describe, limit, side)
+
+    @cached_property
+    def ends(self) -> list[tuple[list[tuple[int, float]], list[tuple[int, float]]]]:
+        """Of every query the rows and scores of the most helpful and of the most harmful."""
+        return [
+            (
+                self.scores.top_rows(query, self.top, largest=True),
+                self.scores.top_rows(query, self.top, largest=False),
+            )
+            for query in range(len(self.scores.query_ids))
+        ]
+
+    @cached_property
+    def many(self) -> list[tuple[int, float]]:
+        """Rows and mean scores over all queries, of both ends."""
+        k = min(MANY, len(self.scores.train_ids))
+        both = [*self.scores.top_rows(None, k), *self.scores.top_rows(None, k, largest=False)]
+        return sorted(dict(both).items(), key=lambda entry: -entry[1])
+
+    @cached_property
+    def shown(self) -> list[int]:
+        """The training rows that the page shows."""
+        rows = {row for helpful, harmful in self.ends for row, _ in (*helpful, *harmful)}
+        return sorted(rows | {row for row, _ in self.many})
+
+    def pairs(self) -> dict[Pair, float]:
+        """The scores that the page shows."""
+        return {
+            (query, row): score
+            for query, (helpful, harmful) in enumerate(self.ends)
+            for row, score in (*helpful, *harmful)
+        }
+
+    def names(self) -> Iterator[str]:
+        """Of all parts."""
+        yield "overview"
+        for chunk in range(-(-len(self.scores.query_ids) // QUERY_CHUNK)):
+            yield f"queries-{chunk}"
+            if self.insight.explanations:
+                yield f"why-{chunk}"
+        for chunk in range(-(-len(self.shown) // TRAIN_CHUNK)):
+            yield f"train-{chunk}"
+
+    def part(self, name: str) -> Any:
+        """Plain values. Raises `KeyError` for a name that is none of `names`."""
+        if name == "overview":
+            return self.overview()
+        if (match := re.fullmatch(r"(queries|train|why)-(\d+)", name)) is None:
+            raise KeyError(name)
+        kind, chunk = match[1], int(match[2])
+        size = TRAIN_CHUNK if kind == "train" else QUERY_CHUNK
+        total = len(self.shown) if kind == "train" else len(self.scores.query_ids)
+        rows = range(chunk * size, min(total, (chunk + 1) * size))
+        if not rows:
+            raise KeyError(name)
+        if kind == "queries":
+            return [self._query(row) for row in rows]
+        if kind == "train":
+            return [self._train(self.shown[place]) for place in rows]
+        return {str(row): why for row in rows if (why := self._why(row))}
+
+    def overview(self) -> dict[str, Any]:
+        run, scores, subject = self.subject.run, self.scores, self.subject
+        n, m = len(scores.train_ids), len(scores.query_ids)
+        described = [self._train(row) for row in self.shown]
+        files = Counter(example["file"] for example in described)
+        labels = Counter(example["label"] for example in described if "label" in example)
+        answers = self.insight.query_answers
+        return {
+            "run": subject.name,
+            "summary": f"{scores.method} · {words.count(m, 'query', 'queries')} · "
+            f"{words.count(n, 'training example')}",
+            "facts": self._facts(),
+            "n": n,
+            "top": self.top,
+            "sizes": {"queries": QUERY_CHUNK, "train": TRAIN_CHUNK},
+            "shown": self.shown,
+            "why": bool(self.insight.explanations),
+            "files": sorted(files) if len(files) <= MOST_FILES else [],
+            "labels": sorted(labels) if len(labels) <= MOST_LABELS else [],
+            "queries": {
+                "ids": [str(identifier) for identifier in scores.query_ids],
+                "heads": [self.query.head(row) for row in range(m)],
+                "losses": [float(loss) for loss in run.query_losses],
+                "best": [helpful[0][1] if helpful else 0.0 for helpful, _ in self.ends],
+                "worst": [harmful[0][1] if harmful else 0.0 for _, harmful in self.ends],
+                "wrong": [_is_wrong(answers.get(row)) for row in range(m)],
+            },
+            "many": self._many(),
+            "histogram": histogram(scores),
+            "tensors": [block.name for block in subject.stores.train[-1].index.blocks],
+            "blocks": block_shares(self.insight.explanations),
+            **self._agreement(),
+        }
+
+    def _facts(self) -> list[list[str]]:
+        config, stores = self.subject.config, self.subject.stores
+        index = stores.train[-1].index
+        counts = [
+            words.count(len(self.scores.train_ids), "training example"),
+            words.count(index.notes.get("tokens", 0), "token"),
+        ]
+        found = {
+            "model": config.model or "the adapter's base",
+            "adapter": config.adapter or "none",
+            "checkpoints": ", ".join(folder.name for folder in stores.folders)
+            if len(stores.folders) > 1 else "",
+            "trained on": f"{config.train}: {', '.join(counts)}",
+            "queries": f"{self.subject.run.query.source}: {len(self.scores.query_ids):,}",
+            "task": str(index.task["name"]),
+            "scores": told(self.scores),
+            "gradients": f"{words.count(sum(block.width for block in index.blocks), 'parameter')} "
+            f"in {words.count(len(index.blocks), 'tensor')}",
+            "made by": f"datainf {datainf.__version__}",
+        }  # fmt: skip
+        return [[name, value] for name, value in found.items() if value]
+
+    def _query(self, row: int) -> dict[str, Any]:
+        helpful, harmful = self.ends[row]
+        answer = self.insight.query_answers.get(row)
+        return self.query.example(row, answer) | {
+            "helpful": [[train, _short(score)] for train, score in helpful],
+            "harmful": [[train, _short(score)] for train, score in harmful],
+        }
+
+    def _train(self, row: int) -> dict[str, Any]:
+        insight = self.insight
+        return self.train.example(row, insight.train_answers.get(row), insight.streams.get(row))
+
+    def _many(self) -> list[dict[str, Any]]:
+        helps, harms = (
+            Counter(row for ends in self.ends for row, _ in ends[end]) for end in (0, 1)
+        )
+        return [
+            {"row": row, "mean": _short(mean), "helps": helps[row], "harms": harms[row]}
+            for row, mean in self.many
+        ]
+
+    def _why(self, query: int) -> dict[str, Any]:
+        helpful, harmful = self.ends[query]
+        found = {}
+        for row, _ in (*helpful, *harmful):
+            if (one := self.insight.explanations.get((query, row))) is not None:
+                found[str(row)] = in_steps(one)
+        return found
+
+    def _agreement(self) -> dict[str, Any]:
+        methods = {self.scores.method: self.scores}
+        for folder, other in self.subject.others.items():
+            name = other.method if other.method not in methods else f"{other.method} ({folder})"
+            methods[name] = other
+        found = list(methods.values())
+        return {
+            "methods": list(methods),
+            "agreement": {
+                "spearman": [[_spearman(a, b) for b in found] for a in found],
+                "overlap": [[_overlap(a, b, self.top) for b in found] for a in found],
+            }
+            if len(found) > 1
+            else None,
+        }
+
+
+def in_steps(one: Explanation) -> dict[str, Any]:
+    """A score's parts as whole numbers of `unit`: "tensors" [place, part], the largest first;
+    "streams" a part a token; "elsewhere"."""
+    tokens = [stream.abs().max() for stream in one.streams or [] if len(stream)]
+    largest = max([float(t) for t in tokens] or [float(one.by_tensor.abs().max())])
+    unit = max(largest, 1e-30) / STEPS
+    order = one.by_tensor.abs().argsort(descending=True, stable=True)[:TENSORS_SHOWN]
+    found: dict[str, Any] = {
+        "unit": _short(unit),
+        "tensors": [[int(place), round(float(one.by_tensor[place]) / unit)] for place in order],
+    }
+    if one.streams is not None:
+        found["streams"] = [(stream / unit).round().int().tolist() for stream in one.streams]
+        found["elsewhere"] = round(one.elsewhere / unit)
+    return found
+
+
+def block_shares(explanations: Mapping[Pair, Explanation]) -> list[float]:
+    """Σ over pairs of |a tensor's part| / Σ of all, by tensor; none without explanations."""
+    if not explanations:
+        return []
+    total = torch.stack([one.by_tensor.abs() for one in explanations.values()]).sum(dim=0)
+    return [_short(float(share)) for share in total / total.sum().clamp(min=1e-300)]
+
+
+def histogram(scores: AnyScores) -> dict[str, Any]:
+    """How the scores are spread, between the 0.1 and 99.9 % quantiles; of those that are kept."""
+    if isinstance(scores, Scores):
+        values = scores.values.flatten().numpy()
+        of = f"all {values.size:,} scores"
+        if values.size > SAMPLED:
+            values = values[:: -(-values.size // SAMPLED)]
+            of = f"every {-(-scores.values.numel() // SAMPLED)}th of {scores.values.numel():,} scores"
+    else:
+        values = torch.cat([scores.helpful.scores, scores.harmful.scores], dim=1).flatten().numpy()
+        of = f"the {values.size:,} scores that are kept, of the ends of every query's order"
+    if not values.size:
+        return {"edges": [], "counts": [], "below": 0, "above": 0, "of": of}
+    low, high = np.quantile(values, [0.001, 0.999])
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    counts, edges = np.histogram(values, BINS, (low, high))
+    return {
+        "edges": [_short(float(edge)) for edge in edges],
+        "counts": counts.tolist(),
+        "below": int((values < low).sum()),
+        "above": int((values > high).sum()),
+        "of": of,
+    }
+
+
+def _spearman(left: AnyScores, right: AnyScores) -> float | None:
+    if not isinstance(left, Scores) or not isinstance(right, Scores):
+        return None
+    queries = max(1, AGREEMENT_SCORES // max(1, left.values.shape[1]))
+    found = rank_correlations(left.values[:queries], right.values[:queries])
+    return _short(float(found.nanmean()))
+
+
+def _overlap(left: AnyScores, right: AnyScores, k: int) -> float:
+    if isinstance(left, Scores) and isinstance(right, Scores):
+        return _short(float(top_overlap(left.values, right.values, k).mean()))
+    k = min(k, left.kept, right.kept)
+    shares = []
+    for query in range(len(left.query_ids)):
+        rows = [{row for row, _ in one.top_rows(query, k)} for one in (left, right)]
+        shares.append(len(rows[0] & rows[1]) / k)
+    return _short(sum(shares) / max(1, len(shares)))
+
+
+def _short(value: float) -> float:
+    """Six significant digits."""
+    return float(f"{value:.6g}")
+
+
+def _is_wrong(answer: Any) -> int:
+    return int(answer is not None and answer.agrees is False)

@@ -1,0 +1,106 @@
+"""Examples as a page shows them: texts by part, a picture, a label, and where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from datainf.data import Examples
+from datainf.report.pictures import thumbnail
+from datainf.tasks.answers import Answer
+from datainf.tasks.streams import Stream
+
+NOT_SHOWN = {"label", "image", "id", "pixel_values", "attention_mask", "token_type_ids", "labels"}
+"""Parts of a row that are shown in a way of their own, or not at all."""
+MOST_TOKENS = 2_000
+HEAD = 160
+"""Characters of a text in a list."""
+
+
+class Described:
+    """The rows of a data set for a page. `limit` is how many characters of a text are kept, and
+    `side` how many pixels of a picture."""
+
+    def __init__(
+        self, examples: Examples, losses: Any, in_words: Callable[[Any], str], limit: int, side: int
+    ) -> None:
+        self.examples, self.losses, self.in_words = examples, losses, in_words
+        self.limit, self.side = limit, side
+
+    def example(
+        self, row: int, answer: Answer | None = None, streams: list[Stream] | None = None
+    ) -> dict[str, Any]:
+        """An example as plain values; see assets/example.js for what becomes of it."""
+        values = self.examples[row]
+        where = self.examples.where(row)
+        found = {
+            "row": row,
+            "id": str(self.examples.ids[row]),
+            "loss": float(self.losses[row]),
+            "where": where,
+            "href": self._href(values),
+            "file": where.partition(", row ")[0].rpartition("/")[0] or where.partition(", row ")[0],
+            "parts": [self._cut(name, text) for name, text in self._texts(values)],
+            "label": label_of(values),
+            "image": thumbnail(values["image"], self.side) if "image" in values else None,
+            "answer": None if answer is None else self._answer(answer),
+            "streams": None if not streams else [self._stream(stream) for stream in streams],
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def head(self, row: int) -> str:
+        """An example in a line."""
+        text = " ".join(self.in_words(self.examples[row]).split())
+        return text if len(text) <= HEAD else text[: HEAD - 1] + "…"
+
+    def _texts(self, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        if "tokens" in values and "tags" in values:
+            return [("text", self.in_words(values))]
+        for name, value in values.items():
+            if name in NOT_SHOWN:
+                continue
+            if isinstance(value, str):
+                found.append((name, value))
+            elif name in ("messages", "prompt", "chosen", "rejected") and isinstance(value, list):
+                found += [
+                    (f"{name}: {turn['role']}" if name != "messages" else str(turn["role"]),
+                     str(turn["content"]))
+                    for turn in value
+                ]  # fmt: skip
+        return found or [("text", self.in_words(values))] if "image" not in values else found
+
+    def _cut(self, name: str, text: str) -> list[str]:
+        """[name, text], or of a text that is cut [name, text, how much more there is]."""
+        if len(text) <= self.limit:
+            return [name, text]
+        return [name, text[: self.limit], f"{len(text) - self.limit:,} more characters"]
+
+    def _answer(self, answer: Answer) -> dict[str, Any]:
+        found = asdict(answer)
+        for name in ("text", "given"):
+            if found[name] is not None:
+                found[name] = found[name][: self.limit]
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _stream(self, stream: Stream) -> list[Any]:
+        tokens = stream.tokens[:MOST_TOKENS]
+        learned = stream.supervised
+        marks = None if learned is None or all(learned) else [int(on) for on in learned[:MOST_TOKENS]]
+        return [stream.name, tokens] if marks is None else [stream.name, tokens, marks]
+
+    def _href(self, values: Mapping[str, Any]) -> str | None:
+        image = values.get("image")
+        path = image.get("path") if isinstance(image, Mapping) else image
+        source = Path(path) if isinstance(path, str) else Path(self.examples.source)
+        return source.resolve().as_uri() if source.exists() else None
+
+
+def label_of(values: Mapping[str, Any]) -> str | None:
+    """A row's label in words, None if it has none."""
+    label = values.get("label")
+    if label is None:
+        return None
+    return ", ".join(map(str, label)) if isinstance(label, list) else str(label)

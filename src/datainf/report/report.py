@@ -1,0 +1,108 @@
+"""report.html of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from datainf import words
+from datainf.errors import DatainfError
+from datainf.files import write_atomically
+from datainf.progress import Progress, Silent
+from datainf.report.contents import Contents
+from datainf.report.insight import NO_MODEL, gain_insight
+from datainf.report.page import page
+from datainf.report.subject import Subject
+
+REPORT = "report.html"
+TOP = 10
+READ = 300
+"""So many training examples are read again for the tokens that scores come from, unless told
+otherwise."""
+MOST_BYTES = 20_000_000
+SIZES = ((4000, 160), (1500, 128), (600, 96), (250, 64), (100, 48))
+"""Characters of a text and pixels of a picture's side, tried in this order until the file is no
+larger than that."""
+
+
+def write_report(
+    run: Path | str,
+    *,
+    scored: Path | str | None = None,
+    out: Path | str | None = None,
+    top: int = TOP,
+    read: int | None = READ,
+    model: bool = True,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Write a run's page, and return its path.
+
+    Args:
+        run: The folder of a finished run.
+        scored: That of other scores of the same examples, or of other queries, as `datainf score`
+            leaves them; by default the run's own.
+        out: The file; by default `report.html` beside the scores.
+        top: Training examples of either end that are shown of each query.
+        read: How many training examples are read again by the model, to see which of their tokens
+            the scores come from: those of the first queries. None: all that are shown.
+        model: Whether to load the model at all. Without it there are no such parts, and not what
+            the model says.
+        progress, say: Where to show how far it is, and what is left out.
+
+    Raises `DatainfError`s: a folder that is no run, data that have changed, a disk that refuses.
+    """
+    subject = Subject.open(Path(run), None if scored is None else Path(scored))
+    contents = Contents(subject, top)
+    pairs = contents.pairs()
+    chosen, left = _first_read(contents, read) if model else (set(), 0)
+    if left:
+        say(
+            f"{words.count(left, 'training example')} that the page shows are not read again for "
+            "their tokens' parts; --tokens all reads them too"
+        )
+    progress = progress or Silent()
+    try:
+        contents.insight = gain_insight(
+            subject, pairs, chosen, contents.shown, with_model=model, progress=progress, say=say
+        )
+    except DatainfError as error:  # the base may be gone: what is on the disk is still worth a page
+        if not model:
+            raise
+        say(f"{NO_MODEL}: {error.message}")
+        contents.insight = gain_insight(
+            subject, pairs, set(), contents.shown, with_model=False, progress=progress, say=say
+        )
+    path = Path(out) if out is not None else subject.scored / REPORT
+    text = _small_enough(contents, say)
+    write_atomically(path, text.encode())
+    return path
+
+
+def _first_read(contents: Contents, most: int | None) -> tuple[set[tuple[int, int]], int]:
+    """The pairs of the first queries that so many training examples have a part in; and how many
+    examples are left."""
+    rows, pairs = set[int](), set[tuple[int, int]]()
+    everything = {row for helpful, harmful in contents.ends for row, _ in (*helpful, *harmful)}
+    for query, (helpful, harmful) in enumerate(contents.ends):
+        own = {row for row, _ in (*helpful, *harmful)}
+        if most is None or len(rows | own) <= most:
+            rows |= own
+            pairs |= {(query, row) for row in own}
+        else:  # of later queries what is read anyway
+            pairs |= {(query, row) for row in own & rows}
+    return pairs, len(everything - rows)
+
+
+def _small_enough(contents: Contents, say: Callable[[str], None]) -> str:
+    text = ""
+    for limit, side in SIZES:
+        contents.resize(limit=limit, side=side)
+        parts = ((name, contents.part(name)) for name in contents.names())
+        text = page(f"{contents.subject.name} · datainf", parts)
+        if len(text.encode()) <= MOST_BYTES:
+            break
+    if limit < SIZES[0][0]:
+        say(f"texts are cut to {limit} characters in {REPORT}, to keep it at "
+            f"{words.size(len(text.encode()))}; datainf view shows all of them")  # fmt: skip
+    return text

@@ -1,0 +1,101 @@
+"""What a page is about: a finished run's scores, data and stores, and other scores of the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from datainf.attribution import Request, requested
+from datainf.config import RunConfig
+from datainf.errors import DatainfError, StoreError
+from datainf.estimators import BY_NAME
+from datainf.run_stores import ASKED, SCORES, RunStores, opened
+from datainf.runs import Run, open_run
+from datainf.scores import AnyScores, load_scores
+from datainf.store import GradientStore
+
+OWN_SETTINGS = ("steps", "tolerance")
+"""Settings of scores that are the estimator's own."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`scored` is the folder of the scores, the run's own or another; `others` are scores of the
+    same examples and queries that stand in folders of the run, by their folder's name."""
+
+    folder: Path
+    scored: Path
+    run: Run
+    stores: RunStores
+    others: dict[str, AnyScores]
+
+    @classmethod
+    def open(cls, folder: Path, scored: Path | None = None) -> Self:
+        """Raises what `open_run` does."""
+        run = open_run(folder, scored)
+        found = scored or folder
+        return cls(folder, found, run, RunStores.open(folder), _others(folder, found, run.scores))
+
+    @property
+    def scores(self) -> AnyScores:
+        return self.run.scores
+
+    @property
+    def config(self) -> RunConfig:
+        return self.stores.config
+
+    @property
+    def name(self) -> str:
+        """The run's, and the scores' where they are others than the run's own."""
+        own = self.scored.resolve() == self.folder.resolve()
+        return self.folder.resolve().name + ("" if own else f" · {self.scored.resolve().name}")
+
+    @cached_property
+    def request(self) -> Request:
+        """The stores and options that the scores were made by.
+
+        Raises `DatainfError` for scores of an estimator that is not one of ours, or stores that are
+        gone.
+        """
+        settings = dict(self.scores.settings)
+        own = {name: settings.pop(name) for name in OWN_SETTINGS if name in settings}
+        rows = settings.pop("curvature_rows", None)
+        if self.scores.method not in BY_NAME:
+            raise StoreError(f"{self.scores.method} is not one of datainf's methods")
+        kind: Any = BY_NAME[self.scores.method]
+        curvature = None if rows is None else self.stores.curvature
+        if rows is not None and (curvature is None or len(curvature[0]) != rows):
+            raise StoreError(f"the {rows} gradients that stood for the curvature are gone")
+        return requested(
+            self.stores.train, self._query_stores, kind(**own), curvature=curvature,
+            weights=self.stores.weights, dampings=[settings.pop("damping")], **settings,
+        )  # fmt: skip
+
+    @property
+    def _query_stores(self) -> list[GradientStore]:
+        """Of each checkpoint, where the queries are not the run's own too."""
+        if (asked := self.scores.diagnostics.get(ASKED)) is None:
+            return self.stores.query
+        several = len(self.stores.train) > 1
+        return opened(Path(asked).parent if several else Path(asked))
+
+
+def _others(folder: Path, scored: Path, scores: AnyScores) -> dict[str, AnyScores]:
+    """Scores in the run's own folder and in those below it, of the same examples; none that is
+    broken, which the command that reads it says."""
+    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    found = {}
+    for place in places:
+        if place.resolve() == scored.resolve() or not (place / SCORES).is_file():
+            continue
+        try:
+            other = load_scores(place / SCORES)
+        except DatainfError:
+            continue
+        if other.train_ids == scores.train_ids and other.query_ids == scores.query_ids:
+            found[place.resolve().name] = other
+    return found
+
+

@@ -1,0 +1,109 @@
+"""What a model says to an example, in words: the label it gives, or how it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
+
+from datainf.tasks.labels import Labels
+
+MOST_NEW_TOKENS = 64
+"""A continuation is no longer."""
+BATCH = 32
+"""No more prompts go together."""
+BEYOND = 16
+"""Nor longer than the example's own by more tokens than this."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """text: the label that a model gives, or the text by which it goes on; given: the example's
+    own, in the same words; probability: of the label given by the model, in [0, 1]; agrees: whether
+    the two are one, None where that is no question of right or wrong."""
+
+    text: str
+    given: str | None = None
+    probability: float | None = None
+    agrees: bool | None = None
+
+
+def label_answers(labels: Labels, logits: Sequence[Tensor], targets: Sequence[Any]) -> list[Answer]:
+    """Of a classifier's outputs, [C] each, and the targets that `Labels.read` gave."""
+    return [_label_answer(labels, row, target) for row, target in zip(logits, targets, strict=True)]
+
+
+def _label_answer(labels: Labels, logits: Tensor, target: Any) -> Answer:
+    if not isinstance(target, list):
+        probabilities = logits.softmax(dim=0)
+        best = int(probabilities.argmax())
+        return Answer(
+            labels.name(best), labels.name(target), float(probabilities[best]), best == target
+        )
+    if labels.problem == "regression":
+        shown = [", ".join(f"{value:.3g}" for value in values) for values in (logits, target)]
+        return Answer(*shown)
+    said = [[i for i, on in enumerate(row) if on] for row in ((logits > 0).tolist(),
+                                                              [y > 0.5 for y in target])]  # fmt: skip
+    text, given = (", ".join(map(labels.name, classes)) or "none" for classes in said)
+    return Answer(text, given, agrees=said[0] == said[1])
+
+
+def continuations(
+    model: nn.Module, tokenizer: Any, prompts: Sequence[Sequence[int]], new_tokens: Sequence[int],
+    *, echoed: bool,
+) -> list[str] | None:  # fmt: skip
+    """What a model writes after each prompt, token by token the likeliest, up to so many new
+    tokens; None for a model that cannot write. `echoed`: whether what it gives begins with the
+    prompt, as of a decoder alone. Prompts of one length go together, so that there is no padding.
+    """
+    generate = getattr(model, "generate", None)
+    if not callable(generate):
+        return None
+    device = next(model.parameters()).device
+    said: dict[int, str] = {}
+    for places in _of_one_length(prompts):
+        ids = torch.tensor([list(prompts[place]) for place in places], device=device)
+        with torch.no_grad():
+            out = generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, num_beams=1,
+                max_new_tokens=max(new_tokens[place] for place in places),
+                pad_token_id=tokenizer.pad_token_id,
+            )  # fmt: skip
+        for place, row in zip(places, out, strict=True):
+            new = row[ids.shape[1] :] if echoed else row
+            said[place] = str(tokenizer.decode(new, skip_special_tokens=True))
+    return [said[place] for place in range(len(prompts))]
+
+
+def _of_one_length(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Places of prompts in batches of one length each."""
+    groups: dict[int, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        groups.setdefault(len(prompt), []).append(place)
+    return [
+        places[at : at + BATCH] for places in groups.values() for at in range(0, len(places), BATCH)
+    ]
+
+
+def room_for(own: int) -> int:
+    """How many new tokens a continuation has, beside an example's own."""
+    return max(1, min(MOST_NEW_TOKENS, own + BEYOND))
+
+
+def one_by_one(
+    model: nn.Module, encoded: Sequence[Any], collate: Callable[[Sequence[Any]], Any],
+    outputs: Callable[[nn.Module, Any], Tensor],
+) -> list[Tensor]:  # fmt: skip
+    """A model's outputs for one example after another, on the CPU: no padding, whatever it would
+    change."""
+    device, found = next(model.parameters()).device, []
+    with torch.no_grad():
+        for example in encoded:
+            batch = send_to_device(collate([example]), device)
+            found.append(outputs(model, batch)[0].float().cpu())
+    return found
