@@ -20,7 +20,7 @@ from datainf.gradients.reduction import Reductions, reductions_of
 from datainf.progress import Progress, Silent
 from datainf.projection import Projection
 from datainf.store import GradientStore
-from datainf.top_scoring import SOLVED_BYTES, Solver
+from datainf.top_scoring import SOLVED_BYTES, Fits, Solver
 
 MOST_QUERIES = 256
 """No more queries are solved for at one time."""
@@ -111,14 +111,30 @@ def explain(
     positions' parts each sum to the score, up to rounding, of the model too where it computes in
     half precision.
     """
+    solvers = [
+        Solver(view.of(query), Fits(view, asked.estimator, asked.dampings[0], view.device))
+        for view, query in zip(asked.views, asked.queries, strict=True)
+    ]
+    return explain_solved(
+        solvers, asked.shares, pairs, readers=readers, reads=reads, progress=progress
+    )
+
+
+def explain_solved(
+    solvers: Sequence[Solver],
+    shares: Sequence[float],
+    pairs: Iterable[Pair],
+    *,
+    readers: Sequence[Callable[[], Reader | None]] | None = None,
+    reads: Callable[[Pair], bool] = lambda _: True,
+    progress: Progress | None = None,
+) -> dict[Pair, Explanation]:
+    """`explain`, of queries that have solvers already, one at each checkpoint, which count these
+    shares."""
     pairs, sums = sorted(set(pairs)), _Sums()
-    total = len(pairs) * len(asked.views)
-    advance = (progress or Silent()).stage("why the scores are so", total)
-    for place, (view, query, share) in enumerate(
-        zip(asked.views, asked.queries, asked.shares, strict=True)
-    ):
-        reader = None if readers is None else readers[place]()
-        solver = Solver(view, query, asked.estimator, asked.dampings[0], view.device)
+    advance = (progress or Silent()).stage("why the scores are so", len(pairs) * len(solvers))
+    for place, (solver, share) in enumerate(zip(solvers, shares, strict=True)):
+        reader, view = None if readers is None else readers[place](), solver.views
         reductions = reductions_in(view.store)
         scale = view.row_scale * share
         for batch, own in _batches(pairs, solver):

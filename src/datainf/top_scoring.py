@@ -53,7 +53,7 @@ def top(
     counts its share, and the mean of all scores."""
     m, n = len(queries[0]), len(views[0].store)
     solvers = [
-        Solver(view, query, estimator, damping, device)
+        Solver(view.of(query), Fits(view, estimator, damping, device))
         for view, query in zip(views, queries, strict=True)
     ]
     together = _batches(m, sum(solver.width for solver in solvers))
@@ -108,40 +108,23 @@ class Solved:
         return total
 
 
-class Solver:
-    """Solves for one batch of queries after another at one checkpoint. What was fitted to a block
-    is kept for the next batch where there is room, and else fitted again."""
+class Fits:
+    """What a method fits to the blocks of one checkpoint, by block. What `keep` is told of stays,
+    where there is room, and is else fitted again."""
 
     def __init__(
-        self, views: Views, query: GradientStore, estimator: Estimator, damping: Damping,
-        device: torch.device,
+        self, views: Views, estimator: Estimator, damping: Damping, device: torch.device,
+        room: int | None = None,
     ) -> None:  # fmt: skip
         self.views, self.estimator, self.damping, self.device = views, estimator, damping, device
-        self.queries, self.m = views.of(query), len(query)
         self.traces: Traces = {}
         self._fits: dict[str, Fitted] = {}
         self._held: dict[str, int] = {}  # bytes of its rows that each fit holds
-        self._room = FIT_BYTES
+        self._room = FIT_BYTES if room is None else room
 
-    @property
-    def width(self) -> int:
-        """How many numbers are solved for, of one query."""
-        return sum(V.shape[1] for V in self.queries.values())
-
-    def solve(self, batch: slice) -> Solved:
-        """These queries solved for; blocks whose gradients are all zero are left out."""
-        R, train = {}, {}
-        for name, V in self.queries.items():
-            fitted = self._fits.get(name) or self._fit(name)
-            if fitted is None:
-                continue
-            R[name] = self._solution(name, fitted, V, batch)
-            train[name] = self.views.train[name].to(R[name].dtype, self.device)
-            if batch.stop < self.m:
-                self._keep(name, fitted)
-        if batch.stop == self.m:
-            self._fits.clear()
-        return Solved(batch.stop - batch.start, R, train, self.device)
+    def of(self, name: str) -> Fitted | None:
+        """That of a block; None where all its gradients are zero."""
+        return self._fits.get(name) or self._fit(name)
 
     def _fit(self, name: str) -> Fitted | None:
         rows = self.views.curvature[name].to(device=self.device)
@@ -151,6 +134,51 @@ class Solver:
         if name not in self.traces:
             self.traces[name] = Trace(self.damping.lambda_of(rows))
         return self.estimator.fit(rows) if self.traces[name].damping_lambda > 0 else None
+
+    def keep(self, name: str, fitted: Fitted) -> None:
+        size = fitted.nbytes + self._held[name]
+        if name not in self._fits and size <= self._room:
+            self._fits[name] = fitted
+            self._room -= size
+
+    def clear(self) -> None:
+        self._fits.clear()
+
+
+class Solver:
+    """Solves for one batch of queries after another at one checkpoint. `queries` are their
+    gradients by block, [m, d]; `keeps`: whether what was fitted is kept after the last, too."""
+
+    def __init__(
+        self, queries: Mapping[str, GradientMatrix], fits: Fits, *, keeps: bool = False
+    ) -> None:
+        self.queries, self.fits, self.keeps = queries, fits, keeps
+        self.views, self.device = fits.views, fits.device
+        self.m = next(iter(queries.values())).shape[0]
+
+    @property
+    def traces(self) -> Traces:
+        return self.fits.traces
+
+    @property
+    def width(self) -> int:
+        """How many numbers are solved for, of one query."""
+        return sum(V.shape[1] for V in self.queries.values())
+
+    def solve(self, batch: slice) -> Solved:
+        """These queries solved for; blocks whose gradients are all zero are left out."""
+        R, train = {}, {}
+        last = batch.stop == self.m and not self.keeps
+        for name, V in self.queries.items():
+            if (fitted := self.fits.of(name)) is None:
+                continue
+            R[name] = self._solution(name, fitted, V, batch)
+            train[name] = self.views.train[name].to(R[name].dtype, self.device)
+            if not last:
+                self.fits.keep(name, fitted)
+        if last:
+            self.fits.clear()
+        return Solved(batch.stop - batch.start, R, train, self.device)
 
     def _solution(self, name: str, fitted: Fitted, V: GradientMatrix, batch: slice) -> Tensor:
         """R of a block, a few queries at one time: a method has more beside it."""
@@ -162,12 +190,6 @@ class Solver:
             trace.add(solution.residual)
             parts.append(solution.R)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _keep(self, name: str, fitted: Fitted) -> None:
-        size = fitted.nbytes + self._held[name]
-        if name not in self._fits and size <= self._room:
-            self._fits[name] = fitted
-            self._room -= size
 
 
 def _batches(m: int, width: int) -> list[slice]:

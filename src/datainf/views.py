@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datainf.errors import OptionError
 from datainf.estimators import Estimator
-from datainf.linalg import ColumnScaled, GradientMatrix, RowScaled, hstack, norm_scale
+from datainf.linalg import ColumnScaled, GradientMatrix, RowScaled, from_dense, hstack, norm_scale
 from datainf.second_moments import metric_scale
 from datainf.store import Block, GradientStore
 
@@ -109,6 +109,15 @@ class Views:
     def of(self, query: GradientStore) -> dict[str, GradientMatrix]:
         """Queries' gradients by block, [m, d]."""
         return self._matrices(self._parts(query, self._scales), self.options.norm_powers[1])
+
+    def of_rows(self, gradients: Mapping[str, Tensor]) -> dict[str, GradientMatrix]:
+        """As `of`, for queries' gradients in memory, tensor's name → [m, columns] as a store of
+        theirs would hold them."""
+        parts: dict[str, GradientMatrix] = {}
+        for name, rows in gradients.items():
+            G: GradientMatrix = from_dense(rows.to(self.device))
+            parts[name] = G if self._scales is None else ColumnScaled(G, self._scales[name])
+        return self._matrices(parts, self.options.norm_powers[1])
 
     @property
     def row_scale(self) -> Tensor:

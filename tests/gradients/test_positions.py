@@ -117,22 +117,22 @@ def test_both_halves_of_a_pair(tokenizer):
 
 
 ADAPTERS = {
-    "dora": lambda base: peft.LoraConfig(
+    "dora": lambda: peft.LoraConfig(
         task_type="CAUSAL_LM", r=4, use_dora=True, init_lora_weights=False,
         target_modules=["q_proj", "v_proj"],
     ),
-    "ia3": lambda base: peft.IA3Config(
+    "ia3": lambda: peft.IA3Config(
         task_type="CAUSAL_LM", target_modules=["k_proj", "v_proj", "down_proj"],
         feedforward_modules=["down_proj"], init_ia3_weights=False,
     ),
-    "loha": lambda base: peft.LoHaConfig(
+    "loha": lambda: peft.LoHaConfig(
         task_type="CAUSAL_LM", r=4, init_weights=False, target_modules=["q_proj", "v_proj"]
     ),
-    "prompt": lambda base: peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
-    "norms": lambda base: peft.LNTuningConfig(
+    "prompt": lambda: peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+    "norms": lambda: peft.LNTuningConfig(
         task_type="CAUSAL_LM", target_modules=["input_layernorm", "norm"]
     ),
-    "embedding": lambda base: peft.LoraConfig(
+    "embedding": lambda: peft.LoraConfig(
         task_type="CAUSAL_LM", r=4, init_lora_weights=False,
         target_modules=["embed_tokens", "q_proj"],
     ),
@@ -142,7 +142,7 @@ ADAPTERS = {
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_adapters_of_every_kind(adapter, tokenizer):
     base = make_base("llama")
-    model = peft.get_peft_model(base, ADAPTERS[adapter](base))
+    model = peft.get_peft_model(base, ADAPTERS[adapter]())
     check(model, tasks.CausalLM(tokenizer), make_rows("llama"))
 
 
@@ -183,7 +183,9 @@ def test_a_parameter_s_own_hook_is_followed(tokenizer):
     assert (elsewhere.abs() > 0).all(), f"{name} has no positions"
 
 
-@pytest.mark.parametrize("text", ["plain words here", "naïve café — ünïcödé", "日本語 and emoji 🎈", ""])
+@pytest.mark.parametrize(
+    "text", ["plain words here", "naïve café — ünïcödé", "日本語 and emoji 🎈", ""]
+)
 def test_pieces_read_as_the_text_does(tokenizer, text):
     ids = tokenizer(text)["input_ids"]
     read = pieces(tokenizer, ids)

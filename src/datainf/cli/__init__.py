@@ -15,7 +15,20 @@ import typer
 import typer.core
 
 from datainf import __version__
-from datainf.cli import attribute, collect, demo, evaluate, inspect, plan, report, score, top
+from datainf.cli import (
+    attribute,
+    collect,
+    demo,
+    evaluate,
+    inspect,
+    mislabeled,
+    plan,
+    report,
+    score,
+    select,
+    top,
+    view,
+)
 from datainf.cli.console import error_console, say
 from datainf.errors import DatainfError
 
@@ -70,6 +83,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "top": top.top,
     "report": report.report,
+    "view": view.view,
+    "mislabeled": mislabeled.mislabeled,
+    "select": select.select,
     "inspect": inspect.inspect,
     "evaluate": evaluate.evaluate,
     "demo": demo.demo,

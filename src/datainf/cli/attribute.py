@@ -100,8 +100,9 @@ def attribute(
 
     Leaves in --out: the gradient stores train/, query/ and curvature/, scores.safetensors,
     scores.parquet (long: query_id, train_id, query_row, train_row, score, rank), top.jsonl,
-    run.yaml, and report.html to look at. Positive scores are helpful, negative ones harmful. Killed, the same command goes on
-    from its last finished shard. `datainf plan` in its place says what it will take.
+    run.yaml, and report.html to look at. Positive scores are helpful, negative ones harmful.
+    Killed, the same command goes on from its last finished shard. `datainf plan` in its place says
+    what it will take.
     """
     own = {name: v for name, v in locals().items() if name not in ("shared", "report")}
     from datainf.cli.tables import print_query

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, overload
 
 from datainf.columns import Candidates, Columns, Decision, TaskName, decide
@@ -70,10 +71,33 @@ class Examples(Sequence[dict[str, Any]]):
             return None
         return os.path.relpath(path, self.source) if Path(path).is_absolute() else path
 
-    def write(self, rows: Sequence[int], folder: Path) -> Path:
+    def write(
+        self, rows: Sequence[int], folder: Path, labels: Mapping[int, str] = MappingProxyType({})
+    ) -> Path:
         """Write some rows into a folder, all their columns, in the form that they came in; returns
-        the path. See `datainf.data.write`."""
-        return write_part(self.source, self._table, rows, folder, self.columns.get("image"))
+        the path. See `datainf.data.write`. `labels`: other ones than they have, by row, in words;
+        they are written as what labels are there, numbers or names.
+
+        Raises `DataError` for a label that cannot be of the kind that the row's own is.
+        """
+        column = self.columns.get("label")
+        if labels and column is None:
+            raise DataError(f"{self.source} has no label that could be another")
+        changed = {row: {str(column): self._as_label(row, text)} for row, text in labels.items()}
+        return write_part(
+            self.source, self._table, rows, folder, self.columns.get("image"), changed
+        )
+
+    def _as_label(self, row: int, text: str) -> Any:
+        own = self._table.rows[row][self.columns["label"]]
+        kind = type(own) if isinstance(own, int | float) else str
+        try:
+            return kind(text)
+        except ValueError:
+            raise DataError(
+                f"{self.where(row)}: the label is {own!r}, and {text!r} is none like it",
+                remedy="one of the data's own labels",
+            ) from None
 
     @cached_property
     def digest(self) -> str:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import datasets
@@ -23,8 +24,9 @@ Row = Mapping[str, Any]
 
 
 def write_part(
-    source: str, table: Table, rows: Sequence[int], folder: Path, image: str | None
-) -> Path:
+    source: str, table: Table, rows: Sequence[int], folder: Path, image: str | None,
+    changed: Mapping[int, Row] = MappingProxyType({}),
+) -> Path:  # fmt: skip
     """Write rows of a source's table into a folder, under the source's own name. Of a source with
     splits, the part is of one, and has none.
 
@@ -35,6 +37,7 @@ def write_part(
         folder: Made if it is not there; what stands in the place is replaced.
         image: The column of images, if there is one: paths in it are made absolute, as the part
             lies elsewhere than the whole.
+        changed: What some rows have in the place of their own, row → column → value.
 
     Raises `WriteError` if the disk refuses.
     """
@@ -46,11 +49,14 @@ def write_part(
         if target.is_dir():
             shutil.rmtree(target)
         if hasattr(table.rows, "select"):
-            _write_dataset(table, rows, target, path.suffix.lower(), image)
+            _write_dataset(table, rows, target, path.suffix.lower(), image, changed)
         elif path.is_dir():
-            _write_images(table, rows, target)
+            _write_images(table, rows, target, changed)
         else:
-            chosen = [_placed(table.rows[row], table.folder, image) for row in rows]
+            chosen = [
+                _placed({**table.rows[row], **changed.get(row, {})}, table.folder, image)
+                for row in rows
+            ]
             WRITERS[path.suffix.lower()](target, chosen, path)
     return target
 
@@ -63,10 +69,16 @@ def _placed(row: Row, folder: Path | None, image: str | None) -> Row:
 
 
 def _write_dataset(
-    table: Table, rows: Sequence[int], target: Path, ending: str, image: str | None
-) -> None:
+    table: Table, rows: Sequence[int], target: Path, ending: str, image: str | None,
+    changed: Mapping[int, Row],
+) -> None:  # fmt: skip
     part: Any = table.rows
     part = part.select(list(rows))
+    if changed:
+        part = part.map(
+            lambda row, place: {**row, **changed.get(rows[place], {})},
+            with_indices=True, features=part.features,
+        )  # fmt: skip
     for name, feature in part.features.items():
         if isinstance(feature, datasets.Image):  # as they are in the source; see `from_dataset`
             part = part.cast_column(name, datasets.Image())
@@ -122,14 +134,18 @@ WRITERS: dict[str, Callable[[Path, Sequence[Row], Path], None]] = {
 }
 
 
-def _write_images(table: Table, rows: Sequence[int], target: Path) -> None:
-    """A folder of images: links to them under their own names, and their metadata if they had
-    any."""
-    metadata = []
+def _write_images(
+    table: Table, rows: Sequence[int], target: Path, changed: Mapping[int, Row]
+) -> None:
+    """A folder of images: links to them under their own names, and their metadata if they had any;
+    else an image with another label in that one's folder."""
+    metadata, has_metadata = [], _has_metadata(table)
     for row in rows:
-        example = table.rows[row]
+        example = {**table.rows[row], **changed.get(row, {})}
         path = Path(example["image"])
         name = os.path.relpath(path, table.folder) if table.folder else path.name
+        if row in changed and not has_metadata:
+            name = str(Path(*map(str, changed[row].values())) / path.name)
         if name.startswith(".."):
             raise DataError(f"the image {path} lies outside {table.folder}")
         link = target / name
@@ -138,5 +154,9 @@ def _write_images(table: Table, rows: Sequence[int], target: Path) -> None:
             link.symlink_to(path.absolute())
         rest = {key: value for key, value in example.items() if key != "image"}
         metadata.append({FILE_NAME: name, **rest})
-    if table.folder is not None and any((table.folder / name).is_file() for name in METADATA):
+    if has_metadata:
         _json_lines(target / "metadata.jsonl", metadata, target)
+
+
+def _has_metadata(table: Table) -> bool:
+    return table.folder is not None and any((table.folder / name).is_file() for name in METADATA)

@@ -61,14 +61,13 @@ class Parts:
         found = [self.elsewhere.new_zeros((len(elsewhere), len(s.tokens))) for s in streams]
         for positions, parts in self.at.items():
             axes = [a for a, n in widths.items() if positions in (n, n + prompts)]
-            placed = 0.0
+            elsewhere += parts.sum(dim=(1, 2))
             for stream, total in zip(streams, found, strict=True):
                 if axes == [stream.axis] and stream.row < parts.shape[1]:
                     start = positions - widths[stream.axis]
                     own = parts[:, stream.row, start : start + total.shape[1]]
                     total += own
-                    placed = placed + own.sum(dim=1)
-            elsewhere += parts.sum(dim=(1, 2)) - placed
+                    elsewhere -= own.sum(dim=1)
         return found, elsewhere
 
 
@@ -144,7 +143,7 @@ class _Sink(Sink):
 
 
 def _of_linear(X: Tensor, dY: Tensor, wanted: Mapping[str, Tensor]) -> Tensor:
-    """dY_t · (W X_t + w) of Y = X Wᵀ + b, [k, rows, P], or [k, rows]; W [k, out, in], w [k, out]."""
+    """dY_t · (W X_t + w) of Y = X Wᵀ + b, [k, rows, P] or [k, rows]; W [k, out, in], w [k, out]."""
     X, dY = (t if t.itemsize >= 4 else t.float() for t in (X, dY))
     extra = X.dim() - 3
     if extra > 0:  # more than one dimension between rows and features: no one position

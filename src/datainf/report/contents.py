@@ -24,14 +24,15 @@ import datainf
 from datainf import words
 from datainf.evaluation.metrics import rank_correlations, top_overlap
 from datainf.explanations import Explanation, Pair
-from datainf.report.examples import Described
+from datainf.report.examples import Described, label_of
 from datainf.report.insight import Insight
 from datainf.report.subject import Subject
 from datainf.runs import told
 from datainf.scores import AnyScores, Scores
 
-QUERY_CHUNK, TRAIN_CHUNK = 50, 100
-"""Examples of a part."""
+SIZES = {"queries": 50, "train": 100, "why": 50}
+"""Examples of a part of each kind."""
+PART = re.compile(r"(queries|train|why)-(\d{1,9})")
 MANY = 200
 """Training examples of either end that are shown as those that matter to many queries."""
 BINS = 60
@@ -45,11 +46,16 @@ AGREEMENT_SCORES = 20_000_000
 """More scores are not ranked anew for the agreement of methods: of the first queries alone."""
 
 
-class Contents:
-    """A run's parts by name. `top` is how many examples of either end a query has."""
+class NoSuchPartError(LookupError):
+    """A name that is none of a page's parts."""
 
-    def __init__(self, subject: Subject, top: int) -> None:
-        self.subject, self.scores = subject, subject.scores
+
+class Contents:
+    """A run's parts by name. `top` is how many examples of either end a query has, `sizes` how many
+    examples a part has."""
+
+    def __init__(self, subject: Subject, top: int, sizes: Mapping[str, int] = SIZES) -> None:
+        self.subject, self.scores, self.sizes = subject, subject.scores, sizes
         self.top = min(top, self.scores.kept)
         self.insight = Insight()
         self.resize(limit=4000, side=160)
@@ -95,37 +101,36 @@ class Contents:
     def names(self) -> Iterator[str]:
         """Of all parts."""
         yield "overview"
-        for chunk in range(-(-len(self.scores.query_ids) // QUERY_CHUNK)):
-            yield f"queries-{chunk}"
-            if self.insight.explanations:
-                yield f"why-{chunk}"
-        for chunk in range(-(-len(self.shown) // TRAIN_CHUNK)):
-            yield f"train-{chunk}"
+        for kind, size in self.sizes.items():
+            if kind != "why" or self.insight.explanations:
+                yield from (f"{kind}-{chunk}" for chunk in range(-(-self._total(kind) // size)))
 
     def part(self, name: str) -> Any:
-        """Plain values. Raises `KeyError` for a name that is none of `names`."""
+        """Plain values. Raises `NoSuchPartError` for a name that is none of `names`."""
         if name == "overview":
             return self.overview()
-        if (match := re.fullmatch(r"(queries|train|why)-(\d+)", name)) is None:
-            raise KeyError(name)
-        kind, chunk = match[1], int(match[2])
-        size = TRAIN_CHUNK if kind == "train" else QUERY_CHUNK
-        total = len(self.shown) if kind == "train" else len(self.scores.query_ids)
-        rows = range(chunk * size, min(total, (chunk + 1) * size))
+        if (match := PART.fullmatch(name)) is None:
+            raise NoSuchPartError(name)
+        kind, size = match[1], self.sizes[match[1]]
+        start = int(match[2]) * size
+        rows = range(start, min(self._total(kind), start + size))
         if not rows:
-            raise KeyError(name)
+            raise NoSuchPartError(name)
         if kind == "queries":
             return [self._query(row) for row in rows]
         if kind == "train":
             return [self._train(self.shown[place]) for place in rows]
         return {str(row): why for row in rows if (why := self._why(row))}
 
+    def _total(self, kind: str) -> int:
+        """How many examples all parts of a kind have."""
+        return len(self.shown) if kind == "train" else len(self.scores.query_ids)
+
     def overview(self) -> dict[str, Any]:
         run, scores, subject = self.subject.run, self.scores, self.subject
         n, m = len(scores.train_ids), len(scores.query_ids)
-        described = [self._train(row) for row in self.shown]
-        files = Counter(example["file"] for example in described)
-        labels = Counter(example["label"] for example in described if "label" in example)
+        files = {self.train.file(row) for row in self.shown}
+        labels = {label_of(run.train[row]) for row in self.shown} - {None}
         answers = self.insight.query_answers
         return {
             "run": subject.name,
@@ -134,11 +139,11 @@ class Contents:
             "facts": self._facts(),
             "n": n,
             "top": self.top,
-            "sizes": {"queries": QUERY_CHUNK, "train": TRAIN_CHUNK},
+            "sizes": dict(self.sizes),
             "shown": self.shown,
             "why": bool(self.insight.explanations),
             "files": sorted(files) if len(files) <= MOST_FILES else [],
-            "labels": sorted(labels) if len(labels) <= MOST_LABELS else [],
+            "labels": sorted(map(str, labels)) if len(labels) <= MOST_LABELS else [],
             "queries": {
                 "ids": [str(identifier) for identifier in scores.query_ids],
                 "heads": [self.query.head(row) for row in range(m)],
@@ -252,9 +257,9 @@ def histogram(scores: AnyScores) -> dict[str, Any]:
     if isinstance(scores, Scores):
         values = scores.values.flatten().numpy()
         of = f"all {values.size:,} scores"
-        if values.size > SAMPLED:
-            values = values[:: -(-values.size // SAMPLED)]
-            of = f"every {-(-scores.values.numel() // SAMPLED)}th of {scores.values.numel():,} scores"
+        if (step := -(-values.size // SAMPLED)) > 1:
+            of = f"every {step}th of {values.size:,} scores"
+            values = values[::step]
     else:
         values = torch.cat([scores.helpful.scores, scores.harmful.scores], dim=1).flatten().numpy()
         of = f"the {values.size:,} scores that are kept, of the ends of every query's order"

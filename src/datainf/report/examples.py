@@ -34,25 +34,41 @@ class Described:
     ) -> dict[str, Any]:
         """An example as plain values; see assets/example.js for what becomes of it."""
         values = self.examples[row]
-        where = self.examples.where(row)
-        found = {
+        known = {
             "row": row,
             "id": str(self.examples.ids[row]),
             "loss": float(self.losses[row]),
-            "where": where,
+            "where": self.examples.where(row),
             "href": self._href(values),
-            "file": where.partition(", row ")[0].rpartition("/")[0] or where.partition(", row ")[0],
+            "file": self.file(row),
+        }
+        return _there(known | self.looks(values, answer, streams))
+
+    def looks(
+        self, values: Mapping[str, Any], answer: Answer | None = None,
+        streams: list[Stream] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What is to be seen of a row, wherever it is from."""
+        return _there({
             "parts": [self._cut(name, text) for name, text in self._texts(values)],
             "label": label_of(values),
             "image": thumbnail(values["image"], self.side) if "image" in values else None,
             "answer": None if answer is None else self._answer(answer),
             "streams": None if not streams else [self._stream(stream) for stream in streams],
-        }
-        return {name: value for name, value in found.items() if value is not None}
+        })  # fmt: skip
+
+    def file(self, row: int) -> str:
+        """The source of a row by name; of a folder of images the image's own folder."""
+        where = self.examples.where(row).partition(", row ")[0]
+        return where.rpartition("/")[0] or where
 
     def head(self, row: int) -> str:
-        """An example in a line."""
-        text = " ".join(self.in_words(self.examples[row]).split())
+        """An example in a line: what is learned of it first, where a prompt comes before that."""
+        values = self.examples[row]
+        text = self.in_words(values)
+        if isinstance(answer := values.get("completion"), str):
+            text = f"{answer} ← {values.get('prompt') or ''}"
+        text = " ".join(text[: 4 * HEAD].split())
         return text if len(text) <= HEAD else text[: HEAD - 1] + "…"
 
     def _texts(self, values: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -88,7 +104,9 @@ class Described:
     def _stream(self, stream: Stream) -> list[Any]:
         tokens = stream.tokens[:MOST_TOKENS]
         learned = stream.supervised
-        marks = None if learned is None or all(learned) else [int(on) for on in learned[:MOST_TOKENS]]
+        marks = (
+            None if learned is None or all(learned) else [int(on) for on in learned[:MOST_TOKENS]]
+        )
         return [stream.name, tokens] if marks is None else [stream.name, tokens, marks]
 
     def _href(self, values: Mapping[str, Any]) -> str | None:
@@ -104,3 +122,7 @@ def label_of(values: Mapping[str, Any]) -> str | None:
     if label is None:
         return None
     return ", ".join(map(str, label)) if isinstance(label, list) else str(label)
+
+
+def _there(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

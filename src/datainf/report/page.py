@@ -19,7 +19,8 @@ from typing import Any
 import datainf
 
 SCRIPTS = (
-    "dom", "format", "source", "list", "example", "queries", "training", "overview", "main",
+    "dom", "format", "source", "list", "example", "queries", "training", "overview", "ask",
+    "review", "main",
 )  # fmt: skip
 """In this order they are one script."""
 
@@ -86,5 +87,3 @@ def _script() -> str:
 @cache
 def asset(name: str) -> str:
     return files("datainf.report").joinpath("assets", name).read_text(encoding="utf-8")
-
-

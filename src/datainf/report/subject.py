@@ -97,5 +97,3 @@ def _others(folder: Path, scored: Path, scores: AnyScores) -> dict[str, AnyScore
         if other.train_ids == scores.train_ids and other.query_ids == scores.query_ids:
             found[place.resolve().name] = other
     return found
-
-

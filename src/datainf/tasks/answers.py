@@ -45,12 +45,14 @@ def _label_answer(labels: Labels, logits: Tensor, target: Any) -> Answer:
             labels.name(best), labels.name(target), float(probabilities[best]), best == target
         )
     if labels.problem == "regression":
-        shown = [", ".join(f"{value:.3g}" for value in values) for values in (logits, target)]
-        return Answer(*shown)
-    said = [[i for i, on in enumerate(row) if on] for row in ((logits > 0).tolist(),
-                                                              [y > 0.5 for y in target])]  # fmt: skip
-    text, given = (", ".join(map(labels.name, classes)) or "none" for classes in said)
-    return Answer(text, given, agrees=said[0] == said[1])
+        said, own = (", ".join(f"{value:.3g}" for value in values) for values in (logits, target))
+        return Answer(said, own)
+    on, wanted = (
+        [place for place, value in enumerate(values) if value > least]
+        for values, least in ((logits, 0.0), (target, 0.5))
+    )
+    text, given = (", ".join(map(labels.name, classes)) or "none" for classes in (on, wanted))
+    return Answer(text, given, agrees=on == wanted)
 
 
 def continuations(

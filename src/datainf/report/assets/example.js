@@ -6,8 +6,8 @@ const MANY_TOKENS = 1500;
 /** The name, place and loss of an example. */
 function placeOf(example) {
   return h("span", { class: "place" },
-    h("code", { title: "id" }, example.id),
-    example.href
+    example.id === undefined ? null : h("code", { title: "id" }, example.id),
+    example.where === undefined ? null : example.href && !served
       ? h("a", { href: example.href, title: "open the file", rel: "noreferrer" }, example.where)
       : h("span", {}, example.where),
     h("span", { title: "its loss under the model as it is in the end" }, "loss " + number(example.loss)));

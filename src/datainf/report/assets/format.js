@@ -28,6 +28,6 @@ function tensorName(name) {
   const rest = name
     .replace(/^(base_model\.)?(model\.)*/, "")
     .replace(/\.(default|weight)(?=\.|$)/g, "")
-    .replace(/.*\.(?:layers?|h|blocks?)\.\d+\./, "");
+    .replace(/(?:^|.*\.)(?:layers?|h|blocks?)\.\d+\./, "");
   return { layer: layer ? Number(layer[1]) : null, rest };
 }

@@ -4,7 +4,8 @@ function queriesTab(overview, state) {
   const total = overview.queries.ids.length;
   const list = virtualList("queries", drawRow, (index) => open(index));
   const detail = h("section", { class: "detail", "aria-live": "polite" });
-  let filter = state.filter || "";
+  const narrow = notNarrowed();
+  let filter = "";
   let order = "row";
 
   function drawRow(index) {
@@ -53,60 +54,8 @@ function queriesTab(overview, state) {
     const rows = [...query.helpful, ...query.harmful].map(([row]) => row);
     const [examples, why] = await Promise.all([trainAt(overview, rows), whyOf(overview, index)]);
     if (state.query !== index) return;
-    replace(detail, queryPanel(overview, query), toolbar(), columns(query, examples, why));
+    replace(detail, queryPanel(overview, query), results(overview, state, narrow, query, examples, why));
     detail.scrollTop = 0;
-  }
-
-  const narrow = { text: "", file: "", label: "", order: "score" };
-
-  function toolbar() {
-    return h("div", { class: "toolbar" },
-      h("input", {
-        type: "search", placeholder: "Filter these examples", "aria-label": "Filter these examples",
-        value: narrow.text, oninput: (event) => { narrow.text = event.target.value; again(); },
-      }),
-      overview.files.length > 1
-        ? select("file", [["", "all"], ...overview.files.map((f) => [f, f])], narrow.file,
-          (value) => { narrow.file = value; again(); }) : null,
-      overview.labels.length
-        ? select("label", [["", "all"], ...overview.labels.map((l) => [l, l])], narrow.label,
-          (value) => { narrow.label = value; again(); }) : null,
-      select("order", [["score", "by score"], ["loss", "by loss"], ["row", "by row"]], narrow.order,
-        (value) => { narrow.order = value; again(); }),
-      overview.why ? h("label", { class: "check" }, h("input", {
-        type: "checkbox", checked: state.heat,
-        onchange: (event) => { state.heat = event.target.checked; remember(state); again(); },
-      }), "token heat map (h)") : null);
-  }
-
-  async function again() {
-    const query = await queryAt(overview, state.query);
-    const rows = [...query.helpful, ...query.harmful].map(([row]) => row);
-    const [examples, why] = await Promise.all([trainAt(overview, rows), whyOf(overview, state.query)]);
-    detail.querySelector(".columns").replaceWith(columns(query, examples, why));
-  }
-
-  function columns(query, examples, why) {
-    const largest = Math.max(1e-30, ...[...query.helpful, ...query.harmful].map(([, s]) => Math.abs(s)));
-    return h("div", { class: "columns" },
-      column("Most helpful", "helps", "Training more on these lowers the loss of the query.",
-        query.helpful, examples, why, largest),
-      column("Most harmful", "harms", "Training more on these raises the loss of the query.",
-        query.harmful, examples, why, largest));
-  }
-
-  function column(title, kind, meaning, entries, examples, why, largest) {
-    const sought = narrow.text.toLowerCase();
-    const shown = entries.map(([row, score], rank) => ({ row, score, rank, example: examples.get(row) }))
-      .filter(({ example }) => example
-        && (!narrow.file || example.file === narrow.file)
-        && (!narrow.label || String(example.label) === narrow.label)
-        && (!sought || searchable(example).includes(sought)));
-    if (narrow.order === "loss") shown.sort((a, b) => b.example.loss - a.example.loss);
-    if (narrow.order === "row") shown.sort((a, b) => a.row - b.row);
-    return h("section", { class: "column " + kind }, h("h2", {}, title), h("p", { class: "note" }, meaning),
-      shown.length ? shown.map((entry) => card(overview, entry, why[entry.row], largest, state.heat))
-        : h("p", { class: "empty" }, entries.length ? "None of these match." : "None was kept."));
   }
 
   function key(event) {
@@ -127,6 +76,53 @@ function queriesTab(overview, state) {
   return { element, key };
 }
 
+function notNarrowed() {
+  return { text: "", file: "", label: "", order: "score" };
+}
+
+/** Both ends of a query's order, and what narrows them down. */
+function results(overview, state, narrow, query, examples, why) {
+  const largest = Math.max(1e-30, ...[...query.helpful, ...query.harmful].map(([, s]) => Math.abs(s)));
+  const columns = h("div", { class: "columns" });
+  const set = (name) => (value) => { narrow[name] = value; draw(); };
+
+  function column(title, kind, meaning, entries) {
+    const sought = narrow.text.toLowerCase();
+    const shown = entries.map(([row, score], rank) => ({ row, score, rank, example: examples.get(row) }))
+      .filter(({ example }) => example
+        && (!narrow.file || example.file === narrow.file)
+        && (!narrow.label || String(example.label) === narrow.label)
+        && (!sought || searchable(example).includes(sought)));
+    if (narrow.order === "loss") shown.sort((a, b) => b.example.loss - a.example.loss);
+    if (narrow.order === "row") shown.sort((a, b) => a.row - b.row);
+    return h("section", { class: "column " + kind }, h("h2", {}, title), h("p", { class: "note" }, meaning),
+      shown.length ? shown.map((entry) => card(overview, entry, why[entry.row], largest, state.heat))
+        : h("p", { class: "empty" }, entries.length ? "None of these match." : "None was kept."));
+  }
+
+  function draw() {
+    replace(columns,
+      column("Most helpful", "helps", "Training more on these lowers the loss of the query.", query.helpful),
+      column("Most harmful", "harms", "Training more on these raises the loss of the query.", query.harmful));
+  }
+
+  draw();
+  return h("div", {}, h("div", { class: "toolbar" },
+    h("input", {
+      type: "search", placeholder: "Filter these examples", "aria-label": "Filter these examples",
+      value: narrow.text, oninput: (event) => set("text")(event.target.value),
+    }),
+    overview.files.length > 1
+      ? select("file", [["", "all"], ...overview.files.map((f) => [f, f])], narrow.file, set("file")) : null,
+    overview.labels.length
+      ? select("label", [["", "all"], ...overview.labels.map((l) => [l, l])], narrow.label, set("label")) : null,
+    select("order", [["score", "by score"], ["loss", "by loss"], ["row", "by row"]], narrow.order, set("order")),
+    overview.why ? h("label", { class: "check" }, h("input", {
+      type: "checkbox", checked: state.heat,
+      onchange: (event) => { state.heat = event.target.checked; remember(state); draw(); },
+    }), "token heat map (h)") : null), columns);
+}
+
 /** What a search looks through. */
 function searchable(example) {
   return [example.id, example.where, example.label, ...(example.parts || []).map(([, text]) => text)]
@@ -138,7 +134,7 @@ function queryPanel(overview, query) {
   const answer = query.answer;
   const said = answer && (answer.agrees === null || answer.agrees === undefined);
   return h("section", { class: "query" },
-    h("div", { class: "query-title" }, h("h2", {}, "Query ", h("code", {}, query.id)), placeOf(query)),
+    h("div", { class: "query-title" }, h("h2", {}, "Query"), placeOf(query)),
     labelsOf(query), textOf(query),
     said ? h("div", { class: "part answer" }, h("span", { class: "part-name" }, "the model says"),
       longText(answer.text || "(nothing)")) : null);
@@ -147,8 +143,9 @@ function queryPanel(overview, query) {
 /** A training example with its score. */
 function card(overview, { row, score, rank, example }, why, largest, heat) {
   const body = h("div", {});
-  const draw = (hot) => replace(body, hot && why && why.streams && example.streams
-    ? heatMap(example.streams, why) : textOf(example));
+  const streams = (why && why.read) || example.streams;
+  const draw = (hot) => replace(body, hot && why && why.streams && streams
+    ? heatMap(streams, why) : textOf(example));
   draw(heat);
   return h("article", { class: "card", "data-row": row, tabindex: 0 },
     h("header", {}, h("span", { class: "rank" }, rank + 1),

@@ -74,7 +74,6 @@ function slotOf(rows, row) {
 /** Why the scores of a query are so: { row of a training example: parts }. */
 async function whyOf(overview, row) {
   if (!overview.why) return {};
-  const size = overview.sizes.queries;
-  const chunk = await part("why-" + Math.floor(row / size));
+  const chunk = await part("why-" + Math.floor(row / overview.sizes.why));
   return chunk[row] || {};
 }

@@ -6,7 +6,7 @@ function trainingTab(overview, state) {
     ["helps", "helps", (e) => e.helps], ["harms", "harms", (e) => e.harms],
     ["loss", "loss", (e) => e.loss],
   ];
-  let sorted = ["mean", 1];
+  let sorted = ["mean", -1];
   const narrow = { text: "", file: "", label: "", end: "both" };
   const table = h("tbody", {});
   const counted = h("span", { class: "counted" });

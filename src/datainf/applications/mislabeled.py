@@ -1,0 +1,94 @@
+"""Which training examples look wrong, and what speaks for it.
+
+Four signals, each of which is high where an example is suspect:
+
+    influence        −mean_q score(q, k): training on k raises the loss of the queries, which are to
+                     be right (a validation set)
+    self-influence   score(k, k): the model had to bend far for k
+    loss             k's own loss, after it was trained on
+    neighbours       −Σ_j cos_kj / Σ_j |cos_kj| over those whose gradients are most like k's or its
+                     negative: they would undo what is learned of k
+
+and one rank from several of them, `combined`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from datainf.applications.neighbours import Neighbours, directions, neighbours
+from datainf.attribution import self_influence
+from datainf.progress import Progress, Silent
+from datainf.scores import AnyScores, Scores
+from datainf.store import GradientStore
+
+Signal = Literal["influence", "self-influence", "loss", "neighbours"]
+SIGNALS: tuple[Signal, ...] = ("influence", "self-influence", "loss", "neighbours")
+COMBINED: tuple[Signal, ...] = ("influence", "loss", "neighbours")
+"""What the one rank is made of: the mean of these ranks."""
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """Of n training examples: every signal [n], float64, higher = more suspect; `combined` [n], the
+    mean of the ranks of some of them, in [0, 1]; `order`, rows, the most suspect first; and each
+    one's neighbours."""
+
+    signals: Mapping[Signal, Tensor]
+    combined: Tensor
+    near: Neighbours
+
+    @property
+    def order(self) -> list[int]:
+        order: list[int] = torch.sort(self.combined, descending=True, stable=True).indices.tolist()
+        return order
+
+
+def mislabeled(
+    scores: AnyScores,
+    train: Sequence[GradientStore],
+    weights: Sequence[float] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Suspects:
+    """Rank training examples by suspicion.
+
+    Args:
+        scores: Of queries that are right, such as a clean validation set.
+        train: The training stores that they were made from, one for each checkpoint.
+        weights: What each checkpoint counts; by default all the same.
+    """
+    shares = torch.tensor(weights or [1.0] * len(train), dtype=torch.float64)
+    shares = shares / shares.sum()
+    advance = (progress or Silent()).stage("near neighbours", len(train[-1]))
+    near = neighbours(directions(train[-1]), NEIGHBOURS, advance)
+    signals: dict[Signal, Tensor] = {
+        "influence": -mean_scores(scores),
+        "self-influence": self_influence(train[-1], "datainf", progress=progress).double(),
+        "loss": sum_of(shares, [store.losses.double() for store in train]),
+        "neighbours": -near.agreement,
+    }
+    return Suspects(signals, combined(signals), near)
+
+
+def combined(signals: Mapping[Signal, Tensor], of: Sequence[Signal] = COMBINED) -> Tensor:
+    """The mean rank [n] by some signals, 1 = the most suspect by all, 0 = by none."""
+    n = len(next(iter(signals.values())))
+    ranks = [torch.from_numpy(rankdata(signals[name].numpy())) for name in of]
+    return (torch.stack(ranks).mean(dim=0) - 1) / max(1, n - 1)
+
+
+def mean_scores(scores: AnyScores) -> Tensor:
+    """Over all queries, [n], float64."""
+    return scores.values.double().mean(dim=0) if isinstance(scores, Scores) else scores.mean
+
+
+def sum_of(shares: Tensor, values: Sequence[Tensor]) -> Tensor:
+    return sum((w * v for w, v in zip(shares, values, strict=True)), torch.zeros(()))

@@ -1,0 +1,182 @@
+"""Which training examples to go on with: the worst dropped, or the best kept.
+
+A measure ranks the examples, higher = sooner dropped. A number of them is dropped or kept, a share,
+or what is above a threshold; of each class alike if they are to stay balanced; of near-duplicates
+the best alone if they are to be diverse. What a person has decided comes before all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from datainf.applications.neighbours import without_near_duplicates
+from datainf.errors import OptionError
+
+Decision = Literal["keep", "drop", "relabel"]
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How many: a number, or a share of all."""
+
+    number: int | None = None
+    share: float | None = None
+
+    @classmethod
+    def parse(cls, text: str | int | float) -> Amount:
+        """From "200" or "10%". Raises `OptionError` for anything else."""
+        plain = str(text).strip()
+        try:
+            if plain.endswith("%"):
+                share = float(plain[:-1]) / 100
+                if 0 <= share <= 1:
+                    return cls(share=share)
+            elif int(plain) >= 0:
+                return cls(number=int(plain))
+        except ValueError:
+            pass
+        raise OptionError(
+            f"cannot read the amount {plain!r}", remedy="a number, 200, or a share, 10%"
+        )
+
+    def of(self, count: int) -> int:
+        """Of so many; no more than these."""
+        wanted = round(self.share * count) if self.share is not None else self.number
+        return min(count, wanted or 0)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a person decided of an example; `label` where it is to have another."""
+
+    decision: Decision
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Of n examples: `kept` rows in the data's order; `reasons` of those that are dropped, by row;
+    `labels` that are to be others, by row; `weights` [n] for a sampler, float32: 0 for what is
+    dropped, and of the rest the less the sooner it would have been dropped, with the mean 1."""
+
+    kept: list[int]
+    reasons: dict[int, str]
+    labels: dict[int, str] = field(default_factory=dict)
+    weights: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def select(
+    measure: Tensor,
+    *,
+    drop: Amount | None = None,
+    keep: Amount | None = None,
+    above: float | None = None,
+    classes: Sequence[Any] | None = None,
+    directions: Tensor | None = None,
+    likest: float = 0.95,
+    decided: Mapping[int, Decided] | None = None,
+    name: str = "the measure",
+) -> Selection:
+    """Choose among n examples.
+
+    Args:
+        measure: [n], higher = sooner dropped.
+        drop: How many of the worst to drop.
+        keep: How many of the best to keep, in its place.
+        above: Drop those whose measure is above it.
+        classes: Of each example; drop or keep the same share of each.
+        directions: Of the examples, [n, c], see `applications.neighbours`; then of those whose
+            cosine is above `likest`, the best alone stays.
+        decided: What a person has decided, by row: it comes before all else.
+        name: Of the measure, for the reasons.
+
+    Raises `OptionError` where nothing is asked for, or both to drop and to keep; for a measure that
+    is not finite; and where nothing would stay.
+    """
+    decided, n = decided or {}, len(measure)
+    _check(measure, drop, keep, above, directions, decided)
+    order = torch.sort(measure.double(), stable=True).indices  # the best first
+    reasons: dict[int, str] = {}
+    if above is not None:
+        reasons |= {row: f"{name} {float(measure[row]):.4g} is above {above:g}"
+                    for row in order.tolist() if measure[row] > above}  # fmt: skip
+    likes = None if directions is None else (directions, likest)
+    for group in _groups(order, classes):
+        reasons |= _outside(group, drop, keep, likes, measure, name, reasons)
+    reasons |= {r: "decided by a person" for r, d in decided.items() if d.decision == "drop"}
+    for row, one in decided.items():
+        if one.decision != "drop":
+            reasons.pop(row, None)
+    kept = [row for row in range(n) if row not in reasons]
+    if not kept:
+        raise OptionError("nothing would stay", remedy="drop fewer")
+    labels = {r: str(d.label) for r, d in decided.items() if d.decision == "relabel"}
+    return Selection(kept, reasons, labels, _weights(measure, kept))
+
+
+def _check(
+    measure: Tensor, drop: Amount | None, keep: Amount | None, above: float | None,
+    directions: Tensor | None, decided: Mapping[int, Decided],
+) -> None:  # fmt: skip
+    if drop is not None and keep is not None:
+        raise OptionError("both how many to drop and how many to keep", remedy="one of the two")
+    if drop is None and keep is None and above is None and directions is None and not decided:
+        raise OptionError(
+            "nothing to select by", remedy="--drop 10%, --keep 1000, --above 0.5, --diverse or "
+            "--decisions FILE"
+        )  # fmt: skip
+    if not torch.isfinite(measure).all():
+        raise OptionError("the measure is not finite for every example")
+    if unknown := [row for row in decided if not 0 <= row < len(measure)]:
+        raise OptionError(f"there is no row {unknown[0]} of {len(measure)}")
+
+
+def _groups(order: Tensor, classes: Sequence[Any] | None) -> list[Tensor]:
+    """Rows in their order, by class if they have one."""
+    if classes is None:
+        return [order]
+    groups: dict[str, list[int]] = {}
+    for row in order.tolist():
+        groups.setdefault(str(classes[row]), []).append(row)
+    return [torch.tensor(rows) for rows in groups.values()]
+
+
+def _outside(
+    order: Tensor, drop: Amount | None, keep: Amount | None,
+    likes: tuple[Tensor, float] | None, measure: Tensor, name: str, gone: Mapping[int, str],
+) -> dict[int, str]:  # fmt: skip
+    """Why rows of `order`, best first, do not stay."""
+    left = torch.tensor([row for row in order.tolist() if row not in gone], dtype=torch.int64)
+    wanted = len(order)
+    if drop is not None:
+        wanted = len(order) - drop.of(len(order))
+    elif keep is not None:
+        wanted = keep.of(len(order))
+    ranks = {row: place for place, row in enumerate(reversed(order.tolist()), start=1)}
+
+    def worst(row: int) -> str:
+        return f"{ranks[row]:,} of {len(order):,} by {name}, {float(measure[row]):.4g}"
+
+    if likes is None:
+        return {row: worst(row) for row in left[wanted:].tolist()}
+    stay = without_near_duplicates(likes[0], left, likes[1], wanted).tolist()
+    there, last = set(stay), (left.tolist().index(stay[-1]) if stay else -1)
+    return {
+        row: f"near-duplicate of a better one (cosine above {likes[1]:g})"
+        if place < last or len(stay) < wanted else worst(row)
+        for place, row in enumerate(left.tolist()) if row not in there
+    }  # fmt: skip
+
+
+def _weights(measure: Tensor, kept: Sequence[int]) -> Tensor:
+    weights = torch.zeros(len(measure))
+    ranks = torch.from_numpy(rankdata(measure[list(kept)].double().numpy()))
+    share = (1 - (ranks - 0.5) / len(kept)).float()
+    weights[list(kept)] = share * len(measure) / share.sum()
+    return weights

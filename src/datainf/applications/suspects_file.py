@@ -1,0 +1,73 @@
+"""All training examples by suspicion, as a table in a file."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from datainf.applications.mislabeled import Suspects
+from datainf.data import Examples
+from datainf.errors import OptionError
+from datainf.files import make_folder, write_atomically
+
+
+def write_suspects(path: Path, found: Suspects, train: Examples) -> None:
+    """A row an example, the most suspect first: rank, train_row, train_id, where, label,
+    suspicion, and a column for each signal. By the file's ending a CSV, JSON lines or a Parquet
+    file.
+
+    Raises `OptionError` for another ending, `WriteError` where the disk refuses.
+    """
+    check_ending(path)
+    order = found.order
+    labels = [train[row].get("label") for row in order]
+    columns = {
+        "rank": pa.array(range(1, len(order) + 1), pa.int32()),
+        "train_row": pa.array(order, pa.int32()),
+        "train_id": pa.array([str(train.ids[row]) for row in order]),
+        "where": pa.array([train.where(row) for row in order]),
+        "label": pa.array([None if label is None else str(label) for label in labels]),
+        "suspicion": pa.array(found.combined[order].numpy()),
+        **{
+            name.replace("-", "_"): pa.array(values[order].double().numpy())
+            for name, values in found.signals.items()
+        },
+    }
+    make_folder(path.parent)
+    write_atomically(path, WRITERS[path.suffix.lower()](pa.table(columns)))
+
+
+def _csv(table: pa.Table) -> bytes:
+    out = io.BytesIO()
+    pyarrow.csv.write_csv(table, out)
+    return out.getvalue()
+
+
+def _json_lines(table: pa.Table) -> bytes:
+    lines = [json.dumps(row, ensure_ascii=False) for row in table.to_pylist()]
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+
+
+def _parquet(table: pa.Table) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    return out.getvalue()
+
+
+WRITERS: dict[str, Callable[[pa.Table], bytes]] = {
+    ".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet,
+}  # fmt: skip
+
+
+def check_ending(path: Path) -> None:
+    """Raises `OptionError` for a file that no table is written to."""
+    if path.suffix.lower() not in WRITERS:
+        raise OptionError(
+            f"cannot tell how to write {path}", remedy=f"a file ending in {', '.join(WRITERS)}"
+        )

@@ -1,0 +1,113 @@
+"""datainf mislabeled: the training examples that look wrong, and what speaks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from datainf import words
+from datainf.cli.console import console, plain, progress, say
+
+if TYPE_CHECKING:
+    from datainf.applications.mislabeled import Suspects
+    from datainf.report.subject import Subject
+    from datainf.runs import Run
+    from datainf.tasks.answers import Answer
+
+
+def mislabeled(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a run whose queries are right: a clean validation set.",
+            show_default=False,
+        ),
+    ],
+    k: Annotated[int, typer.Option("-k", min=1, help="Suspects to print.")] = 20,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File for all examples by suspicion: .csv, .jsonl or .parquet.",
+            show_default=False,
+        ),
+    ] = None,
+    review: Annotated[
+        bool,
+        typer.Option(
+            "--review/--no-review",
+            help="Write review.html in the run's folder, where suspects are ticked off.",
+        ),
+    ] = True,
+    reviewed: Annotated[int, typer.Option(min=1, help="Suspects on that page.")] = 300,
+    model: Annotated[
+        bool,
+        typer.Option(
+            "--model/--no-model",
+            help="Whether to load the model, for what it says to the suspects.",
+        ),
+    ] = True,
+) -> None:
+    """Rank the training examples by suspicion: by influence, loss and near neighbours.
+
+    The run's queries are taken to be right. Prints the first, with the evidence, and writes a page
+    on which each can be kept, dropped or relabelled; `datainf select RUN --decisions FILE` then
+    writes the cleaned data.
+    """
+    from datainf.applications.mislabeled import mislabeled as find
+    from datainf.applications.suspects_file import check_ending, write_suspects
+    from datainf.report.review import REVIEW, write_review
+    from datainf.report.subject import Subject
+
+    if out is not None:
+        check_ending(out)
+    subject = Subject.open(run)
+    with progress() as bars:
+        found = find(subject.scores, subject.stores.train, subject.stores.weights, progress=bars)
+    print_suspects(console(), subject.run, found, k)
+    if out is not None:
+        write_suspects(out, found, subject.run.train)
+        say(f"{words.count(len(found.combined), 'example')} by suspicion are in {out}")
+    if review:
+        answers = _answers(subject, found.order[:reviewed]) if model else {}
+        path = write_review(subject, found, answers, run / REVIEW, reviewed)
+        say(f"to look at, and to decide: {path}")
+
+
+def _answers(subject: Subject, rows: list[int]) -> dict[int, Answer]:
+    """What the model says to these rows, if it can be loaded and says labels."""
+    from datainf.errors import DatainfError
+    from datainf.report.readers import label_answers_of
+
+    try:
+        return label_answers_of(subject, rows)
+    except DatainfError as error:
+        say(f"what the model says is left out: {error.message}")
+        return {}
+
+
+def print_suspects(shown: Console, run: Run, found: Suspects, k: int) -> None:
+    """The k most suspect, with each signal."""
+    from datainf.runs import describe
+
+    table = Table(title=f"the {min(k, len(found.combined)):,} most suspect", title_justify="left")
+    table.add_column("suspicion", justify="right", no_wrap=True)
+    for name in found.signals:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("id", overflow="fold")
+    table.add_column("where", overflow="fold")
+    table.add_column("example", overflow="fold")
+    for row in found.order[:k]:
+        text = " ".join(describe(run.describe, run.train, row).split())
+        table.add_row(
+            f"{100 * float(found.combined[row]):.1f} %",
+            *(f"{float(values[row]):.3g}" for values in found.signals.values()),
+            escape(plain(str(run.train.ids[row]))),
+            escape(plain(run.train.where(row))),
+            escape(plain(text, 160)),
+        )
+    shown.print(table)

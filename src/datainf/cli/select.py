@@ -1,0 +1,123 @@
+"""datainf select: a cleaned data set from a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from datainf import words
+from datainf.cli.console import console, progress, say
+from datainf.errors import OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from datainf.report.subject import Subject
+
+By = Literal["suspicion", "influence", "self-influence", "loss", "neighbours"]
+LIKEST = 0.95
+
+
+def select(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for the data set, its manifest and a sampler's weights."),
+    ],
+    drop: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Drop the worst: so many, 200, or a share, 10%."),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Keep the best, in its place: 1000, or 50%."),
+    ] = None,
+    above: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Drop what has more than this of the measure."),
+    ] = None,
+    by: Annotated[
+        By,
+        typer.Option(
+            help="What ranks the examples: suspicion, as `datainf mislabeled` has it; influence, "
+            "the mean score over the queries, the harmful worst; or another of its signals. A "
+            "measure is higher for what is worse: influence is the negative mean score."
+        ),
+    ] = "suspicion",
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Drop or keep the same share of each label.")
+    ] = False,
+    diverse: Annotated[
+        bool,
+        typer.Option("--diverse", help="Of near-duplicates in gradient space keep the best alone."),
+    ] = False,
+    likest: Annotated[
+        float,
+        typer.Option(
+            min=-1, max=1, help="The cosine above which two are near-duplicates, for --diverse."
+        ),
+    ] = LIKEST,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(
+            help="What a person decided on review.html; it comes before all else.",
+            show_default=False,
+        ),
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `datainf score` wrote, to select by those scores."),
+    ] = None,
+) -> None:
+    """Write the training data without their worst, or with their best alone.
+
+    In the form that they came in, with all their columns, beside a manifest of what was dropped and
+    why; weights.npy is for a sampler over the original rows, kept.json for `dataset.select`.
+    """
+    from datainf.applications.neighbours import directions
+    from datainf.applications.select import Amount
+    from datainf.applications.select import select as choose
+    from datainf.applications.selected_files import write_selection
+    from datainf.report.review import read_decisions
+    from datainf.report.subject import Subject
+
+    amounts = [None if text is None else Amount.parse(text) for text in (drop, keep)]
+    subject = Subject.open(run, scores)
+    train = subject.run.train
+    decided = {} if decisions is None else read_decisions(decisions, train)
+    if balance and "label" not in train.columns:
+        raise OptionError(f"{train.source} has no labels to balance", remedy="no --balance")
+    measure = _measure(subject, by)
+    chosen = choose(
+        measure, drop=amounts[0], keep=amounts[1], above=above,
+        classes=[train[row].get("label") for row in range(len(train))] if balance else None,
+        directions=directions(subject.stores.train[-1]) if diverse else None, likest=likest,
+        decided=decided, name=by,
+    )  # fmt: skip
+    settings = {
+        "run": str(run), "scores": str(scores or run), "by": by, "drop": drop, "keep": keep,
+        "above": above, "balance": balance, "diverse": likest if diverse else None,
+        "decisions": None if decisions is None else str(decisions),
+    }  # fmt: skip
+    data = write_selection(out, chosen, train, settings)
+    relabelled = f", {len(chosen.labels):,} relabelled" if chosen.labels else ""
+    say(
+        f"{words.count(len(chosen.kept), 'example')} kept, {len(chosen.reasons):,} dropped"
+        f"{relabelled}; why is in {out / 'manifest.jsonl'}"
+    )
+    console().print(str(data), markup=False, soft_wrap=True)
+
+
+def _measure(subject: Subject, by: By) -> Tensor:
+    """[n], higher = sooner dropped."""
+    from datainf.applications.mislabeled import mean_scores, mislabeled
+
+    if by == "influence":
+        return -mean_scores(subject.scores)
+    with progress() as bars:
+        found = mislabeled(
+            subject.scores, subject.stores.train, subject.stores.weights, progress=bars
+        )
+    return found.combined if by == "suspicion" else found.signals[by]

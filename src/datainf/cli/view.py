@@ -1,0 +1,56 @@
+"""datainf view: a run's page, served on this machine, with new queries."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datainf.cli.console import console, say
+
+
+def view(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `datainf score` wrote for the run's stores, to view those."),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes one that is free.")
+    ] = 8497,
+    top: Annotated[
+        int, typer.Option(min=1, help="Training examples of either end to show, a query.")
+    ] = 25,
+    model: Annotated[
+        bool,
+        typer.Option(
+            "--model/--no-model",
+            help="Whether to load the model, for new queries, for what it says and for the heat "
+            "maps.",
+        ),
+    ] = True,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")
+    ] = True,
+) -> None:
+    """Serve a run's page to this machine's browser, and ask it new queries.
+
+    For runs too large for one file: scores stay on the disk, and examples are read as they come
+    into view. Type a prompt and a completion, and its attribution comes from the training store
+    that is there. It listens on 127.0.0.1 alone; Ctrl-C stops it.
+    """
+    from datainf.report.subject import Subject
+    from datainf.viewer import Server
+    from datainf.viewer.live import LiveContents
+
+    contents = LiveContents(Subject.open(run, scores), top, model=model)
+    with Server(contents, port) as server:
+        if model:
+            say("the model is being loaded, and the method fitted…")
+        contents.load()
+        console().print(f"{server.url}  (Ctrl-C stops it)", markup=False, soft_wrap=True)
+        if browser:
+            webbrowser.open(server.url)
+        server.serve_forever()

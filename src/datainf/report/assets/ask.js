@@ -1,0 +1,40 @@
+// A new query, typed here: its attribution from the training store that is there.
+
+function askTab(overview, state) {
+  const fields = overview.ask.map((name) => [name, name === "label"
+    ? h("input", { id: "ask-" + name, list: "ask-labels" })
+    : h("textarea", { id: "ask-" + name, rows: name === "prompt" || name === "source" ? 4 : 3, dir: "auto" })]);
+  const found = h("div", { "aria-live": "polite" });
+  const go = button("Which examples taught it this?", ask, { class: "go" });
+
+  async function ask() {
+    const body = Object.fromEntries(fields.map(([name, field]) => [name, field.value]));
+    go.disabled = true;
+    replace(found, h("p", { class: "waiting" }, "Taking its gradient, and scoring it against ",
+      count(overview.n, "training example"), "…"));
+    try {
+      const query = await fetched("ask", body);
+      const rows = [...query.helpful, ...query.harmful].map(([row]) => row);
+      const examples = await trainAt(overview, rows);
+      const show = (why) => replace(found, queryPanel(overview, query),
+        h("p", { class: "note" }, `answered in ${query.seconds.toFixed(1)} s`),
+        results(overview, state, notNarrowed(), query, examples, why));
+      show({});
+      if (overview.why) show(await part("why-asked-" + query.asked));
+    } catch (error) {
+      replace(found, h("p", { class: "failed", role: "alert" }, error.message));
+    } finally {
+      go.disabled = false;
+    }
+  }
+
+  const form = h("form", { class: "ask", onsubmit: (event) => { event.preventDefault(); ask(); } },
+    fields.map(([name, field]) => h("label", {}, h("span", { class: "part-name" }, name), field)),
+    h("datalist", { id: "ask-labels" }, overview.labels.map((label) => h("option", { value: label }))), go);
+  return {
+    element: h("div", { class: "page" }, h("section", { class: "panel" }, h("h2", {}, "Ask a new query"),
+      h("p", { class: "note" }, "What the model said or should say: which training examples would have made "
+        + "that more likely, or less?"), form), found),
+    key: () => {},
+  };
+}

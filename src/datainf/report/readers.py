@@ -1,0 +1,147 @@
+"""The model of a run at each of its checkpoints: what it says, and how it reads examples."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from datainf.data import Examples
+from datainf.errors import CoverageError
+from datainf.explanations import reductions_in
+from datainf.gradients.capture import BatchGradients
+from datainf.gradients.engine import PerExample
+from datainf.gradients.evaluating import evaluating
+from datainf.gradients.parameters import select
+from datainf.gradients.positions import Positions
+from datainf.gradients.precision import is_half
+from datainf.report.subject import Subject
+from datainf.run_checkpoints import at_each
+from datainf.run_gradients import load_model_and_task
+from datainf.tasks import Task
+from datainf.tasks.answers import Answer
+from datainf.tasks.base import soft_prompt_tokens
+from datainf.tasks.streams import Stream
+
+CHECKED = 3
+"""Examples by which it is settled how a model's gradients are taken."""
+
+
+class Model:
+    """A run's model at one of its checkpoints."""
+
+    def __init__(self, model: nn.Module, task: Task, subject: Subject, place: int) -> None:
+        self.model, self.task = model, task.for_model(model)
+        self.train, self.store = subject.run.train, subject.stores.train[place]
+        self.chosen = select(model, subject.config.trainable)
+        self.device = next(iter(self.chosen.values())).device
+
+    @classmethod
+    def load(cls, subject: Subject, place: int) -> Self:
+        config = at_each(subject.config, subject.folder)[place][0]
+        model, task = load_model_and_task(config, subject.run.train, lambda _: None)
+        return cls(model, task, subject, place)
+
+    def answers(self, examples: Sequence[Any]) -> list[Answer | None]:
+        return self.task.answers(self.model, [self.task.encode(example) for example in examples])
+
+    @cached_property
+    def gradients(self) -> PerExample:
+        """Reduced as the stores are; compared with autograd on the first training examples."""
+        found = PerExample(
+            self.model, self.chosen, self.task, self.device, reductions=reductions_in(self.store)
+        )
+        found.check(
+            [self.task.encode(self.train[row]) for row in range(min(CHECKED, len(self.train)))]
+        )
+        return found
+
+    def gradient(self, example: Any) -> BatchGradients:
+        """Loss and gradient of one example, as a store would hold them."""
+        return self.gradients([self.task.encode(example)])
+
+    def reader(self, streams: dict[int, list[Stream]]) -> Reader | None:
+        """Notes the tokens of what it reads in `streams`. None where gradients can be taken of no
+        batch, and so nothing is known of positions."""
+        return None if self.gradients.alone else Reader(self, Positions(self.gradients), streams)
+
+
+@dataclass
+class Reader:
+    """Tells by which tokens an example's products come about; see `datainf.explanations`."""
+
+    model: Model
+    positions: Positions
+    streams: dict[int, list[Stream]]
+
+    def __call__(
+        self, row: int, directions: Mapping[str, Tensor]
+    ) -> tuple[list[Tensor], Tensor] | None:
+        example = self.model.task.encode(self.model.train[row])
+        if row not in self.streams:
+            self.streams[row] = self.model.task.streams(example)
+        if not self.streams[row]:
+            return None
+        try:
+            parts = self.positions.parts(example, directions)
+        except CoverageError:
+            return None
+        return parts.along(self.streams[row], soft_prompt_tokens(self.model.model))
+
+
+class Models:
+    """The model at each checkpoint, as it computes without chance; no more than `keeps` of them are
+    in memory at one time."""
+
+    def __init__(self, subject: Subject, keeps: int = 1) -> None:
+        self.subject, self.keeps = subject, keeps
+        self.count = len(subject.stores.folders)
+        self._there: OrderedDict[int, tuple[Model, ExitStack]] = OrderedDict()
+
+    def at(self, place: int) -> Model:
+        if place not in self._there:
+            while len(self._there) >= self.keeps:  # before the next is loaded
+                self._there.popitem(last=False)[1][1].close()
+            model, stack = Model.load(self.subject, place), ExitStack()
+            stack.enter_context(evaluating(model.model))
+            self._there[place] = model, stack
+        self._there.move_to_end(place)
+        return self._there[place][0]
+
+    @property
+    def is_half(self) -> bool:
+        """Whether they compute in half precision."""
+        return is_half(self.at(self.count - 1).model)
+
+    def readers(self, streams: dict[int, list[Stream]]) -> list[Callable[[], Reader | None]]:
+        def reader_at(place: int) -> Callable[[], Reader | None]:
+            return lambda: self.at(place).reader(streams)
+
+        return [reader_at(place) for place in range(self.count)]
+
+    def close(self) -> None:
+        while self._there:
+            self._there.popitem()[1][1].close()
+
+
+def answers_of(model: Model, examples: Examples, rows: Sequence[int]) -> dict[int, Answer]:
+    """What the model says to these rows, of those to which it says something."""
+    said = model.answers([examples[row] for row in rows])
+    return {row: one for row, one in zip(rows, said, strict=True) if one is not None}
+
+
+def label_answers_of(subject: Subject, rows: Sequence[int]) -> dict[int, Answer]:
+    """What a classifier says to these training rows, as it is in the end; nothing of models that
+    write texts."""
+    if "label" not in subject.run.train.columns:
+        return {}
+    models = Models(subject)
+    try:
+        return answers_of(models.at(models.count - 1), subject.run.train, rows)
+    finally:
+        models.close()

@@ -1,0 +1,145 @@
+"""review.html: suspects to look at, each to be kept, dropped or relabelled, and a file of that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datainf import words
+from datainf.applications.mislabeled import COMBINED, Suspects
+from datainf.applications.select import Decided
+from datainf.data import Examples
+from datainf.errors import DataError
+from datainf.files import write_atomically
+from datainf.report.examples import Described, label_of
+from datainf.report.page import page
+from datainf.report.subject import Subject
+from datainf.tasks.answers import Answer
+
+REVIEW = "review.html"
+TRAIN_CHUNK = 50
+NEAR = 3
+"""Neighbours that are shown."""
+LIMIT, SIDE = 2000, 128
+"""Characters of a text, pixels of a picture's side."""
+MOST_LABELS = 100
+
+
+def write_review(
+    subject: Subject, found: Suspects, answers: dict[int, Answer], path: Path, count: int
+) -> Path:
+    """The page of the first `count` suspects; `answers` are what the model says to some rows."""
+    contents = _Contents(subject, found, answers, count)
+    write_atomically(path, page(f"{subject.name} · review", contents.parts(), "review").encode())
+    return path
+
+
+class _Contents:
+    def __init__(
+        self, subject: Subject, found: Suspects, answers: dict[int, Answer], count: int
+    ) -> None:
+        run = subject.run
+        self.subject, self.found, self.answers = subject, found, answers
+        self.rows = found.order[:count]
+        self.train = Described(run.train, run.train_losses, run.describe, LIMIT, SIDE)
+        near = {int(row) for suspect in self.rows for row in found.near.rows[suspect][:NEAR]}
+        self.shown = sorted({*self.rows, *near})
+
+    def parts(self) -> Iterator[tuple[str, Any]]:
+        yield "overview", self._overview()
+        for chunk, start in enumerate(range(0, len(self.shown), TRAIN_CHUNK)):
+            rows = self.shown[start : start + TRAIN_CHUNK]
+            yield f"train-{chunk}", [self.train.example(row, self.answers.get(row)) for row in rows]
+
+    def _overview(self) -> dict[str, Any]:
+        train, n = self.subject.run.train, len(self.found.combined)
+        labels = sorted({str(label_of(train[row])) for row in range(n)}) if self._labelled else []
+        return {
+            "run": self.subject.name,
+            "summary": f"the {len(self.rows):,} most suspect of "
+            f"{words.count(n, 'training example')}",
+            "meaning": "Suspicion is the mean rank by "
+            f"{', '.join(COMBINED[:-1])} and {COMBINED[-1]}. A bar is the share of all examples "
+            "that a signal is less suspicious of. What you decide goes into a file, which datainf "
+            "select --decisions reads.",
+            "source": train.source,
+            "digest": train.digest,
+            "sizes": {"train": TRAIN_CHUNK},
+            "shown": self.shown,
+            "labels": labels if len(labels) <= MOST_LABELS else [],
+            "signals": list(self.found.signals),
+            "ids": {str(row): train.ids[row] for row in self.shown},
+            "entries": self._entries(),
+        }
+
+    @property
+    def _labelled(self) -> bool:
+        return "label" in self.subject.run.train.columns
+
+    def _entries(self) -> list[dict[str, Any]]:
+        near, sorted_signals = self.found.near, {
+            name: np.sort(values.numpy()) for name, values in self.found.signals.items()
+        }  # fmt: skip
+        return [
+            {
+                "row": row,
+                "rank": rank,
+                "combined": round(float(self.found.combined[row]), 4),
+                "signals": [
+                    [name, float(f"{float(values[row]):.4g}"),
+                     round(float(np.searchsorted(sorted_signals[name], float(values[row])))
+                           / max(1, len(values) - 1), 4)]
+                    for name, values in self.found.signals.items()
+                ],
+                "near": [
+                    [int(r), round(float(c), 4)]
+                    for r, c in zip(near.rows[row][:NEAR], near.cosines[row][:NEAR], strict=True)
+                ],
+            }
+            for rank, row in enumerate(self.rows, start=1)
+        ]  # fmt: skip
+
+
+def read_decisions(path: Path, train: Examples) -> dict[int, Decided]:
+    """What a person decided on the page, by row.
+
+    Raises `DataError` for a file that is none, or is of other data.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        decisions: Sequence[dict[str, Any]] = found["decisions"]
+        digest = found["digest"]
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", remedy="check the path") from None
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataError(
+            f"{path} holds no decisions ({error})", remedy="the file that the review page downloads"
+        ) from None
+    if digest != train.digest:
+        raise DataError(
+            f"{path} is of other data than {train.source}, or they have changed since",
+            remedy="the decisions of this run's own review page",
+        )
+    return {row: one for place, entry in enumerate(decisions)
+            for row, one in [_decided(path, place, entry, len(train))]}  # fmt: skip
+
+
+def _decided(path: Path, place: int, entry: Any, n: int) -> tuple[int, Decided]:
+    row, decision, label = (
+        (entry.get(name) for name in ("row", "decision", "label"))
+        if isinstance(entry, dict)
+        else (None, None, None)
+    )
+    right = isinstance(row, int) and not isinstance(row, bool) and 0 <= row < n
+    if not right or decision not in ("keep", "drop", "relabel"):
+        raise DataError(
+            f"{path}, decision {place}: {json.dumps(entry)[:100]} is none",
+            remedy='{"row": 17, "decision": "keep", "drop" or "relabel", "label": …}',
+        )
+    if decision == "relabel" and not isinstance(label, str):
+        raise DataError(f"{path}, decision {place}: no label for row {row}", remedy="a text")
+    return int(row or 0), Decided(decision, label)

@@ -1,0 +1,223 @@
+"""The parts of a run's page, made as they are looked at; and answers to new queries.
+
+What a method fits to the training gradients is kept between queries, and so is the model, of
+several checkpoints as many as fit: a new query costs one backward pass and one reading of the
+training store.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datainf.data.rows import check_row
+from datainf.errors import DataError, OptionError
+from datainf.explanations import Explanation, Pair, explain_solved
+from datainf.memory import available
+from datainf.report.contents import Contents, NoSuchPartError, in_steps
+from datainf.report.insight import OFF, OFF_HALF, drop_unsummed, that_sum
+from datainf.report.readers import Models, answers_of
+from datainf.report.subject import Subject
+from datainf.scores.ranked import first_of
+from datainf.top_scoring import Fits, Solver
+
+SIZES = {"queries": 10, "train": 10, "why": 1}
+"""Examples of a part: what a person looks at, and little more."""
+SHARE = 0.25
+"""Of the memory that is free, what models of further checkpoints may take, and what is fitted."""
+ASKED = 32
+"""New queries whose answers are kept."""
+TYPED = (
+    "prompt",
+    "completion",
+    "text",
+    "text_pair",
+    "label",
+    "source",
+    "target",
+    "chosen",
+    "rejected",
+)
+"""Parts of an example that can be typed."""
+
+
+@dataclass
+class Asked:
+    """A new query: its solvers at each checkpoint, and its scores of both ends by training row."""
+
+    solvers: list[Solver]
+    scores: dict[int, float]
+
+
+class LiveContents(Contents):
+    """Parts by name, as `Contents`, of all training examples; those of why are found on demand. One
+    thing is computed at a time."""
+
+    def __init__(self, subject: Subject, top: int, *, model: bool = True) -> None:
+        super().__init__(subject, top, SIZES)
+        self.models = Models(subject) if model else None
+        self.lock = Lock()
+        self._asked: OrderedDict[int, Asked] = OrderedDict()
+        self._count = 0
+        self._why_found: OrderedDict[str, Any] = OrderedDict()
+
+    @cached_property
+    def shown(self) -> list[int]:
+        return list(range(len(self.scores.train_ids)))
+
+    def load(self) -> None:
+        """Load the model, ask it about the queries, and fit the method: what a first query would
+        else wait for. Raises `DatainfError`s."""
+        request = self.subject.request
+        if self.models is None:
+            return
+        model = self.models.at(self.models.count - 1)
+        size = sum(p.numel() * p.element_size() for p in model.model.parameters())
+        fitting = int(SHARE * available(model.device)) // max(1, size)
+        self.models.keeps = max(1, min(self.models.count, 1 + fitting))
+        queries = self.subject.run.query
+        self.insight.query_answers = answers_of(model, queries, range(len(queries)))
+        for place, fits in enumerate(self.fits):
+            self.models.at(place).gradients  # noqa: B018 - settled once
+            for name in request.views[place].train:
+                if (fitted := fits.of(name)) is not None:
+                    fits.keep(name, fitted)
+
+    @cached_property
+    def fits(self) -> list[Fits]:
+        """One at each checkpoint."""
+        asked = self.subject.request
+        room = int(SHARE * available(asked.views[0].device)) // len(asked.views)
+        return [
+            Fits(view, asked.estimator, asked.dampings[0], view.device, room)
+            for view in asked.views
+        ]
+
+    @property
+    def fields(self) -> list[str]:
+        """What is typed of a new query; nothing where that cannot be."""
+        if self.models is None:
+            return []
+        columns = self.subject.run.train.columns
+        if "messages" in columns:
+            return ["prompt", "completion"]
+        found = [name for name in TYPED if name in columns]
+        whole = {"id", *found} >= columns.keys()
+        return found if whole else []
+
+    def overview(self) -> dict[str, Any]:
+        found = super().overview()
+        return found | {"shown": None, "why": True, "ask": self.fields or None}
+
+    def part(self, name: str) -> Any:
+        with self.lock:
+            if name.startswith("why-"):
+                if name not in self._why_found:
+                    self._why_found[name] = self._why_of(name)
+                    while len(self._why_found) > ASKED:
+                        self._why_found.popitem(last=False)
+                return self._why_found[name]
+            return super().part(name)
+
+    def _why_of(self, name: str) -> dict[str, Any]:
+        kind, _, number = name.removeprefix("why-").rpartition("-")
+        if not number.isdecimal() or kind not in ("", "asked"):
+            raise NoSuchPartError(name)
+        if kind == "asked":
+            if (asked := self._asked.get(int(number))) is None:
+                raise NoSuchPartError(name)
+            pairs = {(0, row): score for row, score in asked.scores.items()}
+            return self._taken_apart(asked.solvers, pairs)
+        query = int(number)
+        if query >= len(self.ends):
+            raise NoSuchPartError(name)
+        request = self.subject.request
+        solvers = [
+            Solver(view.of(store.pick([store.ids[query]])), fits, keeps=True)
+            for view, store, fits in zip(request.views, request.queries, self.fits, strict=True)
+        ]
+        ends = [entry for end in self.ends[query] for entry in end]
+        found = self._taken_apart(solvers, {(0, row): score for row, score in ends})
+        return {str(query): found}
+
+    def _taken_apart(self, solvers: list[Solver], pairs: Mapping[Pair, float]) -> dict[str, Any]:
+        readers = None if self.models is None else self.models.readers(self.insight.streams)
+        explained: dict[Pair, Explanation] = explain_solved(
+            solvers, self.subject.request.shares, pairs, readers=readers
+        )
+        right, _ = that_sum(explained, pairs)
+        half = self.models is not None and self.models.is_half
+        drop_unsummed(right, OFF_HALF if half else OFF)
+        found = {}
+        for (_, row), one in right.items():
+            found[str(row)] = in_steps(one)
+            if one.streams is not None:  # the page may have the example without its tokens
+                found[str(row)]["read"] = self._train(row).get("streams")
+        return found
+
+    def ask(self, typed: Mapping[str, Any]) -> dict[str, Any]:
+        """Score a new query, and return it as `queries-C` has one. `typed`: a text for each of
+        `fields`. Raises `DatainfError`s for what cannot be used."""
+        with self.lock:
+            return self._ask(typed)
+
+    def _ask(self, typed: Mapping[str, Any]) -> dict[str, Any]:
+        started = time.perf_counter()
+        if self.models is None or not self.fields:
+            raise OptionError("this run takes no new queries here", remedy="datainf collect RUN")
+        example = self._example(typed)
+        request, n = self.subject.request, len(self.scores.train_ids)
+        total, solvers, loss = torch.zeros(n, dtype=torch.float64), [], 0.0
+        for place, (view, share) in enumerate(zip(request.views, request.shares, strict=True)):
+            taken = self.models.at(place).gradient(example)
+            loss = float(taken.losses[0])
+            solvers.append(Solver(view.of_rows(taken.gradients), self.fits[place], keeps=True))
+            total += share * _scored(solvers[-1], n)
+        _require_finite(total)
+        ends = [first_of(total, self.top, largest=end) for end in (True, False)]
+        self._count += 1
+        self._asked[self._count] = Asked(solvers, dict(ends[0] + ends[1]))
+        while len(self._asked) > ASKED:
+            self._asked.popitem(last=False)
+        (answer,) = self.models.at(self.models.count - 1).answers([example])
+        return self.query.looks(example, answer) | {
+            "asked": self._count,
+            "loss": loss,
+            "helpful": [list(entry) for entry in ends[0]],
+            "harmful": [list(entry) for entry in ends[1]],
+            "seconds": time.perf_counter() - started,
+        }
+
+    def _example(self, typed: Mapping[str, Any]) -> dict[str, Any]:
+        """A row as its task reads it, checked."""
+        example = {name: typed.get(name) for name in self.fields}
+        for name, value in example.items():
+            if not isinstance(value, str):
+                raise DataError(f"{name} is missing", remedy="a text")
+        if "messages" in self.subject.run.train.columns:
+            return {
+                "messages": [
+                    {"role": "user", "content": example["prompt"]},
+                    {"role": "assistant", "content": example["completion"]},
+                ]
+            }
+        check_row(example)
+        return example
+
+
+def _scored(solver: Solver, n: int) -> Tensor:
+    """One query's scores of all training examples, [n], float64 on the CPU."""
+    return solver.solve(slice(0, 1)).scores(slice(0, n))[0].double().cpu()
+
+
+def _require_finite(scores: Tensor) -> None:
+    if not torch.isfinite(scores).all():
+        raise DataError("its scores are not finite", remedy="another query")
