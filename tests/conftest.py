@@ -150,3 +150,46 @@ def datainf(capsys, monkeypatch):
         return int(stopped.value.code or 0), captured.out, captured.err
 
     return call
+
+
+HOSTILE = [
+    "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">",
+    "</script></style></textarea>--><svg/onload=document.title='owned'>",
+    "broken \ufffd half, a null \x00, an escape \x1b[31m and a turn \u202egnal",
+    "مرحبا بالعالم, שלום עולם",
+    "@SCRIPT@ {{ 7 * 7 }} ${7 * 7} &lt;b&gt; &amp;",
+    "emoji 🎈👩‍👩‍👧‍👦 and combining é ñ Z̷͓̒",
+]
+
+
+def attributed(
+    folder: Path, adapter: Path, train: Iterable[dict], query: Iterable[dict], **options
+):
+    """A finished run of a saved adapter, by the library: its folder."""
+    from datainf.config import RunConfig
+    from datainf.runs import run
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [write_rows(folder / f"{name}.jsonl", rows)
+             for name, rows in (("train", train), ("query", query))]  # fmt: skip
+    run(RunConfig(train=str(files[0]), query=str(files[1]), out=str(folder / "run"),
+                  adapter=str(adapter), **options))  # fmt: skip
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def llama_run(saved_llama, tmp_path_factory):
+    """Prompts and completions, some of them hostile, with ids."""
+    texts = [*TEXTS, *HOSTILE, "long " * 20_000]
+    rows = [
+        {"id": f"r{i}", "prompt": TEXTS[i % len(TEXTS)], "completion": f" {text}"}
+        for i, text in enumerate(texts)
+    ]
+    return attributed(tmp_path_factory.mktemp("llama-run"), saved_llama[1], rows, rows[3:10])
+
+
+@pytest.fixture(scope="session")
+def bert_run(saved_bert, tmp_path_factory):
+    """Texts with labels, of which some are hostile."""
+    rows = [{"text": text, "label": i % 3} for i, text in enumerate(TEXTS * 4 + HOSTILE)]
+    return attributed(tmp_path_factory.mktemp("bert-run"), saved_bert[1], rows, rows[:5])

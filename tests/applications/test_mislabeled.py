@@ -1,0 +1,91 @@
+"""Suspects: the signals are what they are said to be, and flipped labels come first."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from scipy.stats import rankdata
+
+from datainf import Scores, load_scores, self_influence
+from datainf.applications.mislabeled import COMBINED, SIGNALS, combined, mislabeled
+from datainf.applications.suspects_file import write_suspects
+from datainf.errors import OptionError
+from datainf.run_stores import RunStores
+from datainf.runs import open_run
+
+
+@pytest.fixture(scope="module")
+def found(bert_run):
+    stores = RunStores.open(bert_run)
+    scores = load_scores(bert_run / "scores.safetensors")
+    return mislabeled(scores, stores.train, stores.weights), scores, stores.train[0]
+
+
+def test_the_signals(found):
+    suspects, scores, store = found
+    assert set(suspects.signals) == set(SIGNALS)
+    assert torch.allclose(suspects.signals["influence"], -scores.values.double().mean(dim=0))
+    assert torch.allclose(suspects.signals["loss"], store.losses.double())
+    own = self_influence(store, "datainf").double()
+    assert torch.allclose(suspects.signals["self-influence"], own)
+    assert torch.equal(suspects.signals["neighbours"], -suspects.near.agreement)
+
+
+def test_the_one_rank_is_the_mean_of_ranks(found):
+    suspects = found[0]
+    ranks = [rankdata(suspects.signals[name].numpy()) - 1 for name in COMBINED]
+    n = len(suspects.combined)
+    truth = torch.tensor(sum(ranks) / len(ranks) / (n - 1))
+    assert torch.allclose(suspects.combined, truth)
+    assert suspects.order == sorted(range(n), key=lambda row: (-suspects.combined[row], row))
+    assert 0 <= suspects.combined.min() <= suspects.combined.max() <= 1
+
+
+def test_one_example_alone():
+    signals = {name: torch.tensor([0.5]) for name in SIGNALS}
+    assert combined(signals).tolist() == [0.0]
+
+
+def test_scores_without_a_matrix_have_the_same_influence(bert_run, datainf, tmp_path):
+    datainf("score", bert_run, "--keep", 3, "--out", tmp_path / "kept")
+    stores = RunStores.open(bert_run)
+    folders = (bert_run, tmp_path / "kept")
+    whole, kept = (load_scores(folder / "scores.safetensors") for folder in folders)
+    a, b = (mislabeled(scores, stores.train) for scores in (whole, kept))
+    assert torch.allclose(a.signals["influence"], b.signals["influence"], atol=1e-6)
+    assert isinstance(whole, Scores)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_the_table_in_every_form(found, bert_run, tmp_path, ending):
+    suspects = found[0]
+    train = open_run(bert_run).train
+    path = tmp_path / "new" / f"suspects{ending}"
+    write_suspects(path, suspects, train)
+    if ending == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    elif ending == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+    else:
+        import pyarrow.csv
+
+        rows = pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(
+            newlines_in_values=True)).to_pylist()  # fmt: skip
+    assert [row["train_row"] for row in rows] == suspects.order
+    assert [row["rank"] for row in rows] == list(range(1, len(train) + 1))
+    for row in rows:
+        place = row["train_row"]
+        assert row["suspicion"] == pytest.approx(float(suspects.combined[place]))
+        assert row["self_influence"] == pytest.approx(
+            float(suspects.signals["self-influence"][place]), rel=1e-6
+        )
+        assert str(row["label"]) == str(train[place]["label"])
+        assert row["where"] == train.where(place)
+
+
+def test_another_ending_is_refused(found, bert_run, tmp_path):
+    with pytest.raises(OptionError, match="cannot tell how to write"):
+        write_suspects(tmp_path / "suspects.xlsx", found[0], open_run(bert_run).train)

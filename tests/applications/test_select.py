@@ -1,0 +1,119 @@
+"""What stays, what goes and why."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datainf.applications.select import Amount, Decided, select
+from datainf.errors import OptionError
+
+MEASURE = torch.tensor([0.1, 0.9, 0.5, 0.7, 0.3, 0.2])
+
+
+def test_the_worst_are_dropped():
+    found = select(MEASURE, drop=Amount(number=2), name="loss")
+    assert found.kept == [0, 2, 4, 5]
+    assert found.reasons == {1: "1 of 6 by loss, 0.9", 3: "2 of 6 by loss, 0.7"}
+
+
+def test_the_best_are_kept():
+    assert select(MEASURE, keep=Amount(share=0.5)).kept == [0, 4, 5]
+    assert select(MEASURE, keep=Amount(number=100)).kept == list(range(6))
+
+
+def test_what_is_above_a_threshold():
+    found = select(MEASURE, above=0.5, name="suspicion")
+    assert found.kept == [0, 2, 4, 5]
+    assert found.reasons[1] == "suspicion 0.9 is above 0.5"
+
+
+def test_threshold_and_number_together_drop_the_union():
+    assert select(MEASURE, above=0.6, drop=Amount(number=1)).kept == [0, 2, 4, 5]
+    assert select(MEASURE, above=0.8, drop=Amount(number=3)).kept == [0, 4, 5]
+
+
+def test_each_class_alike():
+    classes = ["a", "a", "a", "b", "b", "b"]
+    found = select(MEASURE, drop=Amount(share=1 / 3), classes=classes)
+    assert found.kept == [0, 2, 4, 5]
+    worse_class = torch.tensor([0.1, 0.2, 0.3, 0.7, 0.8, 0.9])
+    assert select(worse_class, drop=Amount(share=1 / 3)).kept == [0, 1, 2, 3]
+    assert select(worse_class, drop=Amount(share=1 / 3), classes=classes).kept == [0, 1, 3, 4]
+
+
+def test_of_near_duplicates_the_best_stays():
+    Z = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [1, 0], [-1, 0]])
+    found = select(MEASURE, directions=Z)
+    assert found.kept == [0, 3, 5]
+    assert found.reasons[4] == "near-duplicate of a better one (cosine above 0.95)"
+    found = select(MEASURE, directions=Z, keep=Amount(number=3))
+    assert found.kept == [0, 3, 5]
+    assert "near-duplicate" in found.reasons[4]
+    assert found.reasons[1] == "1 of 6 by the measure, 0.9"
+
+
+def test_decisions_come_before_all_else():
+    decided = {1: Decided("keep"), 0: Decided("drop"), 2: Decided("relabel", "cat")}
+    found = select(MEASURE, drop=Amount(number=2), decided=decided)
+    assert found.kept == [1, 2, 4, 5]
+    assert found.reasons[0] == "decided by a person"
+    assert found.labels == {2: "cat"}
+    alone = select(MEASURE, decided={0: Decided("drop")})
+    assert alone.kept == [1, 2, 3, 4, 5]
+
+
+def test_the_weights_are_for_a_sampler():
+    found = select(MEASURE, drop=Amount(number=1))
+    assert found.weights[1] == 0
+    kept = found.weights[found.kept]
+    assert (kept > 0).all()
+    assert float(found.weights.mean()) == pytest.approx(1)
+    assert torch.equal(kept.argsort(), (-MEASURE[found.kept]).argsort()), "better ones more often"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.integers(0, 40), st.booleans())
+def test_every_row_stays_or_has_a_reason(values, count, keeps):
+    measure = torch.tensor(values, dtype=torch.float64)
+    amount = {"keep": Amount(number=max(1, count))} if keeps else {
+        "drop": Amount(number=min(count, len(values) - 1))}  # fmt: skip
+    found = select(measure, **amount)
+    assert sorted([*found.kept, *found.reasons]) == list(range(len(values)))
+    wanted = min(len(values), max(1, count)) if keeps else len(values) - min(count, len(values) - 1)
+    assert len(found.kept) == wanted
+    worst_kept = max(measure[row] for row in found.kept)
+    assert all(measure[row] >= worst_kept for row in found.reasons)
+
+
+@pytest.mark.parametrize(("text", "truth"), [
+    ("10%", Amount(share=0.1)), ("200", Amount(number=200)), ("0", Amount(number=0)),
+    ("12.5 %", Amount(share=0.125)), (" 7 ", Amount(number=7)), ("100%", Amount(share=1.0)),
+])  # fmt: skip
+def test_amounts(text, truth):
+    assert Amount.parse(text) == truth
+
+
+@pytest.mark.parametrize("text", ["", "-1", "101%", "-3%", "ten", "1.5", "nan%", "%", "inf%"])
+def test_nonsense_amounts(text):
+    with pytest.raises(OptionError, match="cannot read the amount"):
+        Amount.parse(text)
+
+
+@pytest.mark.parametrize(("options", "what"), [
+    ({}, "nothing to select by"),
+    ({"drop": Amount(number=1), "keep": Amount(number=1)}, "both how many"),
+    ({"drop": Amount(number=6)}, "nothing would stay"),
+    ({"keep": Amount(number=0)}, "nothing would stay"),
+    ({"decided": {6: Decided("drop")}}, "no row 6 of 6"),
+])  # fmt: skip
+def test_nonsense_is_refused(options, what):
+    with pytest.raises(OptionError, match=what):
+        select(MEASURE, **options)
+
+
+def test_a_measure_that_is_not_finite():
+    with pytest.raises(OptionError, match="not finite"):
+        select(torch.tensor([0.1, float("nan")]), drop=Amount(number=1))

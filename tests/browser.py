@@ -1,0 +1,47 @@
+"""A headless Chromium that opens the pages, where there is one."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+
+
+@contextmanager
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # As root, as in a container, Chromium has no sandbox of its own.
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@contextmanager
+def opened(found, address, *, refused=False, **options):
+    """A page that has been read. An error in its console fails the test, and so does a request to
+    elsewhere; `refused`: but for those that its server refuses."""
+    context = found.new_context(**options)
+    page = context.new_page()
+    wrong, asked = [], []
+    page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]", timeout=20_000)
+    yield page
+    own = address.split("#")[0]
+    elsewhere = [
+        url for url in asked
+        if not url.startswith((own, "data:", "blob:")) and url.split("#")[0] != own
+    ]  # fmt: skip
+    context.close()
+    assert [text for text in wrong if not (refused and "status of 400" in text)] == []
+    assert elsewhere == []

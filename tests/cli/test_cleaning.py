@@ -1,0 +1,263 @@
+"""mislabeled, the review page, and select: from a run to a cleaned data set."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import datasets
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from browser import browser, needs_browser, opened
+from conftest import TEXTS, write_rows
+from datainf.config import RunConfig
+from datainf.runs import run
+
+NOTES = ["plain", 'with "quotes", commas', "two\nlines", "naïve – 日本 🎈", "tab\there", "null"]
+FORMS = ["jsonl", "json", "csv", "tsv", "parquet", "saved"]
+
+
+def rows():
+    return [
+        {"id": f"r{i}", "sentence": text, "label": i % 2, "note": NOTES[i % 6], "extra": str(i)}
+        for i, text in enumerate(TEXTS * 2)
+    ]
+
+
+def write_form(folder, form):
+    """The rows as a file of a form; a .tsv holds no tab and no line break."""
+    own = rows()
+    path = folder / f"train.{form}"
+    if form == "jsonl":
+        return write_rows(path, own)
+    if form == "json":
+        path.write_text(json.dumps({"version": 3, "rows": own}, ensure_ascii=False))
+    elif form in ("csv", "tsv"):
+        quoting = csv.QUOTE_MINIMAL if form == "csv" else csv.QUOTE_NONE
+        if form == "tsv":
+            own = [row | {"note": row["note"].replace("\n", " ").replace("\t", " ")} for row in own]
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, own[0], delimiter="," if form == "csv" else "\t",
+                                    quoting=quoting, quotechar=None if form == "tsv" else '"')  # fmt: skip
+            writer.writeheader()
+            writer.writerows(own)
+    else:
+        features = datasets.Features({
+            "id": datasets.Value("string"), "sentence": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["bad", "good"]), "note": datasets.Value("string"),
+            "extra": datasets.Value("string"),
+        })  # fmt: skip
+        data = datasets.Dataset.from_list(own, features=features)
+        path = folder / "train" if form == "saved" else path
+        (data.save_to_disk if form == "saved" else data.to_parquet)(str(path))
+    return path
+
+
+def read_form(path, form):
+    if form == "jsonl":
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    if form == "json":
+        value = json.loads(path.read_text(encoding="utf-8"))
+        assert value["version"] == 3, "what else stands in the file stays"
+        return value["rows"]
+    if form in ("csv", "tsv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            quoting = csv.QUOTE_MINIMAL if form == "csv" else csv.QUOTE_NONE
+            return list(
+                csv.DictReader(file, delimiter="," if form == "csv" else "\t", quoting=quoting)
+            )
+    if form == "parquet":
+        return pq.read_table(path).to_pylist()
+    data = datasets.load_from_disk(str(path))
+    assert data.features["label"].names == ["bad", "good"]
+    return list(data)
+
+
+def attributed(folder, form, adapter):
+    source = write_form(folder, form)
+    query = write_rows(folder / "query.jsonl", rows()[:3])
+    run(RunConfig(train=str(source), query=str(query), out=str(folder / "run"), method="datainf",
+                  adapter=str(adapter), seed=1))  # fmt: skip
+    return folder / "run", source
+
+
+@pytest.fixture(scope="module")
+def made(saved_bert, tmp_path_factory):
+    return attributed(tmp_path_factory.mktemp("cleaning"), "jsonl", saved_bert[1])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_round_trip_in_every_form(form, saved_bert, datainf, tmp_path):
+    folder, source = attributed(tmp_path, form, saved_bert[1])
+    before = read_form(source, form)
+    out = tmp_path / "clean"
+    code, printed, _ = datainf("select", folder, "--drop", "25%", "--by", "loss", "--out", out)
+    assert code == 0
+    assert printed.strip() == str(out / source.name)
+    kept = json.loads((out / "kept.json").read_text())
+    assert len(kept) == 9
+    assert read_form(out / source.name, form) == [before[row] for row in kept]
+    manifest = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert sorted([*kept, *(line["row"] for line in manifest)]) == list(range(12))
+    assert {line["what"] for line in manifest} == {"dropped"}
+    assert all(line["id"] == f"r{line['row']}" and "by loss" in line["why"] for line in manifest)
+    weights = np.load(out / "weights.npy")
+    assert weights.shape == (12,)
+    assert [row for row in range(12) if weights[row] > 0] == kept
+    settings = json.loads((out / "selection.json").read_text())
+    assert (settings["kept"], settings["dropped"], settings["by"]) == (9, 3, "loss")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_labels_are_written_as_labels_are_there(form, saved_bert, datainf, tmp_path):
+    folder, source = attributed(tmp_path, form, saved_bert[1])
+    before = read_form(source, form)
+    from datainf.data import load
+
+    digest = load(str(source), "classification").digest
+    decisions = tmp_path / "decisions.json"
+    decisions.write_text(json.dumps({"digest": digest, "decisions": [
+        {"row": 1, "decision": "relabel", "label": "0"}, {"row": 4, "decision": "drop"},
+        {"row": 5, "decision": "keep"}]}))  # fmt: skip
+    out = tmp_path / "clean"
+    code, *_ = datainf("select", folder, "--decisions", decisions, "--out", out)
+    assert code == 0
+    label = "0" if form in ("csv", "tsv") else 0
+    truth = [row | ({"label": label} if i == 1 else {}) for i, row in enumerate(before) if i != 4]
+    assert read_form(out / source.name, form) == truth
+    manifest = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert [line["what"] for line in manifest] == ["dropped", "relabelled"]
+    assert (manifest[1]["from"], manifest[1]["to"]) == ("1", "0")
+
+
+def test_suspects_are_printed_and_written(made, datainf, tmp_path):
+    folder, _ = made
+    code, out, err = datainf("mislabeled", folder, "-k", 4, "--out", tmp_path / "all.csv")
+    assert code == 0
+    assert "the 4 most suspect" in out
+    for word in ("suspicion", "influence", "self-influence", "loss", "neighbours"):
+        assert word in out
+    with (tmp_path / "all.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 12
+    assert table[0]["train_id"] in out
+    assert (folder / "review.html").is_file()
+    assert "review.html" in err
+
+
+@pytest.mark.parametrize(("arguments", "what"), [
+    (["--drop", "lots"], "cannot read the amount"),
+    (["--drop", "100%"], "nothing would stay"),
+    ([], "nothing to select by"),
+    (["--drop", "1", "--keep", "1"], "one of the two"),
+    (["--decisions", "no-such-file"], "cannot read no-such-file"),
+])  # fmt: skip
+def test_nonsense_is_refused(made, datainf, tmp_path, arguments, what):
+    code, _, err = datainf("select", made[0], *arguments, "--out", tmp_path / "clean")
+    assert code == 1
+    assert what in " ".join(err.split())
+    assert not (tmp_path / "clean").exists()
+
+
+@pytest.mark.parametrize("content", [
+    "", "[]", "{}", '{"digest": "x", "decisions": []}', '{"digest": 1}',
+    '{"digest": DIGEST, "decisions": [3]}', '{"digest": DIGEST, "decisions": [{"row": 99}]}',
+    '{"digest": DIGEST, "decisions": [{"row": true, "decision": "drop"}]}',
+    '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "burn"}]}',
+    '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "relabel"}]}',
+    '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "relabel", "label": "good"}]}',
+])  # fmt: skip
+def test_decisions_of_something_else_are_refused(made, datainf, tmp_path, content):
+    from datainf.data import load
+
+    digest = load(str(made[1]), "classification").digest
+    path = tmp_path / "decisions.json"
+    path.write_text(content.replace("DIGEST", json.dumps(digest)))
+    code, _, err = datainf("select", made[0], "--decisions", path, "--out", tmp_path / "clean")
+    assert code == 1
+    assert "try:" in err
+
+
+def test_the_original_is_never_written_over(made, datainf):
+    folder, source = made
+    before = source.read_bytes()
+    code, _, err = datainf("select", folder, "--drop", 1, "--out", source.parent)
+    assert code == 1
+    assert "holds the original" in err
+    assert source.read_bytes() == before
+
+
+def test_labels_in_balance(made, datainf, tmp_path):
+    folder, source = made
+    datainf("select", folder, "--drop", "50%", "--balance", "--out", tmp_path)
+    labels = [row["label"] for row in read_form(tmp_path / source.name, "jsonl")]
+    assert sorted(labels) == [0, 0, 0, 1, 1, 1]
+
+
+def test_repeated_rows_are_near_duplicates(made, datainf, tmp_path):
+    """Every text is there twice, with one label: one of each stays."""
+    folder, source = made
+    datainf("select", folder, "--diverse", "--out", tmp_path)
+    texts = [row["sentence"] for row in read_form(tmp_path / source.name, "jsonl")]
+    assert sorted(texts) == sorted(TEXTS)
+
+
+def test_without_labels_there_is_nothing_to_balance(llama_run, datainf, tmp_path):
+    code, _, err = datainf("select", llama_run, "--drop", 1, "--balance", "--out", tmp_path / "c")
+    assert code == 1
+    assert "no labels to balance" in err
+    code, *_ = datainf("mislabeled", llama_run, "--no-review")
+    assert code == 0
+
+
+@needs_browser
+def test_the_review_page(made, datainf, tmp_path):
+    folder, source = made
+    datainf("mislabeled", folder)
+    with browser() as chromium:
+        address = (folder / "review.html").as_uri()
+        with opened(chromium, address, accept_downloads=True) as page:
+            cards = page.locator(".suspect")
+            assert cards.count() == 12
+            rows_of = cards.evaluate_all("all => all.map(one => Number(one.dataset.row))")
+            cards.nth(0).locator("[data-decide=drop]").click()
+            cards.nth(1).locator(".relabel").fill("1")
+            cards.nth(1).locator(".relabel").press("Enter")
+            cards.nth(1).locator(".relabel").blur()
+            cards.nth(2).focus()
+            page.keyboard.press("e")
+            page.keyboard.press("j")
+            page.keyboard.press("d")
+            page.keyboard.press("u")
+            assert (
+                "1 to drop, 1 to relabel, 1 to keep; 9 open"
+                in page.locator(".counted").inner_text()
+            )
+            cards.nth(0).locator("details summary").click()
+            page.wait_for_selector(".near")
+            assert cards.nth(0).locator(".near").count() == 3
+            with page.expect_download() as started:
+                page.locator("#download").click()
+            path = tmp_path / started.value.suggested_filename
+            started.value.save_as(path)
+            page.reload()
+            page.wait_for_selector("body[data-ready]")
+            assert "1 to drop, 1 to relabel" in page.locator(".counted").inner_text()
+            page.locator(".toolbar select").last.select_option("drop")
+            assert page.locator(".suspect").count() == 1
+    found = json.loads(path.read_text())
+    truth = [{"row": rows_of[0], "decision": "drop"},
+             {"row": rows_of[1], "decision": "relabel", "label": "1"},
+             {"row": rows_of[2], "decision": "keep"}]  # fmt: skip
+    assert [{k: v for k, v in one.items() if k != "id"} for one in found["decisions"]] == sorted(
+        truth, key=lambda one: one["row"]
+    )
+    code, *_ = datainf("select", folder, "--decisions", path, "--out", tmp_path / "clean")
+    assert code == 0
+    kept = json.loads((tmp_path / "clean" / "kept.json").read_text())
+    assert rows_of[0] not in kept
+    assert len(kept) == 11
+    by_id = {row["id"]: row for row in read_form(tmp_path / "clean" / source.name, "jsonl")}
+    assert by_id[f"r{rows_of[1]}"]["label"] == 1

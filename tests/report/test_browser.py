@@ -1,0 +1,213 @@
+"""The page as a person meets it, in a browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from browser import browser, needs_browser, opened
+from conftest import HOSTILE, TEXTS, attributed
+from datainf import load_scores
+from datainf.report import write_report
+
+pytestmark = needs_browser
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def llama_page(llama_run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    return write_report(llama_run, out=path, top=5).as_uri()
+
+
+@pytest.fixture(scope="module")
+def bert_page(bert_run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    return write_report(bert_run, out=path, top=5).as_uri()
+
+
+def scores_of(page, kind):
+    texts = page.locator(f".column.{kind} .card .score").all_inner_texts()
+    return [float(text.replace("−", "-").replace("+", "")) for text in texts]
+
+
+def test_the_first_query_is_shown_with_its_scores(chromium, llama_page, llama_run):
+    scores = load_scores(llama_run / "scores.safetensors")
+    with opened(chromium, llama_page) as page:
+        assert page.locator(".query-row").count() == 7
+        for kind, largest in (("helps", True), ("harms", False)):
+            truth = [score for _, score in scores.top_rows(0, 5, largest=largest)]
+            assert scores_of(page, kind) == pytest.approx(truth, rel=6e-3)
+        assert page.locator(".query .place code").inner_text() == str(scores.query_ids[0])
+        assert "the model says" in page.locator(".query").inner_text()
+
+
+def test_search_and_order(chromium, llama_page):
+    with opened(chromium, llama_page) as page:
+        page.keyboard.press("/")
+        page.keyboard.type("r5")
+        page.wait_for_function("document.querySelectorAll('.query-row').length == 1")
+        assert page.locator(".counted").first.inner_text() == "1 of 7 queries"
+        page.locator("#search").fill("no such query")
+        page.wait_for_function("document.querySelectorAll('.query-row').length == 0")
+        page.locator("#search").fill("")
+        page.locator(".side select").select_option("loss")
+        shown = page.locator(".query-row .loss").all_inner_texts()
+        losses = [float(text.removeprefix("loss ")) for text in shown]
+        assert losses == sorted(losses, reverse=True)
+
+
+def test_keys_go_through_the_queries(chromium, llama_page):
+    with opened(chromium, llama_page) as page:
+        first = page.locator(".query .place code").inner_text()
+        page.keyboard.press("j")
+        page.wait_for_function(
+            f"document.querySelector('.query .place code').innerText != '{first}'"
+        )
+        page.keyboard.press("k")
+        page.wait_for_function(
+            f"document.querySelector('.query .place code').innerText == '{first}'"
+        )
+        page.keyboard.press("2")
+        assert page.locator("table.examples tbody tr").count() == 13
+        page.keyboard.press("3")
+        assert page.locator(".chart rect").count() == 60
+        page.keyboard.press("1")
+        page.keyboard.press("?")
+        assert page.locator("dialog.help").is_visible()
+
+
+def test_the_heat_map(chromium, llama_page):
+    with opened(chromium, llama_page) as page:
+        card = page.locator(".card").first
+        tokens = card.locator(".token")
+        text = "".join(tokens.all_text_contents())
+        assert any(text.startswith(own) for own in TEXTS), "the tokens read as the text"
+        titles = tokens.evaluate_all("all => all.map(one => one.title)")
+        parts = [float(t.replace("−", "-").replace("+", "")) for t in titles]
+        score = scores_of(page, "helps")[0]
+        assert sum(parts) == pytest.approx(score, rel=0.03)
+        shares = tokens.evaluate_all(
+            "all => all.map(one => Number(one.style.getPropertyValue('--share')))"
+        )
+        assert max(shares) == pytest.approx(1, abs=2e-3)
+        page.keyboard.press("h")
+        page.wait_for_function("document.querySelectorAll('.token').length == 0")
+
+
+def test_a_row_is_expanded(chromium, llama_page):
+    with opened(chromium, llama_page + "#heat=0&tab=training") as page:
+        row = page.locator("tr[data-row='12']")
+        short = len(row.inner_text())
+        row.locator("button.more").click()
+        assert len(row.inner_text()) > short + 2000
+        assert "more characters" in row.inner_text()
+        page.keyboard.press("1")
+        details = page.locator(".card details.tensors").first
+        details.locator("summary").click()
+        assert details.locator(".bar-row").count() == 8
+
+
+def test_examples_are_filtered_and_sorted(chromium, bert_page):
+    with opened(chromium, bert_page) as page:
+        page.locator(".toolbar select").first.select_option("1")
+        labels = page.locator(".card .labels .label:first-child .value").all_inner_texts()
+        assert set(labels) <= {"LABEL_1"}
+        page.locator(".toolbar select").first.select_option("")
+        page.locator(".toolbar input[type=search]").fill("jugs")
+        page.wait_for_function(
+            "[...document.querySelectorAll('.card')].every(c => c.innerText.includes('jugs'))"
+        )
+        page.keyboard.press("Escape")
+        page.keyboard.press("2")
+        page.locator("table.examples th button", has_text="loss").click()
+        losses = [float(t) for t in page.locator("tbody td:nth-child(5)").all_inner_texts()]
+        assert losses == sorted(losses, reverse=True)
+        page.locator("table.examples th button", has_text="loss").click()
+        losses = [float(t) for t in page.locator("tbody td:nth-child(5)").all_inner_texts()]
+        assert losses == sorted(losses)
+
+
+def test_wrong_answers_are_marked(chromium, bert_page):
+    with opened(chromium, bert_page) as page:
+        wrong = page.locator(".query-row .label.wrong").count()
+        page.keyboard.press("j")
+        assert 0 <= wrong <= 5
+        assert page.locator(".query .label").count() == 2
+
+
+def test_hostile_data_is_text(chromium, llama_page, bert_page):
+    for address, tab in ((llama_page, "#tab=training&heat=0"), (bert_page, "#tab=training")):
+        with opened(chromium, address + tab) as page:
+            shown = page.locator("table.examples").inner_text()
+            assert page.title().endswith("datainf")
+            for text in (HOSTILE[0], HOSTILE[1], HOSTILE[3], HOSTILE[4]):
+                assert text in shown
+            assert "\\u202e" in shown, "what turns the text is shown, not followed"
+            assert page.locator("table img, table svg, table iframe").count() == 0
+            assert page.evaluate("document.querySelectorAll('script').length") == (
+                page.evaluate("document.querySelectorAll('script[id^=data-]').length + 1")
+            )
+
+
+def test_light_and_dark(chromium, llama_page):
+    with opened(chromium, llama_page, color_scheme="dark") as page:
+        back = "getComputedStyle(document.body).backgroundColor"
+        dark = page.evaluate(back)
+        page.keyboard.press("t")
+        assert page.evaluate(back) != dark
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        assert page.evaluate(back) != dark, "what was chosen is remembered"
+
+
+def test_a_phone(chromium, llama_page):
+    with opened(chromium, llama_page, viewport={"width": 380, "height": 800}) as page:
+        wide = "document.documentElement.scrollWidth"
+        assert page.evaluate(wide) <= 380
+        assert not page.locator(".side").is_visible()
+        page.locator(".open-list").click()
+        page.locator(".query-row").nth(2).click()
+        assert not page.locator(".side").is_visible()
+        for tab in ("training", "overview"):
+            page.locator(f"[data-tab={tab}]").click()
+            assert page.evaluate(wide) <= 380
+
+
+def test_where_it_was_is_in_its_address(chromium, llama_page):
+    with opened(chromium, llama_page + "#tab=queries&query=3") as page:
+        scores = page.locator(".query .place code").inner_text()
+        assert scores == "r6"
+        page.keyboard.press("3")
+        assert "tab=overview" in page.url
+
+
+@pytest.fixture(scope="module")
+def large_page(saved_llama, tmp_path_factory):
+    """1,000 queries with 50 training examples of either end."""
+    rows = [{"text": f"{TEXTS[i % 6]} {i}"} for i in range(600)]
+    queries = [{"text": f"{TEXTS[i % 6]} {i} {i}"} for i in range(1000)]
+    run = attributed(tmp_path_factory.mktemp("large"), saved_llama[1], rows, queries,
+                     method="datainf")  # fmt: skip
+    return write_report(run, top=50, model=False)
+
+
+def test_a_thousand_queries_are_there_in_two_seconds(chromium, large_page):
+    assert large_page.stat().st_size < 20_000_000
+    with opened(chromium, large_page.as_uri()) as page:
+        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        assert paint < 2000
+        page.wait_for_selector(".card")
+        assert page.evaluate("performance.now()") < 10_000
+        assert page.locator(".card").count() == 100
+        assert page.locator(".query-row").count() < 60, "only what is on the screen is there"
+        page.locator(".list").evaluate("list => { list.scrollTop = list.scrollHeight }")
+        page.wait_for_function(
+            "document.querySelector('.query-row:last-child code').innerText == '999'"
+        )
+        page.locator(".query-row").last.click()
+        page.wait_for_function("document.querySelector('.query .place code').innerText == '999'")

@@ -1,0 +1,123 @@
+"""New queries get the scores that a store of them would have got."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from browser import browser, needs_browser, opened
+from datainf import load_scores
+from datainf.errors import DataError
+from datainf.report.subject import Subject
+from datainf.viewer import Server
+from datainf.viewer.live import LiveContents
+
+
+def live(run, top=5, *, scored=None):
+    contents = LiveContents(Subject.open(run, scored), top)
+    contents.load()
+    return contents
+
+
+@pytest.fixture(scope="module")
+def contents(llama_run):
+    return live(llama_run)
+
+
+def own_query(contents, row):
+    return {name: contents.subject.run.query[row][name] for name in contents.fields}
+
+
+def test_a_query_of_the_run_gets_its_scores_again(contents, llama_run):
+    scores = load_scores(llama_run / "scores.safetensors")
+    for row in range(3):
+        found = contents.ask(own_query(contents, row))
+        for name, largest in (("helpful", True), ("harmful", False)):
+            truth = dict(scores.top_rows(row, 5, largest=largest))
+            assert dict(map(tuple, found[name])) == pytest.approx(truth, rel=1e-3)
+        assert found["loss"] == pytest.approx(float(contents.subject.run.query_losses[row]))
+
+
+def test_of_every_method(llama_run, bert_run, datainf, tmp_path):
+    for method in ("exact", "datainf", "cg", "gradient"):
+        out = tmp_path / method
+        datainf("score", llama_run, "--method", method, "--normalize", "unit", "--out", out)
+        contents = live(llama_run, scored=out)
+        found = contents.ask(own_query(contents, 2))
+        truth = dict(contents.scores.top_rows(2, 5))
+        assert dict(map(tuple, found["helpful"])) == pytest.approx(truth, rel=1e-3)
+    contents = live(bert_run)
+    assert contents.fields == ["text", "label"]
+    query = contents.subject.run.query[1]
+    found = contents.ask({"text": query["text"], "label": str(query["label"])})
+    truth = dict(contents.scores.top_rows(1, 5))
+    assert dict(map(tuple, found["helpful"])) == pytest.approx(truth, rel=1e-3)
+
+
+def test_why_of_a_new_query_sums_to_its_scores(contents):
+    asked = contents.ask({"prompt": "to be or", "completion": " not to be"})
+    why = contents.part(f"why-asked-{asked['asked']}")
+    for row, score in asked["helpful"]:
+        one = why[str(row)]
+        total = one["unit"] * (sum(map(sum, one["streams"])) + one["elsewhere"])
+        assert total == pytest.approx(score, rel=0.05)
+        assert len(one["read"][0][1]) == len(one["streams"][0])
+
+
+def test_why_of_the_run_s_queries(contents):
+    why = contents.part("why-1")["1"]
+    truth = dict(contents.scores.top_rows(1, 5))
+    for row, score in truth.items():
+        one = why[str(row)]
+        total = one["unit"] * (sum(map(sum, one["streams"])) + one["elsewhere"])
+        assert total == pytest.approx(score, rel=0.05)
+
+
+def test_all_training_examples_are_to_be_had(contents):
+    n = len(contents.subject.run.train)
+    rows = [e["row"] for chunk in range(-(-n // 10)) for e in contents.part(f"train-{chunk}")]
+    assert rows == list(range(n))
+
+
+def test_what_was_fitted_is_kept(contents):
+    fits = contents.fits[0]
+    before = dict(fits._fits)
+    contents.ask({"prompt": "once", "completion": " more"})
+    assert before
+    assert fits._fits == before
+
+
+def test_what_cannot_be_used_is_said(contents):
+    with pytest.raises(DataError, match="completion is missing"):
+        contents.ask({"prompt": "a"})
+
+
+def test_without_a_model_nothing_is_asked(llama_run):
+    contents = LiveContents(Subject.open(llama_run), 5, model=False)
+    contents.load()
+    assert contents.overview()["ask"] is None
+    why = contents.part("why-0")["0"]
+    assert all("streams" not in one for one in why.values())
+    assert torch.tensor([one["tensors"][0][1] for one in why.values()]).any()
+
+
+@needs_browser
+def test_a_new_query_in_the_browser(contents):
+    import threading
+
+    with Server(contents) as server, browser() as chromium:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with opened(chromium, server.url, refused=True) as page:
+            page.wait_for_selector(".card .token")
+            page.keyboard.press("4")
+            page.locator("#ask-prompt").fill("the quick <b>brown</b>")
+            page.locator("#ask-completion").fill(" fox jumps")
+            page.locator(".go").click()
+            page.wait_for_selector(".page .card .token")
+            assert page.locator(".card").count() == 10
+            assert "<b>brown</b>" in page.locator(".query").last.inner_text()
+            page.locator("#ask-completion").fill("")
+            page.locator(".go").click()
+            page.wait_for_selector(".failed")
+            assert "completion is empty" in page.locator(".failed").inner_text()
+        server.shutdown()

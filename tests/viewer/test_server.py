@@ -1,0 +1,129 @@
+"""Who may ask the viewer, and for what."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+
+import pytest
+
+from datainf.errors import OptionError
+from datainf.report.subject import Subject
+from datainf.viewer import Server
+from datainf.viewer.live import LiveContents
+
+
+@pytest.fixture(scope="module")
+def server(llama_run):
+    contents = LiveContents(Subject.open(llama_run), 5)
+    contents.load()
+    with Server(contents) as made:
+        thread = threading.Thread(target=made.serve_forever, daemon=True)
+        thread.start()
+        yield made
+        made.shutdown()
+
+
+def ask(server, method, path, body=None, **headers):
+    """(status, headers, body) of a request, by hand: no library mends a path or a header."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in {"Host": f"127.0.0.1:{server.server_port}", **headers}.items():
+        connection.putheader(name, value)
+    if body is not None:
+        connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body)
+    response = connection.getresponse()
+    return response.status, dict(response.getheaders()), response.read()
+
+
+def post(server, value, **headers):
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    own = {"X-Datainf-Token": server.token, **headers}
+    return ask(server, "POST", "/data/ask", body, **own)
+
+
+def test_it_listens_on_this_machine_alone(server):
+    assert server.server_address[0] == "127.0.0.1"
+    with socket.socket(socket.AF_INET6) as other, pytest.raises(OSError):  # noqa: PT011
+        other.connect(("::1", server.server_port))
+
+
+def test_the_page_and_its_parts(server, llama_run):
+    status, headers, body = ask(server, "GET", "/")
+    assert status == 200
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert server.token.encode() in body
+    status, headers, body = ask(server, "GET", "/data/overview")
+    assert (status, headers["X-Content-Type-Options"]) == (200, "nosniff")
+    assert json.loads(body)["ask"] == ["prompt", "completion"]
+    assert str(llama_run.parent) in body.decode()
+
+
+@pytest.mark.parametrize("host", [
+    "evil.example", "evil.example:80", "127.0.0.1", "127.0.0.1.evil.example:{port}",
+    "localhost:1", "0.0.0.0:{port}", "[::1]:{port}", "",
+])  # fmt: skip
+def test_other_hosts_are_refused(server, host):
+    host = host.format(port=server.server_port)
+    assert ask(server, "GET", "/", Host=host)[0] == 421
+    assert ask(server, "GET", "/data/overview", Host=host)[0] == 421
+    assert post(server, {"prompt": "a", "completion": "b"}, Host=host)[0] == 421
+
+
+def test_localhost_is_this_machine_too(server):
+    assert ask(server, "GET", "/", Host=f"localhost:{server.server_port}")[0] == 200
+
+
+@pytest.mark.parametrize("path", [
+    "/run.yaml", "/data/../run.yaml", "/data/%2e%2e/run.yaml", "//etc/passwd", "/data//etc/passwd",
+    "/../../../../etc/passwd", "/data/train/index.json", "/data/scores.safetensors", "/data/",
+    "/data/queries-99999", "/data/why-asked-99", "/data/why-x", "/data/train--1", "/index.html",
+    "/data/overview/", "/data/overview?x=../run.yaml", "/?page=/etc/passwd", "*",
+])  # fmt: skip
+def test_no_file_is_served(server, path):
+    status, _, body = ask(server, "GET", path)
+    assert status == 404
+    assert b"root:" not in body
+    assert b"adapter" not in body
+
+
+def test_only_its_own_page_may_ask(server):
+    typed = {"prompt": "to be", "completion": " or not"}
+    for token in ("", "x", server.token[:-1], server.token + "x"):
+        assert post(server, typed, **{"X-Datainf-Token": token})[0] == 403
+    assert ask(server, "POST", "/data/ask", b"{}")[0] == 403
+    assert post(server, typed)[0] == 200
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"{", b"[1, 2]", b"null", b'"text"', b"\xff\xfe", b"[" * 100_000, b'{"prompt": "a"}',
+    b'{"prompt": 3, "completion": "b"}', b'{"prompt": "", "completion": ""}',
+    json.dumps({"prompt": "long " * 100, "completion": "x"}).encode(),
+])  # fmt: skip
+def test_nonsense_is_refused_with_a_reason(server, body):
+    status, _, answer = post(server, body)
+    assert status == 400
+    assert json.loads(answer)["error"]
+
+
+def test_too_much_is_not_read(server):
+    status, *_ = ask(server, "POST", "/data/ask", **{
+        "X-Datainf-Token": server.token, "Content-Length": "99999999999"})  # fmt: skip
+    assert status == 413
+    status, *_ = ask(server, "POST", "/data/ask", **{
+        "X-Datainf-Token": server.token, "Content-Length": "-5"})  # fmt: skip
+    assert status == 413
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"])
+def test_other_methods_are_unknown(server, method):
+    assert ask(server, method, "/")[0] == 501
+
+
+def test_a_port_that_is_taken(server):
+    with pytest.raises(OptionError, match="cannot listen"):
+        Server(server.contents, server.server_port)
