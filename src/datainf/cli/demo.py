@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
+from datainf.errors import OptionError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,21 +19,41 @@ if TYPE_CHECKING:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("datainf-demo"),
+    what: Annotated[
+        Literal["text", "labels"],
+        typer.Argument(
+            help="text: what taught a language model each of ten transformations; labels: which of "
+            "some handwritten digits have wrong labels."
+        ),
+    ] = "text",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to work in. (default: datainf-demo, or -labels)")
+    ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A causal LM, folder or hub id, in place of the tiny one shipped."),
+        typer.Option(help="Of text: a causal LM, folder or hub id, in place of the tiny one."),
     ] = None,
     hard: Annotated[
-        bool, typer.Option("--hard", help="Leave the transformation's name out of the prompts.")
+        bool,
+        typer.Option("--hard", help="Of text: leave the transformation's name out of the prompts."),
     ] = False,
     seed: o.Seed = None,
 ) -> None:
-    """Fine-tune a tiny model on ten sentence transformations and ask which examples taught it.
+    """Train a tiny model on made-up work, and ask which examples taught it what.
 
-    Needs no network. 900 training and 100 test examples; for each test example, a good method
-    ranks the 90 training examples of the same transformation first.
+    Needs no network, and ends in a page to look at. Of text: 900 training and 100 test examples;
+    for each test example a good method ranks the 90 training examples of the same transformation
+    first. Of labels: 697 digits, a tenth of them with a wrong label, which are to be found.
     """
+    if what == "labels":
+        if model is not None or hard:
+            raise OptionError("--model and --hard are of the text demo", remedy="neither")
+        _labels(out or Path("datainf-demo-labels"), seed or 0)
+        return
+    _text(out or Path("datainf-demo"), model, hard, seed or 0)
+
+
+def _text(out: Path, model: str | None, hard: bool, seed: int) -> None:
     from datainf.cli.tables import print_query
     from datainf.demos.demo import run_demo
 
@@ -43,13 +64,42 @@ def demo(
         "4. see whether the scores find each test example's own transformation"
     )
     with progress() as bars:
-        result = run_demo(out, model=model, hard=hard, seed=seed or 0, progress=bars, say=say)
+        result = run_demo(out, model=model, hard=hard, seed=seed, progress=bars, say=say)
     shown = console()
     shown.print(_table(result))
     shown.print("Some test examples, and the training examples that moved the model most on them:")
     for row in (0, 30, 60):
         print_query(shown, result.run, row, 3)
-    shown.print(f"\nEverything is in {out}. More: datainf top {out}/run --query ID", markup=False)
+    shown.print(
+        f"\nEverything is in {out}. To look at: {result.report}. More: datainf top {out}/run "
+        "--query ID",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _labels(out: Path, seed: int) -> None:
+    from datainf.cli.mislabeled import print_suspects
+    from datainf.demos.labels import run_labels_demo
+
+    say(
+        "1. train a small vision transformer on one half of scikit-learn's digits\n"
+        "2. train a LoRA on it with the other half, a tenth of whose labels are wrong\n"
+        "3. collect the gradient of every digit, and score it for 200 digits that are right\n"
+        "4. rank the digits by suspicion"
+    )
+    with progress() as bars:
+        result = run_labels_demo(out, seed=seed, progress=bars, say=say)
+    shown = console()
+    print_suspects(shown, result.subject.run, result.suspects, 15)
+    flipped, n = sum(result.flipped), len(result.flipped)
+    found = result.found_among(flipped)
+    shown.print(
+        f"{flipped} of the {n} labels are wrong. Of the {flipped} most suspect digits {found} are "
+        f"among them; by chance it would be {flipped * flipped / n:.0f}.\n"
+        f"To look at: {result.report}; to decide: {result.review}; then: datainf select {out}/run "
+        "--decisions decisions.json --out cleaned",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def _table(result: DemoResult) -> Table:

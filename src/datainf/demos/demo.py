@@ -7,7 +7,6 @@ transformation first.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,19 +15,18 @@ from pathlib import Path
 from datainf.attribution import DEFAULT_METHOD, attribute
 from datainf.config import RunConfig
 from datainf.data import Examples
+from datainf.demos.claim import claim
 from datainf.demos.finetune import Tuning, finetune, mean_loss
 from datainf.demos.transformations import write
-from datainf.errors import OptionError
 from datainf.evaluation import ClassDetection, class_detection
-from datainf.files import make_folder, write_atomically
 from datainf.progress import Progress, Silent
+from datainf.report import write_report
 from datainf.run_stores import CURVATURE
 from datainf.runs import Run, run
 from datainf.store import GradientStore
 from datainf.views import Normalize
 
 BASE = Path(__file__).parent / "base"
-MARKER = "demo.json"
 TINY = Tuning(epochs=1, learning_rate=3e-3)
 """One epoch, because each class still has something to teach then: at the end of a long training
 the gradients of a class sum to nearly nothing, so that half of its examples score as harmful to
@@ -55,11 +53,13 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The run by `gauss-newton`, each method's result, and the class of every query."""
+    """The run by `gauss-newton`, each method's result, the class of every query, and the run's
+    page."""
 
     run: Run
     methods: dict[str, MethodResult]
     query_classes: list[str]
+    report: Path
 
 
 def run_demo(
@@ -83,7 +83,7 @@ def run_demo(
     """
     progress = progress or Silent()
     base = model or str(BASE)
-    _claim(out, {"model": model, "hard": hard, "seed": seed})
+    claim(out, {"model": model, "hard": hard, "seed": seed})
     train_file, test_file = write(out, seed=seed, hard=hard)
     tuning = TINY if model is None else LARGE
     adapter = _adapter(base, tuning, train_file, out / "adapter", seed, progress, say)
@@ -102,19 +102,8 @@ def run_demo(
         for name, (method, normalize) in METHODS.items()
     }
     say(f"{finished.scores.method} chose the training examples that are shown beside test examples")
-    return DemoResult(finished, methods, classes[0])
-
-
-def _claim(out: Path, settings: dict[str, object]) -> None:
-    """Mark the folder as this demo's, unless it is something else's."""
-    make_folder(out)
-    marker = out / MARKER
-    if marker.exists():
-        if json.loads(marker.read_text(encoding="utf-8")) != settings:
-            raise OptionError(f"{out} holds a demo with other settings", remedy="another --out")
-    elif any(out.iterdir()):
-        raise OptionError(f"{out} is not empty and not a demo's folder", remedy="another --out")
-    write_atomically(marker, json.dumps(settings).encode())
+    report = write_report(out / "run", progress=progress, say=say)
+    return DemoResult(finished, methods, classes[0], report)
 
 
 def _adapter(

@@ -142,6 +142,7 @@ class Contents:
             "sizes": dict(self.sizes),
             "shown": self.shown,
             "why": bool(self.insight.explanations),
+            "heat": any(self.insight.streams.values()),
             "files": sorted(files) if len(files) <= MOST_FILES else [],
             "labels": sorted(map(str, labels)) if len(labels) <= MOST_LABELS else [],
             "queries": {

@@ -66,6 +66,9 @@ class Described:
         """An example in a line: what is learned of it first, where a prompt comes before that."""
         values = self.examples[row]
         text = self.in_words(values)
+        if "image" in values and not isinstance(values.get("text"), str):
+            name = self.examples.where(row).partition(", row ")[0].rpartition("/")[2]
+            text = f"[{label_of(values)}] {name}"
         if isinstance(answer := values.get("completion"), str):
             text = f"{answer} ← {values.get('prompt') or ''}"
         text = " ".join(text[: 4 * HEAD].split())

@@ -56,11 +56,6 @@ def write_report(
     contents = Contents(subject, top)
     pairs = contents.pairs()
     chosen, left = _first_read(contents, read) if model else (set(), 0)
-    if left:
-        say(
-            f"{words.count(left, 'training example')} that the page shows are not read again for "
-            "their tokens' parts; --tokens all reads them too"
-        )
     progress = progress or Silent()
     try:
         contents.insight = gain_insight(
@@ -72,6 +67,11 @@ def write_report(
         say(f"{NO_MODEL}: {error.message}")
         contents.insight = gain_insight(
             subject, pairs, set(), contents.shown, with_model=False, progress=progress, say=say
+        )
+    if left and any(contents.insight.streams.values()):
+        say(
+            f"{words.count(left, 'training example')} that the page shows are not read again for "
+            "their tokens' parts; --tokens all reads them too"
         )
     path = Path(out) if out is not None else subject.scored / REPORT
     text = _small_enough(contents, say)

@@ -115,7 +115,20 @@ class LiveContents(Contents):
 
     def overview(self) -> dict[str, Any]:
         found = super().overview()
-        return found | {"shown": None, "why": True, "ask": self.fields or None}
+        return found | {
+            "shown": None,
+            "why": True,
+            "heat": self._has_tokens,
+            "ask": self.fields or None,
+        }
+
+    @property
+    def _has_tokens(self) -> bool:
+        """Whether positions of an example are tokens, by the first one."""
+        if self.models is None:
+            return False
+        task = self.models.at(self.models.count - 1).task
+        return bool(task.streams(task.encode(self.subject.run.train[0])))
 
     def part(self, name: str) -> Any:
         with self.lock:

@@ -50,8 +50,10 @@ function longText(text, more) {
 function textOf(example) {
   const own = example.parts || [];
   const picture = example.image
-    ? h("img", { src: example.image, alt: "image " + example.id, class: "picture", loading: "lazy" })
-    : null;
+    ? h("img", {
+      src: example.image, alt: "image " + example.id, class: "picture", loading: "lazy",
+      onload: (event) => event.target.classList.toggle("pixels", event.target.naturalWidth <= 32),
+    }) : null;
   return h("div", { class: "text" }, picture, own.map(([name, text, more]) =>
     h("div", { class: "part" },
       own.length > 1 ? h("span", { class: "part-name" }, name) : null,

@@ -60,7 +60,7 @@ function queriesTab(overview, state) {
 
   function key(event) {
     if (event.key === "/") { search.focus(); event.preventDefault(); return; }
-    if (event.key === "h" && overview.why) { state.heat = !state.heat; remember(state); open(state.query); return; }
+    if (event.key === "h" && overview.heat) { state.heat = !state.heat; remember(state); open(state.query); return; }
     const by = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[event.key];
     if (!by) return;
     const next = list.step(by);
@@ -117,7 +117,7 @@ function results(overview, state, narrow, query, examples, why) {
     overview.labels.length
       ? select("label", [["", "all"], ...overview.labels.map((l) => [l, l])], narrow.label, set("label")) : null,
     select("order", [["score", "by score"], ["loss", "by loss"], ["row", "by row"]], narrow.order, set("order")),
-    overview.why ? h("label", { class: "check" }, h("input", {
+    overview.heat ? h("label", { class: "check" }, h("input", {
       type: "checkbox", checked: state.heat,
       onchange: (event) => { state.heat = event.target.checked; remember(state); draw(); },
     }), "token heat map (h)") : null), columns);

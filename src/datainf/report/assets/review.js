@@ -61,16 +61,19 @@ async function review() {
     const field = overview.labels.length
       ? h("input", { class: "relabel", list: "labels", placeholder: "label", "aria-label": "new label", size: 12,
         onchange: (event) => decide(row, event.target.value ? "relabel" : null, event.target.value || undefined) }) : null;
+    const said = example.answer && example.answer.agrees === false && overview.labels.includes(example.answer.text)
+      ? example.answer.text : null;
     const press = (decision, label) => button(label, () => decide(row, decision),
       { "data-decide": decision, "aria-pressed": "false" });
     const element = h("article", { class: "card suspect", "data-row": row, tabindex: 0, onfocus: () => { chosen = place(row); } },
       h("header", {}, h("span", { class: "rank" }, entry.rank),
         h("strong", {}, `suspicion ${percent(entry.combined)}`),
-        h("span", { class: "decide" }, press("keep", "keep"), press("drop", "drop"), field)),
-      labelsOf(example), textOf(example),
+        h("span", { class: "decide" }, press("keep", "keep"), press("drop", "drop"),
+          said === null ? null : button(`it is ${said}`, () => decide(row, "relabel", said), { class: "said" }), field)),
+      labelsOf(example), h("div", { class: "looks" }, textOf(example),
       h("div", { class: "signals" }, entry.signals.map(([name, value, share]) => h("div", { class: "bar-row" },
         h("span", { class: "bar-name" }, name), bar(-1, share),
-        h("span", { class: "bar-value", title: `more than ${percent(share)} of all examples` }, number(value))))),
+        h("span", { class: "bar-value", title: `more than ${percent(share)} of all examples` }, number(value)))))),
       h("footer", {}, placeOf(example), entry.near.length ? near : null));
     cards.set(row, element);
     mark(row);
