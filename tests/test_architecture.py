@@ -19,7 +19,7 @@ ORDER = [
     "views",
     "scoring", "top_scoring", "attribution", "explanations", "config", "planning",
     "run_checkpoints", "run_stores", "run_gradients", "run_plan", "runs",
-    "applications", "evaluation", "report", "viewer", "demos", "cli", "__main__",
+    "applications", "evaluation", "report", "viewer", "integrations", "demos", "cli", "__main__",
 ]  # fmt: skip
 """A module imports only what stands before it."""
 

@@ -6,13 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from datainf.errors import OptionError, StoreError
 from datainf.scores.file import Contents, Ids, Kind, read, write
+from datainf.scores.notebook import frame_of, influences_html, plot_of, scores_html
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIGN = "positive = helpful"
 SHOWN = 10
@@ -24,6 +28,13 @@ class Influence(NamedTuple):
 
     train_id: int | str
     score: float
+
+
+class Influences(list[Influence]):
+    """Several, in an order; in a notebook a table with bars."""
+
+    def _repr_html_(self) -> str:
+        return influences_html(self)
 
 
 class QueryRows(NamedTuple):
@@ -61,7 +72,7 @@ class Ranked(ABC):
 
     def top(
         self, query: int | str | None = 0, k: int | None = None, *, largest: bool = True
-    ) -> list[Influence]:
+    ) -> Influences:
         """The k most helpful training examples of a query, best first; with `largest=False` the k
         most harmful, worst first; by default 10, or as many as are kept if these are fewer. A
         number is the query's row, a text its id, as in `query_row`. `query=None` takes the mean
@@ -69,10 +80,10 @@ class Ranked(ABC):
 
         Raises `OptionError` if there is no such query, or fewer than a given k are kept of it.
         """
-        return [
+        return Influences(
             Influence(self.train_ids[row], score)
             for row, score in self.top_rows(query, k, largest=largest)
-        ]
+        )
 
     def top_rows(
         self, query: int | str | None, k: int | None = None, *, largest: bool = True
@@ -127,6 +138,23 @@ class Ranked(ABC):
         raise OptionError(
             f"there is no query {identifier!r}", remedy=f"one of {', '.join(shown)}{more}"
         )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A data frame with a row for each (query, training example) pair that is kept, of each
+        query the most helpful first: query_id, train_id, query_row, train_row, score, and rank,
+        0 = most helpful."""
+        return frame_of(self)
+
+    def plot(self, query: int | str | None = 0, k: int = SHOWN) -> Any:
+        """Bars for the k most helpful and the k most harmful training examples of a query, given as
+        `top` takes it, or of the mean over all: a matplotlib `Axes`.
+
+        Raises `OptionError` as `top` does, `InputError` where matplotlib is not installed.
+        """
+        return plot_of(self, query, k)
+
+    def _repr_html_(self) -> str:
+        return scores_html(self)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file: scores, ids, and all else as metadata. No pickle.

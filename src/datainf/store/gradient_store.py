@@ -15,6 +15,7 @@ from datainf.errors import StoreIncompleteError, StoreMismatchError
 from datainf.linalg import ChunkedMatrix, GradientMatrix, RowScaled, accumulate_dtype
 from datainf.second_moments import load_moments
 from datainf.store.encoding import Encoded
+from datainf.store.html import store_html
 from datainf.store.index import Block, Index, difference, projected_by
 from datainf.store.shards import LOSSES, SCALES, SQ_NORMS, ShardFile, ShardPart, check_size
 
@@ -181,6 +182,9 @@ class GradientStore:
                     f"{self.path} and {other.path} were collected from different {what}",
                     remedy="the same data and settings for every checkpoint",
                 )
+
+    def _repr_html_(self) -> str:
+        return store_html(self)
 
     def __repr__(self) -> str:
         return (

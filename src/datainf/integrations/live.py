@@ -1,0 +1,98 @@
+"""A model in memory and its training data, which answer query after query."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datainf.attribution import attribute, self_influence
+from datainf.errors import InputError
+from datainf.gradients import collect
+from datainf.store import GradientStore
+from datainf.tasks import Custom, Task
+
+Options = Mapping[str, Any]
+"""Of `datainf.attribute`, but for the stores, the method and the curvature."""
+
+
+def labelled(model: nn.Module, batch: Sequence[Any]) -> Tensor:
+    """Cross-entropy of a batch (inputs, class indices), [B]; the model gives outputs [B, C], or
+    something that has them as `logits`."""
+    inputs, labels = batch
+    found = model(inputs)
+    return F.cross_entropy(getattr(found, "logits", found).float(), labels, reduction="none")
+
+
+class Attributor:
+    """Collects the training gradients once, and scores queries against them.
+
+    Args:
+        model: In memory; every parameter that requires gradients is attributed.
+        train: Its training data, with a length and integer indices.
+        task: What the model loses on an example; by default the cross-entropy of pairs (input,
+            class index).
+        out: Folder for the training store, which another process then uses again; a temporary one
+            by default.
+        method, options: As `datainf.attribute` takes them.
+
+    Raises what `datainf.collect` does.
+    """
+
+    def __init__(
+        self, model: nn.Module, train: Any, task: Task | None, out: str | Path | None,
+        method: str | None, options: Options,
+    ) -> None:  # fmt: skip
+        self.model, self.task = model, task or Custom(labelled)
+        self.method, self.options = method, options
+        self._temporary = tempfile.TemporaryDirectory(prefix="datainf-") if out is None else None
+        folder = Path(out) if self._temporary is None else Path(self._temporary.name)
+        self.train = collect(model, train, self.task, out=folder / "train")
+
+    def scores(self, queries: Sequence[Any]) -> Tensor:
+        """[m, n] of these examples, float32 on the CPU, positive = helpful."""
+        with self._collected(queries) as store:
+            return attribute(self.train, store, self.method, **self.options).values
+
+    def self_influence(self) -> Tensor:
+        """[n], float32 on the CPU."""
+        return self_influence(self.train, self.method, **self.options)
+
+    @contextmanager
+    def _collected(self, queries: Sequence[Any]) -> Iterator[GradientStore]:
+        with tempfile.TemporaryDirectory(prefix="datainf-") as folder:
+            yield collect(self.model, queries, self.task, out=Path(folder) / "query")
+
+
+def rows_of(batch: Any) -> list[Any]:
+    """A batch, a tuple of tensors or a tensor, as one example a row; a list as it is; of a data
+    loader the rows of all its batches.
+
+    Raises `InputError` for parts of unlike lengths, and for anything else.
+    """
+    if isinstance(batch, list):
+        return batch
+    if isinstance(batch, Tensor):
+        return list(batch)
+    if isinstance(batch, tuple):
+        lengths = {len(part) for part in batch}
+        if len(lengths) > 1:
+            raise InputError(f"the batch's parts have {sorted(lengths)} rows")
+        return list(zip(*map(_plain, batch), strict=True))
+    if isinstance(batch, Iterable) and not isinstance(batch, str | bytes | Mapping):
+        return [row for one in batch for row in rows_of(tuple(one))]
+    raise InputError(
+        f"a {type(batch).__qualname__} is no batch of examples",
+        remedy="a tuple (inputs, labels), a data loader of such, or a list of examples",
+    )
+
+
+def _plain(part: Any) -> list[Any]:
+    """Labels as tensors of their own, so that they are stacked again."""
+    return list(part) if isinstance(part, Tensor) else [torch.as_tensor(one) for one in part]

@@ -1,0 +1,52 @@
+"""quanda's interface: an `Explainer` for its metrics and benchmarks. Needs
+`pip install 'datainf[quanda]'`.
+
+    from datainf.integrations.quanda import DataInfExplainer
+
+    explainer = DataInfExplainer(model, train_dataset, method="datainf")
+    explainer.explain(test_data, targets)  # [m, n]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from datainf.errors import InputError
+from datainf.integrations.live import Attributor, Options, rows_of
+from datainf.tasks import Task
+
+try:
+    from quanda.explainers import Explainer
+except ImportError:
+    raise InputError(
+        "datainf.integrations.quanda needs quanda", remedy="pip install 'datainf[quanda]'"
+    ) from None
+
+
+class DataInfExplainer(Explainer):  # type: ignore[misc]  # quanda's types are not read
+    """Scores by any of datainf's methods, [test examples, training examples], positive = helpful.
+
+    Args and errors are those of `datainf.integrations.live.Attributor`; `options` are those of
+    `datainf.attribute`. `kind` is quanda's name of the task, `task` datainf's.
+    """
+
+    accepted_tasks = ["image_classification", "text_classification", "causal_lm"]  # noqa: RUF012
+
+    def __init__(
+        self, model: nn.Module, train_dataset: Any, task: Task | None = None, *,
+        kind: str = "image_classification", out: str | Path | None = None,
+        method: str | None = None, options: Options | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(model=model, train_dataset=train_dataset, task=kind)
+        self._attributor = Attributor(model, train_dataset, task, out, method, options or {})
+
+    def explain(self, test_data: Any, targets: Any) -> Tensor:
+        """[m, n], on the model's device."""
+        return self._attributor.scores(rows_of((test_data, targets))).to(self.device)
+
+    def self_influence(self, batch_size: int = 32) -> Tensor:  # noqa: ARG002 - quanda's signature
+        """score(k, k) of every training example, [n]."""
+        return self._attributor.self_influence().to(self.device)

@@ -1,0 +1,123 @@
+"""Scores in a notebook: as a table of HTML, a data frame, a figure."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from datainf.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from datainf.scores.ranked import Influence, Ranked
+
+SHOWN_QUERIES, SHOWN_EXAMPLES = 5, 5
+HELPS, HARMS = "37, 99, 235", "194, 83, 12"
+"""Colours, as in the report."""
+
+
+def scores_html(scores: Ranked) -> str:
+    """The first queries, and the first training examples of either end of each."""
+    m, n = scores.shape
+    k = min(SHOWN_EXAMPLES, scores.kept)
+    rows = [
+        f"<tr><th>{escape(str(identifier))}</th>{_cells(scores, query, k)}</tr>"
+        for query, identifier in enumerate(scores.query_ids[:SHOWN_QUERIES])
+    ]
+    more = f"<p>and {m - SHOWN_QUERIES:,} more queries</p>" if m > SHOWN_QUERIES else ""
+    settings = ", ".join(f"{name} {value}" for name, value in scores.settings.items())
+    return (
+        f"<div><p><b>{escape(scores.method)}</b>: {m:,} × {n:,} scores, positive = helpful"
+        f"<br><small>{escape(settings)}</small></p><table><thead><tr><th>query</th>"
+        f"<th>most helpful</th><th>most harmful</th></tr></thead><tbody>{''.join(rows)}</tbody>"
+        f"</table>{more}</div>"
+    )
+
+
+def _cells(scores: Ranked, query: int, k: int) -> str:
+    if k == 0:
+        return "<td></td><td></td>"
+    ends = [scores.top(query, k, largest=end) for end in (True, False)]
+    largest = max((abs(one.score) for end in ends for one in end), default=0.0) or 1.0
+    return "".join(f"<td>{''.join(_chip(one, largest) for one in end)}</td>" for end in ends)
+
+
+def influences_html(found: list[Influence]) -> str:
+    """Training examples and their scores, one below the other."""
+    largest = max((abs(one.score) for one in found), default=0.0) or 1.0
+    rows = "".join(
+        f"<tr><td>{rank}</td><td>{escape(str(one.train_id))}</td><td>{one.score:+.4g}</td>"
+        f"<td>{_bar(one.score, largest)}</td></tr>"
+        for rank, one in enumerate(found, start=1)
+    )
+    return (
+        "<table><thead><tr><th></th><th>training example</th><th>score</th><th></th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
+    )
+
+
+def _bar(score: float, largest: float) -> str:
+    width = 100 * abs(score) / largest
+    return (
+        f'<div style="width:{width:.0f}px;height:8px;border-radius:4px;'
+        f'background:rgb({HELPS if score >= 0 else HARMS})"></div>'
+    )
+
+
+def _chip(one: Influence, largest: float) -> str:
+    share = 0.6 * abs(one.score) / largest
+    return (
+        f'<span style="display:inline-block;margin:1px;padding:0 6px;border-radius:8px;'
+        f'background:rgba({HELPS if one.score >= 0 else HARMS}, {share:.2f})" '
+        f'title="{one.score:+.4g}">{escape(str(one.train_id))}</span>'
+    )
+
+
+def frame_of(scores: Ranked) -> pd.DataFrame:
+    """A row a pair that is kept, of each query the most helpful first: query_id, train_id,
+    query_row, train_row, score, rank (0 = most helpful)."""
+    import pandas as pd
+
+    parts: dict[str, list[Any]] = {
+        name: [] for name in ("query_id", "train_id", "query_row", "train_row", "score", "rank")
+    }
+    for row, (identifier, found) in enumerate(
+        zip(scores.query_ids, scores._table_rows(), strict=True)
+    ):
+        order = found.ranks.argsort()
+        rows = found.train_rows[order].tolist()
+        parts["query_id"] += [identifier] * len(rows)
+        parts["train_id"] += [scores.train_ids[one] for one in rows]
+        parts["query_row"] += [row] * len(rows)
+        parts["train_row"] += rows
+        parts["score"] += found.scores[order].tolist()
+        parts["rank"] += found.ranks[order].tolist()
+    return pd.DataFrame(parts)
+
+
+def plot_of(scores: Ranked, query: int | str | None, k: int) -> Any:
+    """A matplotlib `Axes` with bars: the k most helpful training examples of a query and the k most
+    harmful, or of the mean over all.
+
+    Raises `InputError` where matplotlib is not installed.
+    """
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        raise InputError(
+            "a figure needs matplotlib", remedy="pip install 'datainf[notebook]'"
+        ) from None
+    ends = [scores.top(query, k, largest=True), scores.top(query, k, largest=False)[::-1]]
+    found = list({one.train_id: one for end in ends for one in end}.values())
+    values = [one.score for one in found]
+    _, axes = pyplot.subplots(figsize=(6, 0.28 * len(found) + 1))
+    colours = [tuple(int(c) / 255 for c in (HELPS if v >= 0 else HARMS).split(",")) for v in values]
+    axes.barh(range(len(found)), values, color=colours)
+    axes.set_yticks(range(len(found)), [str(one.train_id) for one in found])
+    axes.invert_yaxis()
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.set_xlabel(f"score by {scores.method} (positive = helpful)")
+    row = query if not isinstance(query, str) else scores.query_row(query)
+    axes.set_title("mean over all queries" if row is None else f"query {scores.query_ids[row]}")
+    return axes
