@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 def demo(
     what: Annotated[
-        Literal["text", "labels"],
+        Literal["text", "labels", "images"],
         typer.Argument(
             help="text: what taught a language model each of ten transformations; labels: which of "
-            "some handwritten digits have wrong labels."
+            "some handwritten digits have wrong labels; images: which emoji taught a text-to-image "
+            "model what it draws."
         ),
     ] = "text",
     out: Annotated[
-        Path | None, typer.Option(help="Folder to work in. (default: datainf-demo, or -labels)")
+        Path | None,
+        typer.Option(help="Folder to work in. (default: datainf-demo, and -labels or -images)"),
     ] = None,
     model: Annotated[
         str | None,
@@ -43,12 +45,16 @@ def demo(
 
     Needs no network, and ends in a page to look at. Of text: 900 training and 100 test examples;
     for each test example a good method ranks the 90 training examples of the same transformation
-    first. Of labels: 697 digits, a tenth of them with a wrong label, which are to be found.
+    first. Of labels: 697 digits, a tenth of them with a wrong label, which are to be found. Of
+    images: 36 emoji of three kinds, and which of them taught the model to draw twelve others.
     """
+    if what != "text" and (model is not None or hard):
+        raise OptionError("--model and --hard are of the text demo", remedy="neither")
     if what == "labels":
-        if model is not None or hard:
-            raise OptionError("--model and --hard are of the text demo", remedy="neither")
         _labels(out or Path("datainf-demo-labels"), seed or 0)
+        return
+    if what == "images":
+        _images(out or Path("datainf-demo-images"), seed or 0)
         return
     _text(out or Path("datainf-demo"), model, hard, seed or 0)
 
@@ -100,6 +106,32 @@ def _labels(out: Path, seed: int) -> None:
         "--decisions decisions.json --out cleaned",
         markup=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def _images(out: Path, seed: int) -> None:
+    from datainf.demos.images import run_images_demo
+
+    say(
+        "1. tune a small text-to-image model on 36 emoji: faces, fruit, vehicles\n"
+        "2. collect the gradient of every picture, at five timesteps of the same noise\n"
+        "3. score every picture for twelve others of the same kinds\n"
+        "4. see whether the scores find each one's own kind"
+    )
+    with progress() as bars:
+        result = run_images_demo(out, seed=seed, progress=bars, say=say)
+    shown, found = console(), result.detection
+    table = Table(title="the twelve training pictures of a query's own kind", title_justify="left")
+    for name in ("query", "kind", "AUC", "among the first 12", "most helpful"):
+        table.add_column(name)
+    run = result.run
+    for row, kind in enumerate(result.query_kinds):
+        best = ", ".join(str(one.train_id) for one in run.scores.top(row, 4))
+        share = f"{12 * found.recall[row]:.0f}"
+        table.add_row(str(run.scores.query_ids[row]), kind, f"{found.auc[row]:.2f}", share, best)
+    table.add_row("mean", "", f"{found.auc.mean():.2f}", f"{12 * found.recall.mean():.1f}", "",
+                  style="bold")  # fmt: skip
+    shown.print(table)
+    shown.print(f"By chance 4 of 12. To look at: {result.report}", markup=False, soft_wrap=True)
 
 
 def _table(result: DemoResult) -> Table:
