@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import random
-import tempfile
 import time
 from math import cos, pi, sin
 from pathlib import Path
@@ -26,6 +24,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 from PIL import Image, ImageChops, ImageDraw
+from tokenizers import pre_tokenizers
 from torch import Tensor
 
 OUT = Path(__file__).parents[1] / "src" / "datainf" / "demos" / "images_base"
@@ -94,16 +93,11 @@ def mask(shape: str, radius: float, x: float, y: float) -> Image.Image:
 
 
 def tokenizer() -> transformers.CLIPTokenizer:
-    """CLIP's, with one token a byte and a token for the end of each word, and no merges."""
-    from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
-
-    letters = list(bytes_to_unicode().values())
+    """CLIP's, with one token a byte, and one for each at the end of a word, and no merges."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    with tempfile.TemporaryDirectory() as folder:
-        vocabulary, merges = Path(folder) / "vocab.json", Path(folder) / "merges.txt"
-        vocabulary.write_text(json.dumps({word: i for i, word in enumerate(words)}))
-        merges.write_text("#version: 0.2\n")
-        return transformers.CLIPTokenizer(str(vocabulary), str(merges), model_max_length=40)
+    vocabulary = {word: i for i, word in enumerate(words)}
+    return transformers.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=40)
 
 
 def pipeline(seed: int) -> diffusers.StableDiffusionPipeline:

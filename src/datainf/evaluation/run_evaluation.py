@@ -86,6 +86,7 @@ class Evaluation:
     reported: int
 
     def save(self, path: Path) -> None:
+        """Write it as JSON, in full or not at all. Raises `WriteError`."""
         values = asdict(self)
         for judged in values["judged"].values():
             for interval in (judged["own"], judged["best"]):
