@@ -39,8 +39,11 @@ def write_form(folder, form):
         if form == "tsv":
             own = [row | {"note": row["note"].replace("\n", " ").replace("\t", " ")} for row in own]
         with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, own[0], delimiter="," if form == "csv" else "\t",
-                                    quoting=quoting, quotechar=None if form == "tsv" else '"')  # fmt: skip
+            quote = None if form == "tsv" else '"'
+            delimiter = "\t" if form == "tsv" else ","
+            writer = csv.DictWriter(
+                file, own[0], delimiter=delimiter, quoting=quoting, quotechar=quote
+            )
             writer.writeheader()
             writer.writerows(own)
     else:

@@ -167,8 +167,8 @@ def test_checkpoints_are_summed(tmp_path, saved_llama):
         weights = load_file(folder / "adapter_model.safetensors")
         save_file({k: v * factor for k, v in weights.items()}, folder / "adapter_model.safetensors",
                   metadata={"format": "pt"})  # fmt: skip
-        state = {"global_step": step, "log_history": [
-            {"step": s, "learning_rate": 1e-3, "loss": 1.0} for s in range(1, step + 1)]}  # fmt: skip
+        logged = [{"step": s, "learning_rate": 1e-3, "loss": 1.0} for s in range(1, step + 1)]
+        state = {"global_step": step, "log_history": logged}
         (folder / "trainer_state.json").write_text(json.dumps(state))
     rows = [{"prompt": text, "completion": " and so on"} for text in TEXTS]
     run = attributed(tmp_path, output, rows, rows[:2], checkpoints="all", method="datainf")
@@ -181,7 +181,7 @@ def test_checkpoints_are_summed(tmp_path, saved_llama):
         assert one.from_positions == pytest.approx(one.score, rel=1e-2, abs=1e-5)
 
 
-def test_a_model_that_is_gone_leaves_a_page(llama_run, saved_llama, tmp_path, monkeypatch):
+def test_a_model_that_is_gone_leaves_a_page(llama_run, tmp_path, monkeypatch):
     import datainf.report.readers as readers
     from datainf.errors import ModelError
 

@@ -1,10 +1,10 @@
 """`datainf demo images`: which pictures taught a text-to-image model what it draws?
 
 A small Stable Diffusion that has seen nothing but drawn shapes (`images_base`, made by
-scripts/make_demo_images_base.py) is tuned by LoRA on 36 emoji of three kinds: faces, fruit, vehicles
-(`emoji`, which says whose they are). Twelve others of the same kinds are asked about. For each of
-them a good method ranks the twelve training pictures of its own kind first, and the page shows which
-they are.
+scripts/make_demo_images_base.py) is tuned by LoRA on 36 emoji of three kinds: faces, fruit and
+vehicles (`emoji`, which says whose they are). Twelve others of the same kinds are asked about. For
+each of them a good method ranks the twelve training pictures of its own kind first, and the page
+shows which they are.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class DataInfInfluence(DataInfluence):  # type: ignore[misc]  # captum's types a
         self.model, self.train_dataset = model, train_dataset
         self._attributor = Attributor(model, train_dataset, task, out, method, options or {})
 
-    def influence(  # type: ignore[override]
+    def influence(
         self, inputs: Any, k: int | None = None, proponents: bool = True
     ) -> Tensor | KMostInfluential:
         """Scores [m, n]; or with k the k highest of each query, or the k lowest.

@@ -51,9 +51,10 @@ class Attributor:
     ) -> None:  # fmt: skip
         self.model, self.task = model, task or Custom(labelled)
         self.method, self.options = method, options
-        self._temporary = tempfile.TemporaryDirectory(prefix="datainf-") if out is None else None
-        folder = Path(out) if self._temporary is None else Path(self._temporary.name)
-        self.train = collect(model, train, self.task, out=folder / "train")
+        if out is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="datainf-")  # gone with this
+            out = self._temporary.name
+        self.train = collect(model, train, self.task, out=Path(out) / "train")
 
     def scores(self, queries: Sequence[Any]) -> Tensor:
         """[m, n] of these examples, float32 on the CPU, positive = helpful."""
