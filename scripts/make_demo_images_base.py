@@ -148,7 +148,7 @@ def train_vae(vae: Any, images: Tensor, seconds: float) -> None:
     started, step, mean = time.monotonic(), 0, 1.0
     while (share := (time.monotonic() - started) / seconds) < 1:
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1, step / 50) * (1 - share) + 1e-5
-        x = images[torch.randint(len(images), (32,))]
+        x = images[torch.randint(len(images), (16,))]
         latent = vae.encode(x).latent_dist
         back = vae.decode(latent.sample()).sample
         loss = F.mse_loss(back, x) + 0.5 * F.l1_loss(back, x) + 1e-4 * latent.kl().mean() / 1024

@@ -6,6 +6,7 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -15,8 +16,6 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is inst
 
 @contextmanager
 def browser():
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         # As root, as in a container, Chromium has no sandbox of its own.
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -45,3 +44,6 @@ def opened(found, address, *, refused=False, **options):
     context.close()
     assert [text for text in wrong if not (refused and "status of 400" in text)] == []
     assert elsewhere == []
+
+
+__all__ = ["browser", "expect", "needs_browser", "opened"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from browser import browser, needs_browser, opened
+from browser import browser, expect, needs_browser, opened
 from conftest import HOSTILE, TEXTS, attributed
 from datainf import load_scores
 from datainf.report import write_report
@@ -50,10 +50,10 @@ def test_search_and_order(chromium, llama_page):
     with opened(chromium, llama_page) as page:
         page.keyboard.press("/")
         page.keyboard.type("r5")
-        page.wait_for_function("document.querySelectorAll('.query-row').length == 1")
+        expect(page.locator(".query-row")).to_have_count(1)
         assert page.locator(".counted").first.inner_text() == "1 of 7 queries"
         page.locator("#search").fill("no such query")
-        page.wait_for_function("document.querySelectorAll('.query-row').length == 0")
+        expect(page.locator(".query-row")).to_have_count(0)
         page.locator("#search").fill("")
         page.locator(".side select").select_option("loss")
         shown = page.locator(".query-row .loss").all_inner_texts()
@@ -65,13 +65,9 @@ def test_keys_go_through_the_queries(chromium, llama_page):
     with opened(chromium, llama_page) as page:
         first = page.locator(".query .place code").inner_text()
         page.keyboard.press("j")
-        page.wait_for_function(
-            f"document.querySelector('.query .place code').innerText != '{first}'"
-        )
+        expect(page.locator(".query .place code")).not_to_have_text(first)
         page.keyboard.press("k")
-        page.wait_for_function(
-            f"document.querySelector('.query .place code').innerText == '{first}'"
-        )
+        expect(page.locator(".query .place code")).to_have_text(first)
         page.keyboard.press("2")
         assert page.locator("table.examples tbody tr").count() == 13
         page.keyboard.press("3")
@@ -96,7 +92,7 @@ def test_the_heat_map(chromium, llama_page):
         )
         assert max(shares) == pytest.approx(1, abs=2e-3)
         page.keyboard.press("h")
-        page.wait_for_function("document.querySelectorAll('.token').length == 0")
+        expect(page.locator(".token")).to_have_count(0)
 
 
 def test_a_row_is_expanded(chromium, llama_page):
@@ -119,9 +115,7 @@ def test_examples_are_filtered_and_sorted(chromium, bert_page):
         assert set(labels) <= {"LABEL_1"}
         page.locator(".toolbar select").first.select_option("")
         page.locator(".toolbar input[type=search]").fill("jugs")
-        page.wait_for_function(
-            "[...document.querySelectorAll('.card')].every(c => c.innerText.includes('jugs'))"
-        )
+        expect(page.locator(".card").filter(has_not_text="jugs")).to_have_count(0)
         page.keyboard.press("Escape")
         page.keyboard.press("2")
         page.locator("table.examples th button", has_text="loss").click()
@@ -206,8 +200,6 @@ def test_a_thousand_queries_are_there_in_two_seconds(chromium, large_page):
         assert page.locator(".card").count() == 100
         assert page.locator(".query-row").count() < 60, "only what is on the screen is there"
         page.locator(".list").evaluate("list => { list.scrollTop = list.scrollHeight }")
-        page.wait_for_function(
-            "document.querySelector('.query-row:last-child code').innerText == '999'"
-        )
+        expect(page.locator(".query-row code").last).to_have_text("999")
         page.locator(".query-row").last.click()
-        page.wait_for_function("document.querySelector('.query .place code').innerText == '999'")
+        expect(page.locator(".query .place code")).to_have_text("999")

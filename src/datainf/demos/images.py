@@ -42,7 +42,7 @@ EVERY = 4
 
 @dataclass(frozen=True)
 class ImagesResult:
-    """The run, how well its scores find each query's kind, the kinds of the queries, and the page."""
+    """The run, how well its scores find each query's kind, the queries' kinds, and the page."""
 
     run: Run
     detection: ClassDetection

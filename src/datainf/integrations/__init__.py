@@ -1,1 +1,1 @@
-"""datainf in the interfaces of other libraries, Captum's and quanda's; each is an optional extra."""
+"""datainf in other libraries' interfaces, Captum's and quanda's; each is an optional extra."""

@@ -24,7 +24,7 @@ import datainf
 from datainf import words
 from datainf.evaluation.metrics import rank_correlations, top_overlap
 from datainf.explanations import Explanation, Pair
-from datainf.report.examples import Described, label_of
+from datainf.report.examples import MOST_TOKENS, Described, label_of
 from datainf.report.insight import Insight
 from datainf.report.subject import Subject
 from datainf.runs import told
@@ -240,8 +240,11 @@ def in_steps(one: Explanation) -> dict[str, Any]:
         "tensors": [[int(place), round(float(one.by_tensor[place]) / unit)] for place in order],
     }
     if one.streams is not None:
-        found["streams"] = [(stream / unit).round().int().tolist() for stream in one.streams]
-        found["elsewhere"] = round(one.elsewhere / unit)
+        found["streams"] = [
+            (stream[:MOST_TOKENS] / unit).round().int().tolist() for stream in one.streams
+        ]
+        beyond = sum(float(stream[MOST_TOKENS:].sum()) for stream in one.streams)
+        found["elsewhere"] = round((one.elsewhere + beyond) / unit)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from datainf.data import Examples
 from datainf.errors import CoverageError
 from datainf.explanations import reductions_in
 from datainf.gradients.capture import BatchGradients
-from datainf.gradients.engine import PerExample
+from datainf.gradients.engine import FallbackWarning, PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
 from datainf.gradients.positions import Positions
@@ -56,9 +57,10 @@ class Model:
         found = PerExample(
             self.model, self.chosen, self.task, self.device, reductions=reductions_in(self.store)
         )
-        found.check(
-            [self.task.encode(self.train[row]) for row in range(min(CHECKED, len(self.train)))]
-        )
+        some = [self.task.encode(self.train[row]) for row in range(min(CHECKED, len(self.train)))]
+        with warnings.catch_warnings():  # what the collection said of the same model
+            warnings.simplefilter("ignore", FallbackWarning)
+            found.check(some)
         return found
 
     def gradient(self, example: Any) -> BatchGradients:

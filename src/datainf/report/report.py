@@ -61,10 +61,11 @@ def write_report(
         contents.insight = gain_insight(
             subject, pairs, chosen, contents.shown, with_model=model, progress=progress, say=say
         )
-    except DatainfError as error:  # the base may be gone: what is on the disk is still worth a page
+    except Exception as error:  # no base, no memory: what is on the disk is still worth a page
         if not model:
             raise
-        say(f"{NO_MODEL}: {error.message}")
+        what = error.message if isinstance(error, DatainfError) else _short(error)
+        say(f"{NO_MODEL}: {what}")
         contents.insight = gain_insight(
             subject, pairs, set(), contents.shown, with_model=False, progress=progress, say=say
         )
@@ -77,6 +78,11 @@ def write_report(
     text = _small_enough(contents, say)
     write_atomically(path, text.encode())
     return path
+
+
+def _short(error: Exception) -> str:
+    """An error that is none of ours, in a line."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
 
 
 def _first_read(contents: Contents, most: int | None) -> tuple[set[tuple[int, int]], int]:

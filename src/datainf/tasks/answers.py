@@ -74,6 +74,7 @@ def continuations(
             out = generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, num_beams=1,
                 max_new_tokens=max(new_tokens[place] for place in places),
+                use_cache=True,
                 pad_token_id=tokenizer.pad_token_id,
             )  # fmt: skip
         for place, row in zip(places, out, strict=True):
@@ -92,9 +93,10 @@ def _of_one_length(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
     ]
 
 
-def room_for(own: int) -> int:
-    """How many new tokens a continuation has, beside an example's own."""
-    return max(1, min(MOST_NEW_TOKENS, own + BEYOND))
+def room_for(own: int, left: int) -> int:
+    """How many new tokens a continuation has, beside an example's own and what the model has
+    left."""
+    return max(1, min(MOST_NEW_TOKENS, own + BEYOND, left))
 
 
 def one_by_one(

@@ -8,6 +8,7 @@ predicts), the completion of a `prompt` + `completion`, the assistant's turns of
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -109,12 +110,13 @@ class CausalLM(Task):
     def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:
         encoded = [self.encode(example) for example in examples]
         starts = [_last_start(row["labels"]) for row in encoded]
-        asked = [place for place, start in enumerate(starts) if start > 0]
+        limit = self.max_length or sys.maxsize
+        asked = [place for place, start in enumerate(starts) if 0 < start < limit]
         prompts = [encoded[place]["input_ids"][: starts[place]] for place in asked]
         own = [encoded[place]["input_ids"][starts[place] :] for place in asked]
-        said = continuations(
-            model, self.tokenizer, prompts, [room_for(len(ids)) for ids in own], echoed=True
-        )
+        left = [limit - len(prompt) for prompt in prompts]
+        rooms = [room_for(len(ids), room) for ids, room in zip(own, left, strict=True)]
+        said = continuations(model, self.tokenizer, prompts, rooms, echoed=True)
         found: list[Answer | None] = [None] * len(examples)
         for place, text, ids in zip(asked, said or [], own, strict=said is not None):
             given = str(self.tokenizer.decode(ids, skip_special_tokens=True))

@@ -7,6 +7,7 @@ T being all of the target's tokens, its end-of-sequence token among them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -124,7 +125,8 @@ class Seq2Seq(Task):
     def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:
         encoded = [self.encode(example) for example in examples]
         targets = [[t for t in row["labels"] if t != IGNORE] for row in encoded]
-        rooms = [room_for(len(target)) for target in targets]
+        limit = self.max_target_length or sys.maxsize
+        rooms = [room_for(len(target), limit) for target in targets]
         sources = [row["input_ids"] for row in encoded]
         said = continuations(model, self.tokenizer, sources, rooms, echoed=False)
         if said is None:

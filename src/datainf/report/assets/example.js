@@ -1,7 +1,7 @@
 // An example as a person reads it: its texts, its picture, its label, and what each token did.
 
 const LONG = 700;
-const MANY_TOKENS = 1500;
+const MANY_TOKENS = 2000;
 
 /** The name, place and loss of an example. */
 function placeOf(example) {
@@ -83,8 +83,8 @@ function heatMap(streams, why) {
   const elsewhere = why.elsewhere * why.unit;
   return h("div", { class: "text" }, drawn,
     Math.abs(why.elsewhere) > 0.005 * largest
-      ? h("p", { class: "note" }, `${signed(elsewhere)} of the score lies at no token`
-        + " (heads, pooled outputs, padding of prompts).")
+      ? h("p", { class: "note" }, `${signed(elsewhere)} of the score lies at none of these tokens:`
+        + " in heads, pooled outputs, prompts that the adapter learned.")
       : null);
 }
 
