@@ -85,6 +85,14 @@ def test_a_figure_shows_both_ends(scores):
         scores.plot(9)
 
 
+def test_a_figure_of_what_is_kept(llama_run):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    store = [GradientStore.open(llama_run / part) for part in ("train", "query")]
+    assert len(attribute_top(*store, "datainf", k=2).plot().patches) == 4
+
+
 def test_a_figure_without_matplotlib_says_so(scores, monkeypatch):
     plain = builtins.__import__
 

@@ -65,6 +65,13 @@ def test_decisions_come_before_all_else():
     assert alone.kept == [1, 2, 3, 4, 5]
 
 
+def test_of_near_duplicates_the_one_that_a_person_left_stays():
+    Z = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [1, 0], [-1, 0]])
+    decided = {0: Decided("drop"), 1: Decided("keep")}
+    found = select(MEASURE, directions=Z, decided=decided)
+    assert found.kept == [1, 4, 5], "4 for 0, and 1 for 3"
+
+
 def test_the_weights_are_for_a_sampler():
     found = select(MEASURE, drop=Amount(number=1))
     assert found.weights[1] == 0

@@ -192,6 +192,68 @@ def test_the_original_is_never_written_over(made, datainf):
     assert source.read_bytes() == before
 
 
+def test_a_run_is_never_written_over(made, datainf):
+    folder, _ = made
+    code, _, err = datainf("select", folder, "--drop", 1, "--out", folder)
+    assert code == 1
+    assert "not an earlier selection" in " ".join(err.split())
+    assert (folder / "train" / "index.json").is_file()
+    code, _, err = datainf("mislabeled", folder, "--out", made[1])
+    assert code == 1
+    assert "holds the run's data" in err
+
+
+def test_a_selection_takes_the_place_of_an_earlier_one(made, datainf, tmp_path):
+    for drop in (2, 3):
+        assert datainf("select", made[0], "--drop", drop, "--out", tmp_path / "c")[0] == 0
+    assert len(json.loads((tmp_path / "c" / "kept.json").read_text())) == 9
+
+
+def test_rows_beyond_a_limit_stay(saved_bert, datainf, tmp_path):
+    source = write_form(tmp_path, "jsonl")
+    query = write_rows(tmp_path / "query.jsonl", rows()[:3])
+    run(RunConfig(train=str(source), query=str(query), out=str(tmp_path / "run"), method="datainf",
+                  adapter=str(saved_bert[1]), train_limit=8))  # fmt: skip
+    datainf("select", tmp_path / "run", "--drop", 2, "--out", tmp_path / "clean")
+    kept = json.loads((tmp_path / "clean" / "kept.json").read_text())
+    assert len(kept) == 10
+    assert kept[-4:] == [8, 9, 10, 11]
+    weights = np.load(tmp_path / "clean" / "weights.npy")
+    assert weights.shape == (12,)
+    assert weights[8:].tolist() == [1.0] * 4
+    assert len(read_form(tmp_path / "clean" / source.name, "jsonl")) == 10
+
+
+def test_data_by_a_name_of_ours_have_a_folder(saved_bert, datainf, tmp_path):
+    source = write_form(tmp_path, "jsonl").rename(tmp_path / "manifest.jsonl")
+    query = write_rows(tmp_path / "query.jsonl", rows()[:3])
+    run(RunConfig(train=str(source), query=str(query), out=str(tmp_path / "run"), method="datainf",
+                  adapter=str(saved_bert[1])))  # fmt: skip
+    code, out, _ = datainf("select", tmp_path / "run", "--drop", 2, "--out", tmp_path / "clean")
+    assert code == 0
+    assert out.strip() == str(tmp_path / "clean" / "data" / "manifest.jsonl")
+    assert len(read_form(tmp_path / "clean" / "data" / "manifest.jsonl", "jsonl")) == 10
+
+
+def test_suspects_of_a_store_in_adam_s_metric(saved_bert, tmp_path):
+    """Where the default method had gradients projected in the optimizer's metric."""
+    from datainf import collect, tasks
+    from datainf.applications import mislabeled
+    from datainf.attribution import attribute
+    from datainf.models import load_model
+    from datainf.projection import Projection
+
+    loaded = load_model(None, str(saved_bert[1]), "classification")
+    task = tasks.SequenceClassification(loaded.tokenizer)
+    own = [{"text": row["sentence"], "label": row["label"]} for row in rows()]
+    moments = {n: p.detach().square() + 0.1 for n, p in loaded.model.named_parameters()
+               if "lora_" in n or "modules_to_save" in n}  # fmt: skip
+    store = collect(loaded.model, own, task, out=tmp_path / "s", project=Projection(2, 0, "adam"),
+                    second_moments=moments)  # fmt: skip
+    found = mislabeled(attribute(store, store, "datainf", metric="adam"), [store])
+    assert len(found.order) == 12
+
+
 def test_labels_in_balance(made, datainf, tmp_path):
     folder, source = made
     datainf("select", folder, "--drop", "50%", "--balance", "--out", tmp_path)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from datainf.data import load
+from datainf.errors import DataError
 
 ROWS = [
     {"id": f"r{i}", "prompt": f'say "{i}" – ü', "completion": f"{i}, and\nmore", "extra": i}
@@ -96,3 +97,49 @@ def test_images_that_a_file_names_are_found_from_elsewhere(pictures, tmp_path):
     )
     part = load(load(source).write([1], tmp_path / "part"))
     assert colours(part) == [2]
+
+
+def test_an_image_with_another_label_goes_to_that_one_s_folder(pictures, tmp_path):
+    """And pushes none out that has its name there."""
+    (pictures / "dog" / "0.png").write_bytes((pictures / "dog" / "1.png").read_bytes())
+    whole = load(pictures)
+    rows = list(range(len(whole)))
+    row = next(r for r in rows if whole.where(r).startswith("pictures/cat/0.png"))
+    part = load(whole.write(rows, tmp_path / "part", {row: "dog"}))
+    assert len(part) == len(whole) == 5
+    assert sorted(example["label"] for example in part) == ["cat", "dog", "dog", "dog", "dog"]
+    assert sorted(colours(part)) == sorted(colours(whole))
+
+
+@pytest.mark.parametrize("label", ["", ".", "..", "a/b", "/tmp/x", "../out", "a\\b"])
+def test_a_label_is_no_path(pictures, tmp_path, label):
+    with pytest.raises(DataError, match="cannot be a folder's name"):
+        load(pictures).write([0, 1], tmp_path / "part", {0: label})
+    assert not (tmp_path / "out").exists()
+
+
+def labelled(folder, labels):
+    path = folder / "rows.jsonl"
+    rows = [{"text": f"text {i}", "label": label} for i, label in enumerate(labels)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(("own", "text", "truth"), [
+    (True, "False", False), (False, "true", True), (1, "0", 0), (0.5, "2", 2.0), ("a", "b", "b"),
+])  # fmt: skip
+def test_labels_keep_their_kind(tmp_path, own, text, truth):
+    source = labelled(tmp_path, [own, own])
+    written = load(source, "classification").write([0, 1], tmp_path / "part", {1: text})
+    found = [json.loads(line)["label"] for line in written.read_text().splitlines()]
+    assert found == [own, truth]
+    assert type(found[1]) is type(own)
+
+
+@pytest.mark.parametrize(("own", "text"), [
+    (True, "maybe"), (1, "one"), (1, "1.5"), (0.5, "nan"), (0.5, "inf"), ([0, 1], "[1, 0]"),
+])  # fmt: skip
+def test_labels_of_another_kind_are_refused(tmp_path, own, text):
+    source = labelled(tmp_path, [own, own])
+    with pytest.raises(DataError, match="row 1"):
+        load(source, "classification").write([0, 1], tmp_path / "part", {1: text})

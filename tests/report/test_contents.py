@@ -205,3 +205,12 @@ def test_a_histogram_counts_every_score():
     found = histogram(Scores(values, list(range(40)), list(range(60)), "exact"))
     assert sum(found["counts"]) + found["below"] + found["above"] == values.numel()
     assert histogram(Scores(torch.zeros(1, 3), [0], [0, 1, 2], "exact"))["counts"]
+
+
+def test_one_training_example_and_scores_without_an_order(saved_bert, datainf, tmp_path):
+    rows = [{"text": "to be or not", "label": 1}]
+    run = attributed(tmp_path, saved_bert[1], rows, rows, method="ridge")
+    datainf("score", run, "--method", "datainf", "--out", run / "datainf")
+    found = contents_of(run)
+    assert found.part("overview")["agreement"]["spearman"] == [[None, None], [None, None]]
+    assert write_report(run).is_file()

@@ -30,7 +30,8 @@ def ask(server, method, path, body=None, **headers):
     """(status, headers, body) of a request, by hand: no library mends a path or a header."""
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-    for name, value in {"Host": f"127.0.0.1:{server.server_port}", **headers}.items():
+    own = {"Host": f"127.0.0.1:{server.server_port}", "X-Datainf-Token": server.token}
+    for name, value in (own | headers).items():
         connection.putheader(name, value)
     if body is not None:
         connection.putheader("Content-Length", str(len(body)))
@@ -41,8 +42,7 @@ def ask(server, method, path, body=None, **headers):
 
 def post(server, value, **headers):
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    own = {"X-Datainf-Token": server.token, **headers}
-    return ask(server, "POST", "/data/ask", body, **own)
+    return ask(server, "POST", "/data/ask", body, **headers)
 
 
 def test_it_listens_on_this_machine_alone(server):
@@ -95,7 +95,8 @@ def test_only_its_own_page_may_ask(server):
     typed = {"prompt": "to be", "completion": " or not"}
     for token in ("", "x", server.token[:-1], server.token + "x"):
         assert post(server, typed, **{"X-Datainf-Token": token})[0] == 403
-    assert ask(server, "POST", "/data/ask", b"{}")[0] == 403
+        for part in ("overview", "why-0", "train-0"):
+            assert ask(server, "GET", f"/data/{part}", **{"X-Datainf-Token": token})[0] == 403
     assert post(server, typed)[0] == 200
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from scipy.stats import rankdata
@@ -71,11 +71,17 @@ def mislabeled(
     near = neighbours(directions(train[-1]), NEIGHBOURS, advance)
     signals: dict[Signal, Tensor] = {
         "influence": -mean_scores(scores),
-        "self-influence": self_influence(train[-1], "datainf", progress=progress).double(),
+        "self-influence": _self_influence(train[-1], progress),
         "loss": sum_of(shares, [store.losses.double() for store in train]),
         "neighbours": -near.agreement,
     }
     return Suspects(signals, combined(signals), near)
+
+
+def _self_influence(store: GradientStore, progress: Progress | None) -> Tensor:
+    """By the paper's method, in the metric that a projected store's gradients are in."""
+    projection: Any = store.index.projection or {"metric": "none"}
+    return self_influence(store, "datainf", metric=projection["metric"], progress=progress).double()
 
 
 def combined(signals: Mapping[Signal, Tensor], of: Sequence[Signal] = COMBINED) -> Tensor:

@@ -108,7 +108,7 @@ def select(
                     for row in order.tolist() if measure[row] > above}  # fmt: skip
     likes = None if directions is None else (directions, likest)
     for group in _groups(order, classes):
-        reasons |= _outside(group, drop, keep, likes, measure, name, reasons)
+        reasons |= _outside(group, drop, keep, likes, measure, name, reasons, decided)
     reasons |= {r: "decided by a person" for r, d in decided.items() if d.decision == "drop"}
     for row, one in decided.items():
         if one.decision != "drop":
@@ -150,6 +150,7 @@ def _groups(order: Tensor, classes: Sequence[Any] | None) -> list[Tensor]:
 def _outside(
     order: Tensor, drop: Amount | None, keep: Amount | None,
     likes: tuple[Tensor, float] | None, measure: Tensor, name: str, gone: Mapping[int, str],
+    decided: Mapping[int, Decided],
 ) -> dict[int, str]:  # fmt: skip
     """Why rows of `order`, best first, do not stay."""
     left = torch.tensor([row for row in order.tolist() if row not in gone], dtype=torch.int64)
@@ -165,6 +166,13 @@ def _outside(
 
     if likes is None:
         return {row: worst(row) for row in left[wanted:].tolist()}
+    # A person's decisions come first: of a pair, what is dropped makes room, what is kept stays.
+    dropped, kept = (
+        {row for row, one in decided.items() if (one.decision == "drop") is is_dropped}
+        for is_dropped in (True, False)
+    )
+    rows = [row for row in left.tolist() if row not in dropped]
+    left = torch.tensor(sorted(rows, key=lambda row: row not in kept), dtype=torch.int64)
     stay = without_near_duplicates(likes[0], left, likes[1], wanted).tolist()
     there, last = set(stay), (left.tolist().index(stay[-1]) if stay else -1)
     return {

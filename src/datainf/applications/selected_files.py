@@ -24,22 +24,25 @@ from datainf.errors import OptionError
 from datainf.files import make_folder, write_atomically
 
 MANIFEST, SETTINGS, KEPT, WEIGHTS = "manifest.jsonl", "selection.json", "kept.json", "weights.npy"
+OWN, DATA = {MANIFEST, SETTINGS, KEPT, WEIGHTS}, "data"
+"""Names of ours; data by one of them go into a folder of this name."""
 
 
 def write_selection(
     out: Path, selection: Selection, train: Examples, settings: Mapping[str, Any]
 ) -> Path:
     """Write all of it, and return the path of the data. `settings` are plain values that say how
-    it was chosen.
+    it was chosen. Rows that a limit left out of the run stay, with the weight 1.
 
-    Raises `OptionError` for a folder that holds the original, `DataError` for a label that does
-    not fit, `WriteError` where the disk refuses.
+    Raises `OptionError` for a folder that holds anything but an earlier selection, `DataError` for
+    a label that does not fit, `WriteError` where the disk refuses.
     """
-    source = Path(train.source)
-    if source.exists() and (out / source.name).resolve() == source.resolve():
-        raise OptionError(f"{out} holds the original, {source}", remedy="another --out")
+    _require_place(out, Path(train.source))
     make_folder(out)
-    data = train.write(selection.kept, out, selection.labels)
+    unscored = range(len(train), train.whole)
+    kept = [*selection.kept, *unscored]
+    folder = out / DATA if Path(train.source).name in OWN else out
+    data = train.write(kept, folder, selection.labels)
     lines = [
         {"row": row, "id": train.ids[row], "where": train.where(row), "what": "dropped",
          "why": why}
@@ -53,12 +56,26 @@ def write_selection(
     write_atomically(out / MANIFEST, text.encode("utf-8", "replace"))
     counts = {
         "source": train.source, "digest": train.digest, "data": data.name, "rows": len(train),
-        "kept": len(selection.kept), "dropped": len(selection.reasons),
+        "kept": len(kept), "dropped": len(selection.reasons), "not scored": len(unscored),
         "relabelled": len(selection.labels),
     }  # fmt: skip
     write_atomically(out / SETTINGS, json.dumps({**counts, **settings}, indent=1).encode())
-    write_atomically(out / KEPT, json.dumps(selection.kept).encode())
+    write_atomically(out / KEPT, json.dumps(kept).encode())
     weights = io.BytesIO()
-    np.save(weights, selection.weights.numpy(), allow_pickle=False)
+    all_weights = np.append(selection.weights.numpy(), np.ones(len(unscored), np.float32))
+    np.save(weights, all_weights, allow_pickle=False)
     write_atomically(out / WEIGHTS, weights.getvalue())
     return data
+
+
+def _require_place(out: Path, source: Path) -> None:
+    """Raises `OptionError` unless the folder is new, empty, or an earlier selection's: what stands
+    in the data's place there is replaced."""
+    if source.exists():
+        target, original = (out / source.name).resolve(), source.resolve()
+        if target == original or target in original.parents or original in target.parents:
+            raise OptionError(f"{out} holds the original, {source}", remedy="another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / SETTINGS).is_file():
+        raise OptionError(
+            f"{out} is not empty, and not an earlier selection", remedy="a new folder as --out"
+        )

@@ -66,6 +66,8 @@ def mislabeled(
     if out is not None:
         check_ending(out)
     subject = Subject.open(run)
+    if out is not None:
+        subject.require_not_data(out)
     with progress() as bars:
         found = find(subject.scores, subject.stores.train, subject.stores.weights, progress=bars)
     print_suspects(console(), subject.run, found, k)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -51,6 +52,11 @@ class Examples(Sequence[dict[str, Any]]):
             row["image"] = located(self._table.folder, row["image"])
         return row
 
+    @property
+    def whole(self) -> int:
+        """How many rows the source has, those beyond a limit counted."""
+        return len(self._table.rows)
+
     def raw(self, row: int) -> dict[str, Any]:
         """A row as it came, all columns."""
         return dict(self._table.rows[row])
@@ -90,10 +96,9 @@ class Examples(Sequence[dict[str, Any]]):
 
     def _as_label(self, row: int, text: str) -> Any:
         own = self._table.rows[row][self.columns["label"]]
-        kind = type(own) if isinstance(own, int | float) else str
         try:
-            return kind(text)
-        except ValueError:
+            return _like(own, text)
+        except (ValueError, KeyError):
             raise DataError(
                 f"{self.where(row)}: the label is {own!r}, and {text!r} is none like it",
                 remedy="one of the data's own labels",
@@ -137,6 +142,21 @@ class Examples(Sequence[dict[str, Any]]):
         if not isinstance(value, int | str) or value == "":
             raise DataError(f"the id is {value!r}", remedy="a number or a text in every row")
         return value
+
+
+def _like(own: Any, text: str) -> Any:
+    """A text as a value of another's kind. Raises `ValueError` or `KeyError`."""
+    if isinstance(own, bool):
+        return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
+    if isinstance(own, int):
+        return int(text)
+    if isinstance(own, float):
+        if not math.isfinite(float(text)):
+            raise ValueError(text)
+        return float(text)
+    if not isinstance(own, str):
+        raise ValueError(f"a {type(own).__name__}")
+    return text
 
 
 def load(

@@ -140,16 +140,19 @@ def _write_images(
     """A folder of images: links to them under their own names, and their metadata if they had any;
     else an image with another label in that one's folder."""
     metadata, has_metadata = [], _has_metadata(table)
+    reserved = _places(table, rows, target) if changed and not has_metadata else set()
     for row in rows:
         example = {**table.rows[row], **changed.get(row, {})}
         path = Path(example["image"])
         name = os.path.relpath(path, table.folder) if table.folder else path.name
         if row in changed and not has_metadata:
-            name = str(Path(*map(str, changed[row].values())) / path.name)
+            name = str(Path(*map(_as_folder, changed[row].values())) / path.name)
         if name.startswith(".."):
             raise DataError(f"the image {path} lies outside {table.folder}")
         link = target / name
         link.parent.mkdir(parents=True, exist_ok=True)
+        if row in changed and not has_metadata:
+            link = _free(link, reserved)
         if not link.exists():  # two rows may be of one image
             link.symlink_to(path.absolute())
         rest = {key: value for key, value in example.items() if key != "image"}
@@ -160,3 +163,27 @@ def _write_images(
 
 def _has_metadata(table: Table) -> bool:
     return table.folder is not None and any((table.folder / name).is_file() for name in METADATA)
+
+
+def _places(table: Table, rows: Sequence[int], target: Path) -> set[Path]:
+    """Where images go that keep their names."""
+    images = [Path(table.rows[row]["image"]) for row in rows]
+    folder = table.folder or Path()
+    return {target / os.path.relpath(image, folder) for image in images}
+
+
+def _as_folder(label: Any) -> str:
+    """A label as the folder of its class. Raises `DataError` for one that is no folder's name."""
+    text = str(label)
+    if text in ("", ".", "..") or any(mark in text for mark in ("/", "\\", "\0")):
+        raise DataError(f"the label {text!r} cannot be a folder's name", remedy="a plain name")
+    return text
+
+
+def _free(link: Path, reserved: set[Path]) -> Path:
+    """A place that no other image has or will have, by the same name or the same with a number."""
+    found, number = link, 1
+    while found in reserved or found.is_symlink():
+        number += 1
+        found = link.with_stem(f"{link.stem}-{number}")
+    return found

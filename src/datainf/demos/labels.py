@@ -38,7 +38,10 @@ from datainf.runs import run
 FLIPPED = 0.1
 PRETRAINED, TUNED = 900, 697
 """Digits that the base is trained on, and then the LoRA; the 200 that are left are the queries."""
-SHOWN_SIDE = 8
+SIDE = 8
+"""Of a digit, in pixels."""
+EPOCHS = (60, 30)
+"""Of the base, and of the LoRA."""
 VIT = {
     "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
     "image_size": 8, "patch_size": 2, "num_channels": 3,
@@ -150,8 +153,8 @@ def _train(out: Path, base: Path, adapter: Path, seed: int, progress: Progress) 
         name: _pixels(load(str(out / name), "image-classification"), processor)
         for name in ("pretraining", "train")
     }
-    advance = progress.stage("training", 60 + 30)
-    _fit(model, *parts["pretraining"], epochs=60, learning_rate=2e-3, advance=advance)
+    advance = progress.stage("training", sum(EPOCHS))
+    _fit(model, *parts["pretraining"], epochs=EPOCHS[0], learning_rate=2e-3, advance=advance)
     model.save_pretrained(base)
     processor.save_pretrained(base)
     targets = ["query", "value"] if _has(model, "query") else ["q_proj", "v_proj"]
@@ -159,14 +162,14 @@ def _train(out: Path, base: Path, adapter: Path, seed: int, progress: Progress) 
         model,
         peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, modules_to_save=["classifier"]),
     )
-    _fit(tuned, *parts["train"], epochs=30, learning_rate=2e-3, advance=advance)
+    _fit(tuned, *parts["train"], epochs=EPOCHS[1], learning_rate=2e-3, advance=advance)
     tuned.save_pretrained(adapter)
 
 
 def image_processor() -> Any:
     """ViT's, for images of 8 by 8, as pillow does it."""
     made = getattr(transformers, "ViTImageProcessorPil", None) or transformers.ViTImageProcessor
-    return made(size={"height": SHOWN_SIDE, "width": SHOWN_SIDE})
+    return made(size={"height": SIDE, "width": SIDE})
 
 
 def _has(model: nn.Module, leaf: str) -> bool:

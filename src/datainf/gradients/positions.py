@@ -30,6 +30,8 @@ from datainf.gradients.tap import Sink
 from datainf.tasks import Task
 from datainf.tasks.streams import Stream
 
+OVERFLOW = "overflow"
+"""Stands among the blocks of a pass whose products are not finite."""
 PRODUCT_BYTES = 64 * 2**20
 """As many directions are multiplied with at one time as have these bytes of products."""
 
@@ -116,6 +118,7 @@ class _Sink(Sink):
     def _add(self, products: Tensor) -> None:
         """[k, rows, P], or [k, rows] where there are no positions."""
         products = products.detach().cpu().double() / self.scale
+        self._note(products)
         if products.dim() == 2:
             self._add_elsewhere(products.sum(dim=1))
             return
@@ -124,6 +127,11 @@ class _Sink(Sink):
             self._add_elsewhere(products.sum(dim=(1, 2)))
         else:
             self.at[products.shape[2]] = products if known is None else known + products
+
+    def _note(self, products: Tensor) -> None:
+        """Have the pass see that they overflowed, where a smaller scale may help."""
+        if not torch.isfinite(products).all():
+            self.gradients[OVERFLOW] = torch.tensor(torch.nan)
 
     def _add_elsewhere(self, products: Tensor) -> None:
         self.elsewhere = products if self.elsewhere is None else self.elsewhere + products
@@ -139,7 +147,9 @@ class _Sink(Sink):
             if (parameter := self.hooked.get(site.blocks[local])) is not None:
                 own = hooked(parameter, own)
             own = own[0] / self.scale
-            self._add_elsewhere((W.flatten(1).to(own) @ own).detach().cpu().double())
+            products = (W.flatten(1).to(own) @ own).detach().cpu().double()
+            self._note(products)
+            self._add_elsewhere(products)
 
 
 def _of_linear(X: Tensor, dY: Tensor, wanted: Mapping[str, Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ The same parts are in a page's file, or served to it; assets/source.js reads the
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -287,12 +288,14 @@ def _spearman(left: AnyScores, right: AnyScores) -> float | None:
         return None
     queries = max(1, AGREEMENT_SCORES // max(1, left.values.shape[1]))
     found = rank_correlations(left.values[:queries], right.values[:queries])
-    return _short(float(found.nanmean()))
+    mean = float(found.nanmean())
+    return None if math.isnan(mean) else _short(mean)
 
 
 def _overlap(left: AnyScores, right: AnyScores, k: int) -> float:
     if isinstance(left, Scores) and isinstance(right, Scores):
-        return _short(float(top_overlap(left.values, right.values, k).mean()))
+        queries = max(1, AGREEMENT_SCORES // max(1, left.values.shape[1]))
+        return _short(float(top_overlap(left.values[:queries], right.values[:queries], k).mean()))
     k = min(k, left.kept, right.kept)
     shares = []
     for query in range(len(left.query_ids)):

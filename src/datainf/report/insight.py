@@ -125,7 +125,9 @@ def drop_unsummed(explanations: Mapping[Pair, Explanation], off: float) -> int:
     for (query, _), one in explanations.items():
         largest[query] = max(largest.get(query, 0.0), float(one.by_tensor.abs().sum()))
     for (query, _), one in explanations.items():
-        if one.streams is not None and abs(one.from_positions - one.score) > off * largest[query]:
+        if one.streams is None:
+            continue
+        if not abs(one.from_positions - one.score) <= off * largest[query]:  # NaN too
             one.streams, one.elsewhere = None, 0.0
             dropped += 1
     return dropped

@@ -53,6 +53,8 @@ def write_report(
     Raises `DatainfError`s: a folder that is no run, data that have changed, a disk that refuses.
     """
     subject = Subject.open(Path(run), None if scored is None else Path(scored))
+    path = Path(out) if out is not None else subject.scored / REPORT
+    subject.require_not_data(path)
     contents = Contents(subject, top)
     pairs = contents.pairs()
     chosen, left = _first_read(contents, read) if model else (set(), 0)
@@ -74,7 +76,6 @@ def write_report(
             f"{words.count(left, 'training example')} that the page shows are not read again for "
             "their tokens' parts; --tokens all reads them too"
         )
-    path = Path(out) if out is not None else subject.scored / REPORT
     text = _small_enough(contents, say)
     write_atomically(path, text.encode())
     return path

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from datainf.attribution import Request, requested
 from datainf.config import RunConfig
-from datainf.errors import DatainfError, StoreError
+from datainf.errors import DatainfError, OptionError, StoreError
 from datainf.estimators import BY_NAME
 from datainf.run_stores import ASKED, SCORES, RunStores, opened
 from datainf.runs import Run, open_run
@@ -72,6 +72,12 @@ class Subject:
             self.stores.train, self._query_stores, kind(**own), curvature=curvature,
             weights=self.stores.weights, dampings=[settings.pop("damping")], **settings,
         )  # fmt: skip
+
+    def require_not_data(self, path: Path) -> None:
+        """Raises `OptionError` for a file to write that is one of the run's data."""
+        for data in (self.run.train, self.run.query):
+            if Path(data.source).exists() and path.resolve() == Path(data.source).resolve():
+                raise OptionError(f"{path} holds the run's data", remedy="another --out")
 
     @property
     def _query_stores(self) -> list[GradientStore]:

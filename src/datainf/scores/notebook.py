@@ -77,26 +77,31 @@ def _chip(one: Influence, largest: float) -> str:
 def frame_of(scores: Ranked) -> pd.DataFrame:
     """A row a pair that is kept, of each query the most helpful first: query_id, train_id,
     query_row, train_row, score, rank (0 = most helpful)."""
+    import numpy as np
     import pandas as pd
 
-    parts: dict[str, list[Any]] = {
-        name: [] for name in ("query_id", "train_id", "query_row", "train_row", "score", "rank")
-    }
-    for row, (identifier, found) in enumerate(
-        zip(scores.query_ids, scores._table_rows(), strict=True)
-    ):
+    queries: list[Any] = []
+    rows: list[Any] = []
+    values: list[Any] = []
+    ranks: list[Any] = []
+    for found in scores._table_rows():
         order = found.ranks.argsort()
-        rows = found.train_rows[order].tolist()
-        parts["query_id"] += [identifier] * len(rows)
-        parts["train_id"] += [scores.train_ids[one] for one in rows]
-        parts["query_row"] += [row] * len(rows)
-        parts["train_row"] += rows
-        parts["score"] += found.scores[order].tolist()
-        parts["rank"] += found.ranks[order].tolist()
-    return pd.DataFrame(parts)
+        rows.append(found.train_rows[order].int().numpy())
+        values.append(found.scores[order].float().numpy())
+        ranks.append(found.ranks[order].int().numpy())
+        queries.append(np.full(len(order), len(queries), dtype=np.int32))
+    query_row, train_row, score, rank = (
+        np.concatenate(parts) if parts else np.empty(0, np.int32)
+        for parts in (queries, rows, values, ranks)
+    )
+    ids = [np.array(own, dtype=object) for own in (scores.query_ids, scores.train_ids)]
+    return pd.DataFrame({
+        "query_id": ids[0][query_row], "train_id": ids[1][train_row], "query_row": query_row,
+        "train_row": train_row, "score": score, "rank": rank,
+    })  # fmt: skip
 
 
-def plot_of(scores: Ranked, query: int | str | None, k: int) -> Any:
+def plot_of(scores: Ranked, query: int | str | None, k: int | None) -> Any:
     """A matplotlib `Axes` with bars: the k most helpful training examples of a query and the k most
     harmful, or of the mean over all.
 

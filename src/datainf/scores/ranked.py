@@ -145,9 +145,9 @@ class Ranked(ABC):
         0 = most helpful."""
         return frame_of(self)
 
-    def plot(self, query: int | str | None = 0, k: int = SHOWN) -> Any:
-        """Bars for the k most helpful and the k most harmful training examples of a query, given as
-        `top` takes it, or of the mean over all: a matplotlib `Axes`.
+    def plot(self, query: int | str | None = 0, k: int | None = None) -> Any:
+        """Bars for the k most helpful and the k most harmful training examples of a query, both
+        given as `top` takes them, or of the mean over all: a matplotlib `Axes`.
 
         Raises `OptionError` as `top` does, `InputError` where matplotlib is not installed.
         """

@@ -1,9 +1,9 @@
 """A server of one page for the browsers of this machine, and nobody else.
 
 It listens on 127.0.0.1 alone. A request whose Host is not this very address is refused, so that no
-page from elsewhere can have the browser ask it under another name (DNS rebinding); one that makes
-it compute has to show the token that only its own page has. It knows its page and its parts by
-name, and serves no file.
+page from elsewhere can have the browser ask it under another name (DNS rebinding); and all but the
+page itself is given to those alone that show the token that is in it. It knows its page and its
+parts by name, and serves no file.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
             page = served_page(f"{self.server.contents.subject.name} · datainf", self.server.token)
             self._send(HTTPStatus.OK, page.encode(), "text/html; charset=utf-8")
         elif self.path.startswith("/data/"):
-            self._answer(lambda: self.server.contents.part(self.path.removeprefix("/data/")))
+            if self._is_our_page():
+                self._answer(lambda: self.server.contents.part(self.path.removeprefix("/data/")))
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
 
@@ -81,17 +82,20 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/data/ask":
             self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
             return
-        shown = self.headers.get("X-Datainf-Token", "")
-        if not hmac.compare_digest(shown.encode(), self.server.token.encode()):
-            self._refuse(HTTPStatus.FORBIDDEN, "the page is of another server: load it again")
-            return
-        if (typed := self._body()) is not None:
+        if self._is_our_page() and (typed := self._body()) is not None:
             self._answer(lambda: self.server.contents.ask(typed))
 
     def _is_for_us(self) -> bool:
         if self.headers.get("Host") in self.server.hosts:
             return True
         self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this server is for 127.0.0.1 alone")
+        return False
+
+    def _is_our_page(self) -> bool:
+        shown = self.headers.get("X-Datainf-Token", "")
+        if hmac.compare_digest(shown.encode(), self.server.token.encode()):
+            return True
+        self._refuse(HTTPStatus.FORBIDDEN, "the page is of another server: load it again")
         return False
 
     def _body(self) -> dict[str, Any] | None:

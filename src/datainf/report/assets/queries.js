@@ -50,12 +50,20 @@ function queriesTab(overview, state) {
     remember(state);
     list.select(index);
     document.body.classList.remove("listing");
-    const query = await queryAt(overview, index);
-    const rows = [...query.helpful, ...query.harmful].map(([row]) => row);
-    const [examples, why] = await Promise.all([trainAt(overview, rows), whyOf(overview, index)]);
-    if (state.query !== index) return;
-    replace(detail, queryPanel(overview, query), results(overview, state, narrow, query, examples, why));
-    detail.scrollTop = 0;
+    try {
+      const query = await queryAt(overview, index);
+      const rows = [...query.helpful, ...query.harmful].map(([row]) => row);
+      const examples = await trainAt(overview, rows);
+      const show = (why) => {
+        if (state.query !== index) return;
+        replace(detail, queryPanel(overview, query), results(overview, state, narrow, query, examples, why));
+      };
+      if (served) show({});  // why takes a moment there
+      else detail.scrollTop = 0;
+      show(await whyOf(overview, index));
+    } catch (error) {
+      if (state.query === index) replace(detail, h("p", { class: "failed", role: "alert" }, error.message));
+    }
   }
 
   function key(event) {

@@ -5,7 +5,11 @@ const parts = new Map();
 
 /** A part of the data by name, read once. */
 function part(name) {
-  if (!parts.has(name)) parts.set(name, served ? fetched(name) : embedded(name));
+  if (!parts.has(name)) {
+    const found = served ? fetched(name) : embedded(name);
+    parts.set(name, found);
+    found.catch(() => parts.delete(name));  // so that it is tried again
+  }
   return parts.get(name);
 }
 
@@ -18,10 +22,12 @@ async function embedded(name) {
 }
 
 async function fetched(name, body) {
-  const request = body === undefined ? {} : {
-    method: "POST", body: JSON.stringify(body),
-    headers: { "Content-Type": "application/json", "X-Datainf-Token": served },
-  };
+  const request = { headers: { "X-Datainf-Token": served } };
+  if (body !== undefined) {
+    request.method = "POST";
+    request.body = JSON.stringify(body);
+    request.headers["Content-Type"] = "application/json";
+  }
   const response = await fetch("data/" + name, request);
   const text = await response.text();
   let value;

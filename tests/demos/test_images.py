@@ -1,0 +1,35 @@
+"""The demo of pictures, with fewer steps."""
+
+from __future__ import annotations
+
+import pytest
+
+from datainf.data import load
+from datainf.demos import images
+from datainf.demos.images import BASE, EMOJI, lay_out, run_images_demo
+from datainf.errors import OptionError
+
+
+def test_what_is_shipped_is_small_and_says_whose_it_is():
+    assert sum(path.stat().st_size for path in BASE.rglob("*") if path.is_file()) < 8 * 2**20
+    assert "Apache License 2.0" in (EMOJI / "README.md").read_text(encoding="utf-8")
+    assert len(list(EMOJI.glob("*.png"))) == 48
+
+
+def test_a_quarter_of_every_kind_is_asked_about(tmp_path):
+    train, query = lay_out(tmp_path)
+    assert [train.count(kind) for kind in ("face", "fruit", "vehicle")] == [12, 12, 12]
+    assert [query.count(kind) for kind in ("face", "fruit", "vehicle")] == [4, 4, 4]
+    parts = [load(str(tmp_path / name), "text-to-image") for name in ("train", "query")]
+    assert not set(parts[0].ids) & set(parts[1].ids)
+
+
+def test_the_demo_shows_the_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "STEPS", 20)
+    monkeypatch.setattr(images, "TIMESTEPS", "250,650")
+    result = run_images_demo(tmp_path / "d")
+    assert result.run.scores.shape == (12, 36)
+    assert result.detection.auc.mean() > 0.5
+    assert result.report.stat().st_size > 50_000, "the pictures are in the page"
+    with pytest.raises(OptionError, match="other settings"):
+        run_images_demo(tmp_path / "d", seed=1)
