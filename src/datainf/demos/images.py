@@ -122,7 +122,7 @@ def tune(folder: Path, adapter: Path, seed: int, progress: Progress) -> None:
 
     torch.manual_seed(seed)
     pipeline: Any = diffusers.StableDiffusionPipeline.from_pretrained(
-        BASE, safety_checker=None, requires_safety_checker=False, torch_dtype=torch.float32
+        BASE, safety_checker=None, requires_safety_checker=False, dtype=torch.float32
     )
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         part.requires_grad_(False)
