@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import make_model, make_rows
-from datainf import attribute, collect, collect_curvature, tasks
+from datainf import attribute, collect, collect_curvature, explanations, tasks
 from datainf.attribution import requested
 from datainf.explanations import explain
 from datainf.gradients.engine import PerExample
@@ -69,11 +69,15 @@ def readers_of(models, task):
         gradients.check([own.encode(row) for row in rows[:3]])
         positions = Positions(gradients)
 
-        def read(row, directions):
-            example = own.encode(rows[row])
-            return positions.parts(example, directions).along(own.streams(example))
+        class Reader:
+            def can_read(self, row):
+                return row in range(len(rows))
 
-        return read
+            def __call__(self, row, directions):
+                example = own.encode(rows[row])
+                return positions.parts(example, directions).along(own.streams(example))
+
+        return Reader()
 
     return [lambda model=model: reader_of(model) for model in models]
 
@@ -108,6 +112,20 @@ def test_the_parts_sum_to_the_scores(stores, weights, task, kind, method, option
         assert one.from_positions == pytest.approx(one.score, abs=off * largest)
         assert len(one.by_tensor) == len(train[0].index.blocks)
         assert len(one.streams[0]) == len(task.encode(make_rows("llama")[row])["input_ids"])
+
+
+def test_directions_are_handed_on_a_few_at_a_time(stores, weights, task, monkeypatch):
+    train, query, _ = stores["projected"][0]
+    asked = requested(train, query, "datainf", dampings=[None])
+    found = []
+    for most in (2**30, 1):
+        monkeypatch.setattr(explanations, "DIRECTION_BYTES", most)
+        with evaluating(weights[0]):
+            found.append(explain(asked, PAIRS, readers=readers_of(weights[:1], task)))
+    for pair, one in found[0].items():
+        other = found[1][pair]
+        assert one.from_positions == pytest.approx(other.from_positions, rel=1e-6)
+        assert torch.allclose(one.streams[0], other.streams[0])
 
 
 def test_some_queries_alone_and_without_a_model(stores):

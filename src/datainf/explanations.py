@@ -24,12 +24,18 @@ from datainf.top_scoring import SOLVED_BYTES, Fits, Solver
 
 MOST_QUERIES = 256
 """No more queries are solved for at one time."""
+DIRECTION_BYTES = 2**30
+"""As many of them as have these bytes are handed to a reader at one time, one at least."""
 Pair = tuple[int, int]
 """Rows of a query and of a training example."""
 
 
 class Reader(Protocol):
     """Takes an example's products with directions apart, at one set of weights."""
+
+    def can_read(self, row: int) -> bool:
+        """Whether a training row has positions that are tokens."""
+        ...
 
     def __call__(
         self, row: int, directions: Mapping[str, Tensor]
@@ -145,10 +151,12 @@ def explain_solved(
                 for q, of_pair in zip(queries, parts, strict=True):
                     sums.add_tensors((q, row), of_pair)
                 wanted = [q for q in queries if reads((q, row))]
-                if reader is not None and wanted:
+                if reader is not None and wanted and reader.can_read(row):
                     some = [q - batch.start for q in wanted]
-                    read = reader(row, _as_parameters(directions, some, reductions))
-                    sums.add_positions(row, wanted, read, float(scale[row]))
+                    for part in _parts(wanted, view.store):
+                        ways = _as_parameters(directions, [some[i] for i in part], reductions)
+                        these = [wanted[i] for i in part]
+                        sums.add_positions(row, these, reader(row, ways), float(scale[row]))
                 advance(len(queries))
     return sums.found
 
@@ -195,6 +203,14 @@ def _by_tensor(
         if (W := directions.get(name)) is not None:
             parts[:, l] = (W[list(queries)].double().cpu() @ g.double().cpu()).squeeze(-1)
     return parts
+
+
+def _parts(queries: Sequence[int], store: GradientStore) -> Iterator[range]:
+    """Places of queries whose directions are taken to full width at one time."""
+    width = sum(block.width for block in store.index.blocks)
+    most = max(1, DIRECTION_BYTES // (4 * width))
+    for start in range(0, len(queries), most):
+        yield range(start, min(len(queries), start + most))
 
 
 def _as_parameters(

@@ -24,6 +24,10 @@ def contents(llama_run):
     return live(llama_run)
 
 
+def helpful(contents, row):
+    return {r: s for r, s in contents.scores.top_rows(row, 5) if s > 0}
+
+
 def own_query(contents, row):
     return {name: contents.subject.run.query[row][name] for name in contents.fields}
 
@@ -33,7 +37,9 @@ def test_a_query_of_the_run_gets_its_scores_again(contents, llama_run):
     for row in range(3):
         found = contents.ask(own_query(contents, row))
         for name, largest in (("helpful", True), ("harmful", False)):
-            truth = dict(scores.top_rows(row, 5, largest=largest))
+            truth = {
+                r: s for r, s in scores.top_rows(row, 5, largest=largest) if (s > 0) == largest
+            }
             assert dict(map(tuple, found[name])) == pytest.approx(truth, rel=1e-3)
         assert found["loss"] == pytest.approx(float(contents.subject.run.query_losses[row]))
 
@@ -44,13 +50,13 @@ def test_of_every_method(llama_run, bert_run, datainf, tmp_path):
         datainf("score", llama_run, "--method", method, "--normalize", "unit", "--out", out)
         contents = live(llama_run, scored=out)
         found = contents.ask(own_query(contents, 2))
-        truth = dict(contents.scores.top_rows(2, 5))
+        truth = helpful(contents, 2)
         assert dict(map(tuple, found["helpful"])) == pytest.approx(truth, rel=1e-3)
     contents = live(bert_run)
     assert contents.fields == ["text", "label"]
     query = contents.subject.run.query[1]
     found = contents.ask({"text": query["text"], "label": str(query["label"])})
-    truth = dict(contents.scores.top_rows(1, 5))
+    truth = helpful(contents, 1)
     assert dict(map(tuple, found["helpful"])) == pytest.approx(truth, rel=1e-3)
 
 
@@ -66,7 +72,7 @@ def test_why_of_a_new_query_sums_to_its_scores(contents):
 
 def test_why_of_the_run_s_queries(contents):
     why = contents.part("why-1")["1"]
-    truth = dict(contents.scores.top_rows(1, 5))
+    truth = helpful(contents, 1)
     for row, score in truth.items():
         one = why[str(row)]
         total = one["unit"] * (sum(map(sum, one["streams"])) + one["elsewhere"])
@@ -114,7 +120,7 @@ def test_a_new_query_in_the_browser(contents):
             page.locator("#ask-completion").fill(" fox jumps")
             page.locator(".go").click()
             page.wait_for_selector(".page .card .token")
-            assert page.locator(".card").count() == 10
+            assert page.locator(".card").count() > 0
             assert "<b>brown</b>" in page.locator(".query").last.inner_text()
             page.locator("#ask-completion").fill("")
             page.locator(".go").click()

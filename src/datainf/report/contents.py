@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -69,11 +69,12 @@ class Contents:
 
     @cached_property
     def ends(self) -> list[tuple[list[tuple[int, float]], list[tuple[int, float]]]]:
-        """Of every query the rows and scores of the most helpful and of the most harmful."""
+        """Of every query the rows and scores of the most helpful, all above 0, and of the most
+        harmful, all below."""
         return [
             (
-                self.scores.top_rows(query, self.top, largest=True),
-                self.scores.top_rows(query, self.top, largest=False),
+                of_sign(self.scores.top_rows(query, self.top, largest=True), 1),
+                of_sign(self.scores.top_rows(query, self.top, largest=False), -1),
             )
             for query in range(len(self.scores.query_ids))
         ]
@@ -227,6 +228,11 @@ class Contents:
             if len(found) > 1
             else None,
         }
+
+
+def of_sign(entries: Sequence[tuple[int, float]], sign: int) -> list[tuple[int, float]]:
+    """Where there are few examples, an end of the order reaches beyond 0."""
+    return [(row, score) for row, score in entries if score * sign > 0]
 
 
 def in_steps(one: Explanation) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from datainf import words
 from datainf.errors import DatainfError
 from datainf.explanations import Explanation, Pair, explain
 from datainf.progress import Progress
-from datainf.report.readers import Models, answers_of
+from datainf.report.readers import TOGETHER, Models, answers_of, continues
 from datainf.report.subject import Subject
 from datainf.tasks.answers import Answer
 from datainf.tasks.streams import Stream
@@ -19,6 +19,8 @@ OFF = 0.02
 """A score that its parts miss by more than this share of the query's largest is not explained."""
 OFF_HALF = 0.1
 """The same of positions, in a model that computes in half precision."""
+WRITTEN = 200
+"""Of so many queries it is told how a model that writes goes on."""
 NO_MODEL = "what the model says, and its tokens' parts in the scores, are left out"
 
 
@@ -50,7 +52,7 @@ def gain_insight(
     found, models = Insight(), Models(subject) if with_model else None
     try:
         if models is not None:
-            _ask(subject, models, found, shown, progress)
+            _ask(subject, models, found, shown, progress, say)
         _explain(subject, found, pairs, read, models, progress, say)
     finally:
         if models is not None:
@@ -59,23 +61,27 @@ def gain_insight(
 
 
 def _ask(
-    subject: Subject, models: Models, found: Insight, shown: Sequence[int], progress: Progress
-) -> None:
+    subject: Subject, models: Models, found: Insight, shown: Sequence[int], progress: Progress,
+    say: Callable[[str], None],
+) -> None:  # fmt: skip
     """What the model says as it is in the end: of training examples where that is a label, and not
     a text that takes long to write."""
-    model, run = models.at(models.count - 1), subject.run
-    queries = range(len(run.query))
-    advance = progress.stage("what the model says", len(queries) + len(shown))
-    found.query_answers = answers_of(model, run.query, queries)
-    advance(len(queries))
-    if found.query_answers and not _continues(found.query_answers):
-        found.train_answers = answers_of(model, run.train, shown)
-    advance(len(shown))
-
-
-def _continues(answers: Mapping[int, Answer]) -> bool:
-    """Whether a model's answers are texts that it writes, which take long, and not labels."""
-    return all(answer.agrees is None for answer in answers.values())
+    model, run, m = models.at(models.count - 1), subject.run, len(subject.run.query)
+    found.query_answers = answers_of(model, run.query, range(min(1, m)))
+    writes = continues(found.query_answers)
+    queries = range(1, min(m, WRITTEN) if writes else m)
+    rows = [] if writes or not found.query_answers else shown
+    advance = progress.stage("what the model says", len(queries) + len(rows))
+    for examples, wanted, answers in (
+        (run.query, queries, found.query_answers), (run.train, rows, found.train_answers),
+    ):  # fmt: skip
+        for start in range(0, len(wanted), TOGETHER):
+            some = wanted[start : start + TOGETHER]
+            answers.update(answers_of(model, examples, some))
+            advance(len(some))
+    if writes and found.query_answers and m > WRITTEN:
+        say(f"what the model says is told of the first {WRITTEN} queries; datainf view tells the "
+            "rest as they are looked at")  # fmt: skip
 
 
 def _explain(

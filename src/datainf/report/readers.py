@@ -29,6 +29,8 @@ from datainf.tasks.answers import Answer
 from datainf.tasks.base import soft_prompt_tokens
 from datainf.tasks.streams import Stream
 
+TOGETHER = 64
+"""No more examples are encoded at one time for the model to answer."""
 CHECKED = 3
 """Examples by which it is settled how a model's gradients are taken."""
 
@@ -49,7 +51,11 @@ class Model:
         return cls(model, task, subject, place)
 
     def answers(self, examples: Sequence[Any]) -> list[Answer | None]:
-        return self.task.answers(self.model, [self.task.encode(example) for example in examples])
+        found: list[Answer | None] = []
+        for start in range(0, len(examples), TOGETHER):  # encoded, pictures are large
+            some = [self.task.encode(examples[i]) for i in _range(start, len(examples))]
+            found += self.task.answers(self.model, some)
+        return found
 
     @cached_property
     def gradients(self) -> PerExample:
@@ -81,14 +87,18 @@ class Reader:
     positions: Positions
     streams: dict[int, list[Stream]]
 
+    def can_read(self, row: int) -> bool:
+        if row not in self.streams:
+            example = self.model.task.encode(self.model.train[row])
+            self.streams[row] = self.model.task.streams(example)
+        return bool(self.streams[row])
+
     def __call__(
         self, row: int, directions: Mapping[str, Tensor]
     ) -> tuple[list[Tensor], Tensor] | None:
-        example = self.model.task.encode(self.model.train[row])
-        if row not in self.streams:
-            self.streams[row] = self.model.task.streams(example)
-        if not self.streams[row]:
+        if not self.can_read(row):
             return None
+        example = self.model.task.encode(self.model.train[row])
         try:
             parts = self.positions.parts(example, directions)
         except CoverageError:
@@ -129,6 +139,15 @@ class Models:
     def close(self) -> None:
         while self._there:
             self._there.popitem()[1][1].close()
+
+
+def _range(start: int, end: int) -> range:
+    return range(start, min(end, start + TOGETHER))
+
+
+def continues(answers: Mapping[int, Answer]) -> bool:
+    """Whether a model's answers are texts that it writes, which take long, and not labels."""
+    return all(answer.agrees is None for answer in answers.values())
 
 
 def answers_of(model: Model, examples: Examples, rows: Sequence[int]) -> dict[int, Answer]:

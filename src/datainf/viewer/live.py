@@ -22,9 +22,9 @@ from datainf.data.rows import check_row
 from datainf.errors import DataError, OptionError
 from datainf.explanations import Explanation, Pair, explain_solved
 from datainf.memory import available
-from datainf.report.contents import Contents, NoSuchPartError, in_steps
+from datainf.report.contents import Contents, NoSuchPartError, in_steps, of_sign
 from datainf.report.insight import OFF, OFF_HALF, drop_unsummed, that_sum
-from datainf.report.readers import Models, answers_of
+from datainf.report.readers import Models, answers_of, continues
 from datainf.report.subject import Subject
 from datainf.scores.ranked import first_of
 from datainf.top_scoring import Fits, Solver
@@ -65,6 +65,7 @@ class LiveContents(Contents):
         super().__init__(subject, top, SIZES)
         self.models = Models(subject) if model else None
         self.lock = Lock()
+        self._writes = False
         self._asked: OrderedDict[int, Asked] = OrderedDict()
         self._count = 0
         self._why_found: OrderedDict[str, Any] = OrderedDict()
@@ -83,8 +84,11 @@ class LiveContents(Contents):
         size = sum(p.numel() * p.element_size() for p in model.model.parameters())
         fitting = int(SHARE * available(model.device)) // max(1, size)
         self.models.keeps = max(1, min(self.models.count, 1 + fitting))
-        queries = self.subject.run.query
-        self.insight.query_answers = answers_of(model, queries, range(len(queries)))
+        queries, answers = self.subject.run.query, self.insight.query_answers
+        answers.update(answers_of(model, queries, range(min(1, len(queries)))))
+        self._writes = continues(answers)
+        if answers and not self._writes:
+            answers.update(answers_of(model, queries, range(1, len(queries))))
         for place, fits in enumerate(self.fits):
             self.models.at(place).gradients  # noqa: B018 - settled once
             for name in request.views[place].train:
@@ -114,6 +118,10 @@ class LiveContents(Contents):
         return found if whole else []
 
     def overview(self) -> dict[str, Any]:
+        return self._overview
+
+    @cached_property
+    def _overview(self) -> dict[str, Any]:
         found = super().overview()
         return found | {
             "shown": None,
@@ -176,6 +184,13 @@ class LiveContents(Contents):
                 found[str(row)]["read"] = self._train(row).get("streams")
         return found
 
+    def _query(self, row: int) -> dict[str, Any]:
+        answers = self.insight.query_answers
+        if self._writes and self.models is not None and row not in answers:
+            model = self.models.at(self.models.count - 1)
+            answers.update(answers_of(model, self.subject.run.query, [row]))
+        return super()._query(row)
+
     def ask(self, typed: Mapping[str, Any]) -> dict[str, Any]:
         """Score a new query, and return it as `queries-C` has one. `typed`: a text for each of
         `fields`. Raises `DatainfError`s for what cannot be used."""
@@ -195,7 +210,10 @@ class LiveContents(Contents):
             solvers.append(Solver(view.of_rows(taken.gradients), self.fits[place], keeps=True))
             total += share * _scored(solvers[-1], n)
         _require_finite(total)
-        ends = [first_of(total, self.top, largest=end) for end in (True, False)]
+        ends = [
+            of_sign(first_of(total, self.top, largest=end), 1 if end else -1)
+            for end in (True, False)
+        ]
         self._count += 1
         self._asked[self._count] = Asked(solvers, dict(ends[0] + ends[1]))
         while len(self._asked) > ASKED:

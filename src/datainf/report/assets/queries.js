@@ -105,7 +105,7 @@ function results(overview, state, narrow, query, examples, why) {
     if (narrow.order === "row") shown.sort((a, b) => a.row - b.row);
     return h("section", { class: "column " + kind }, h("h2", {}, title), h("p", { class: "note" }, meaning),
       shown.length ? shown.map((entry) => card(overview, entry, why[entry.row], largest, state.heat))
-        : h("p", { class: "empty" }, entries.length ? "None of these match." : "None was kept."));
+        : h("p", { class: "empty" }, entries.length ? "None of these match." : "None is on this side."));
   }
 
   function draw() {
