@@ -11,10 +11,10 @@ from datainf import tasks
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
-from datainf.gradients.positions import Positions
+from datainf.gradients.positions import Parts, Positions
 from datainf.gradients.verify import one_at_a_time
 from datainf.tasks.base import soft_prompt_tokens
-from datainf.tasks.streams import pieces
+from datainf.tasks.streams import Stream, pieces
 from tiny_models import TINY, tiny_lora, tiny_task
 
 CPU = torch.device("cpu")
@@ -170,6 +170,30 @@ def test_a_part_is_what_its_position_alone_would_give(tokenizer):
             finally:
                 handle.remove()
             assert torch.allclose(along[:, t], truth, rtol=1e-8, atol=1e-12)
+
+
+def test_parts_go_to_their_own_stream_row_and_place():
+    """Of two rows of 5 positions with 2 prompts in front, and 4 of another axis."""
+    first, second = torch.arange(7.0).double(), 10 + torch.arange(7.0).double()
+    other = 100 + torch.arange(4.0).double()
+    parts = Parts({7: torch.stack([first, second])[None], 4: other[None, None]}, torch.ones(1))
+    streams = [
+        Stream("chosen", list("abcde")), Stream("rejected", list("vwx"), row=1),
+        Stream("source", list("pqrs"), axis="source"),
+    ]  # fmt: skip
+    found, elsewhere = parts.along(streams, prompts=2)
+    assert found[0].tolist() == [[2, 3, 4, 5, 6]]
+    assert found[1].tolist() == [[12, 13, 14]]
+    assert found[2].tolist() == [[100, 101, 102, 103]]
+    assert elsewhere.tolist() == [1 + 0 + 1 + 10 + 11 + 15 + 16]
+
+
+def test_positions_that_may_be_of_two_axes_are_of_none():
+    parts = Parts({3: torch.ones(1, 1, 3).double()}, torch.zeros(1).double())
+    streams = [Stream("source", list("abc"), axis="source"), Stream("target", list("xyz"))]
+    found, elsewhere = parts.along(streams)
+    assert [part.sum() for part in found] == [0, 0]
+    assert elsewhere.tolist() == [3]
 
 
 def test_a_parameter_s_own_hook_is_followed(tokenizer):
