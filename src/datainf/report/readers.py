@@ -53,7 +53,7 @@ class Model:
     def answers(self, examples: Sequence[Any]) -> list[Answer | None]:
         found: list[Answer | None] = []
         for start in range(0, len(examples), TOGETHER):  # encoded, pictures are large
-            some = [self.task.encode(examples[i]) for i in _range(start, len(examples))]
+            some = [self.task.encode(one) for one in examples[start : start + TOGETHER]]
             found += self.task.answers(self.model, some)
         return found
 
@@ -139,10 +139,6 @@ class Models:
     def close(self) -> None:
         while self._there:
             self._there.popitem()[1][1].close()
-
-
-def _range(start: int, end: int) -> range:
-    return range(start, min(end, start + TOGETHER))
 
 
 def continues(answers: Mapping[int, Answer]) -> bool:
