@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from browser import browser, needs_browser, opened
+from browser import browser, expect, needs_browser, opened
 from datainf import load_scores
-from datainf.errors import DataError
+from datainf.errors import DataError, OptionError
 from datainf.report.subject import Subject
 from datainf.viewer import Server
 from datainf.viewer.live import LiveContents
@@ -29,7 +31,7 @@ def helpful(contents, row):
 
 
 def own_query(contents, row):
-    return {name: contents.subject.run.query[row][name] for name in contents.fields}
+    return {name: contents.subject.run.query[row][name] for name in contents.typed.fields}
 
 
 def test_a_query_of_the_run_gets_its_scores_again(contents, llama_run):
@@ -53,7 +55,7 @@ def test_of_every_method(llama_run, bert_run, datainf, tmp_path):
         truth = helpful(contents, 2)
         assert dict(map(tuple, found["helpful"])) == pytest.approx(truth, rel=1e-3)
     contents = live(bert_run)
-    assert contents.fields == ["text", "label"]
+    assert contents.typed.fields == ("text", "label")
     query = contents.subject.run.query[1]
     found = contents.ask({"text": query["text"], "label": str(query["label"])})
     truth = helpful(contents, 1)
@@ -107,13 +109,27 @@ def test_without_a_model_nothing_is_asked(llama_run):
     assert torch.tensor([one["tensors"][0][1] for one in why.values()]).any()
 
 
+def test_scores_that_cannot_be_taken_apart_are_still_shown(llama_run, tmp_path):
+    """Of an estimator that is not one of ours: no why, no new queries, and that is said."""
+    scores = load_scores(llama_run / "scores.safetensors")
+    replace(scores, method="my own").save(tmp_path / "scores.safetensors")
+    contents, said = LiveContents(Subject.open(llama_run, tmp_path), 5), []
+    contents.load(said.append)
+    assert "my own is not one of datainf's methods" in said[0]
+    overview = contents.overview()
+    assert (overview["why"], overview["heat"], overview["ask"]) == (False, False, None)
+    assert contents.part("queries-0")[0]["answer"]
+    with pytest.raises(OptionError, match="no new queries"):
+        contents.ask({"prompt": "a", "completion": "b"})
+
+
 @needs_browser
 def test_a_new_query_in_the_browser(contents):
     import threading
 
     with Server(contents) as server, browser() as chromium:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with opened(chromium, server.url, refused=True) as page:
+        with opened(chromium, server.url, refused="status of 400") as page:
             page.wait_for_selector(".card .token")
             page.keyboard.press("4")
             page.locator("#ask-prompt").fill("the quick <b>brown</b>")
@@ -127,3 +143,21 @@ def test_a_new_query_in_the_browser(contents):
             page.wait_for_selector(".failed")
             assert "completion is empty" in page.locator(".failed").inner_text()
         server.shutdown()
+
+
+@needs_browser
+def test_a_server_that_is_gone_is_said(llama_run):
+    import threading
+
+    few = LiveContents(Subject.open(llama_run), 1, model=False)
+    few.sizes = few.sizes | {"train": 1}  # in more parts than the two cards are from
+    with browser() as chromium, Server(few) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with opened(chromium, server.url_for_once(), refused="ERR_CONNECTION_REFUSED") as page:
+            page.wait_for_selector(".card")
+            server.shutdown()
+            server.server_close()
+            page.keyboard.press("2")
+            page.wait_for_selector(".toast")
+            page.locator(".toast button").click()
+            expect(page.locator(".toast")).to_have_count(0)

@@ -52,7 +52,7 @@ def test_it_listens_on_this_machine_alone(server):
 
 
 def test_the_page_and_its_parts(server, llama_run):
-    status, headers, body = ask(server, "GET", "/")
+    status, headers, body = ask(server, "GET", server.home)
     assert status == 200
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     assert headers["X-Frame-Options"] == "DENY"
@@ -69,26 +69,55 @@ def test_the_page_and_its_parts(server, llama_run):
 ])  # fmt: skip
 def test_other_hosts_are_refused(server, host):
     host = host.format(port=server.server_port)
-    assert ask(server, "GET", "/", Host=host)[0] == 421
+    assert ask(server, "GET", server.home, Host=host)[0] == 421
     assert ask(server, "GET", "/data/overview", Host=host)[0] == 421
     assert post(server, {"prompt": "a", "completion": "b"}, Host=host)[0] == 421
 
 
 def test_localhost_is_this_machine_too(server):
-    assert ask(server, "GET", "/", Host=f"localhost:{server.server_port}")[0] == 200
+    assert ask(server, "GET", server.home, Host=f"localhost:{server.server_port}")[0] == 200
 
 
 @pytest.mark.parametrize("path", [
     "/run.yaml", "/data/../run.yaml", "/data/%2e%2e/run.yaml", "//etc/passwd", "/data//etc/passwd",
     "/../../../../etc/passwd", "/data/train/index.json", "/data/scores.safetensors", "/data/",
     "/data/queries-99999", "/data/why-asked-99", "/data/why-x", "/data/train--1", "/index.html",
-    "/data/overview/", "/data/overview?x=../run.yaml", "/?page=/etc/passwd", "*",
+    "/data/overview/", "/data/overview?x=../run.yaml", "*", "/x?token={token}",
 ])  # fmt: skip
 def test_no_file_is_served(server, path):
-    status, _, body = ask(server, "GET", path)
+    status, _, body = ask(server, "GET", path.format(token=server.token))
     assert status == 404
     assert b"root:" not in body
     assert b"adapter" not in body
+
+
+def test_the_page_is_for_who_has_the_token(server):
+    wrong = ("/", "/?", "/?token=", f"/?token={server.token[:-1]}", f"/?token={server.token}x",
+             "/?token=%e9%ff", "/?once=", f"/?once={server.token}", "/?page=/x")  # fmt: skip
+    for path in wrong:
+        status, _, body = ask(server, "GET", path)
+        assert status == 403
+        assert server.token.encode() not in body
+        assert b"has printed" in body
+
+
+def test_a_ticket_leads_to_the_page_once(server):
+    _, _, host, path = server.url_for_once().split("/", 3)
+    assert host == f"127.0.0.1:{server.server_port}"
+    assert server.token not in path
+    status, headers, _ = ask(server, "GET", f"/{path}")
+    assert (status, headers["Location"]) == (303, server.home)
+    assert ask(server, "GET", f"/{path}")[0] == 403
+
+
+def test_what_goes_wrong_is_an_answer(server, monkeypatch):
+    monkeypatch.setattr(server.contents, "ask", lambda _: {"loss": float("nan")})
+    status, _, body = post(server, {"prompt": "a", "completion": "b"})
+    assert status == 500
+    assert "ValueError" in json.loads(body)["error"]
+    monkeypatch.setattr(server.contents, "ask", lambda _: 1 / 0)
+    status, _, body = post(server, {"prompt": "a", "completion": "b"})
+    assert (status, json.loads(body)["error"]) == (500, "ZeroDivisionError: division by zero")
 
 
 def test_only_its_own_page_may_ask(server):

@@ -36,7 +36,8 @@ def plan(
 
     Put plan in the place of attribute: it reads the data, loads the model, takes a few batches, and
     writes nothing. A run that there is no room for is refused, and the option named that would make
-    it fit; attribute and collect refuse it in the same words.
+    it fit; attribute and collect refuse it in the same words. The page comes on top of it: up to
+    300 training examples are read again for their tokens, and the file has up to 20 MB.
     """
     from datainf.run_plan import plan_run
 

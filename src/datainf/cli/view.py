@@ -39,7 +39,8 @@ def view(
 
     For runs too large for one file: scores stay on the disk, and examples are read as they come
     into view. Type a prompt and a completion, and its attribution comes from the training store
-    that is there. It listens on 127.0.0.1 alone; Ctrl-C stops it.
+    that is there. It listens on 127.0.0.1 alone, and asks for the token in the address that it
+    prints; Ctrl-C stops it.
     """
     from datainf.report.subject import Subject
     from datainf.viewer import Server
@@ -49,8 +50,8 @@ def view(
     with Server(contents, port) as server:
         if model:
             say("the model is being loaded, and the method fitted…")
-        contents.load()
+        contents.load(say)
         console().print(f"{server.url}  (Ctrl-C stops it)", markup=False, soft_wrap=True)
         if browser:
-            webbrowser.open(server.url)
+            webbrowser.open(server.url_for_once())
         server.serve_forever()

@@ -127,5 +127,16 @@ def label_of(values: Mapping[str, Any]) -> str | None:
     return ", ".join(map(str, label)) if isinstance(label, list) else str(label)
 
 
+def class_names(answers: Mapping[int, Answer], examples: Examples) -> dict[str, str]:
+    """What a model calls the labels of the rows that it answered, by the label as the data have it;
+    of those that it calls otherwise, and of data with one label a row."""
+    found = {}
+    for row, answer in answers.items():
+        label = examples[row].get("label")
+        if answer.agrees is not None and answer.given and not isinstance(label, list):
+            found[str(label)] = answer.given
+    return {label: name for label, name in found.items() if label != name}
+
+
 def _there(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}

@@ -15,7 +15,7 @@ from datainf.applications.select import Decided
 from datainf.data import Examples
 from datainf.errors import DataError
 from datainf.files import write_atomically
-from datainf.report.examples import Described, label_of
+from datainf.report.examples import Described, class_names, label_of
 from datainf.report.page import page
 from datainf.report.subject import Subject
 from datainf.tasks.answers import Answer
@@ -71,6 +71,7 @@ class _Contents:
             "sizes": {"train": TRAIN_CHUNK},
             "shown": self.shown,
             "labels": labels if len(labels) <= MOST_LABELS else [],
+            "names": class_names(self.answers, train),
             "signals": list(self.found.signals),
             "ids": {str(row): train.ids[row] for row in self.shown},
             "entries": self._entries(),

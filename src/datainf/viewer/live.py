@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datainf.data.rows import check_row
-from datainf.errors import DataError, OptionError
+from datainf.errors import DataError, DatainfError, OptionError
 from datainf.explanations import Explanation, Pair, explain_solved
 from datainf.memory import available
 from datainf.report.contents import Contents, NoSuchPartError, in_steps, of_sign
@@ -28,6 +27,7 @@ from datainf.report.readers import Models, answers_of, continues
 from datainf.report.subject import Subject
 from datainf.scores.ranked import first_of
 from datainf.top_scoring import Fits, Solver
+from datainf.viewer.typed import Typed
 
 SIZES = {"queries": 10, "train": 10, "why": 1}
 """Examples of a part: what a person looks at, and little more."""
@@ -35,18 +35,6 @@ SHARE = 0.25
 """Of the memory that is free, what models of further checkpoints may take, and what is fitted."""
 ASKED = 32
 """New queries whose answers are kept."""
-TYPED = (
-    "prompt",
-    "completion",
-    "text",
-    "text_pair",
-    "label",
-    "source",
-    "target",
-    "chosen",
-    "rejected",
-)
-"""Parts of an example that can be typed."""
 
 
 @dataclass
@@ -74,24 +62,32 @@ class LiveContents(Contents):
     def shown(self) -> list[int]:
         return list(range(len(self.scores.train_ids)))
 
-    def load(self) -> None:
+    def load(self, say: Callable[[str], None] = lambda _: None) -> None:
         """Load the model, ask it about the queries, and fit the method: what a first query would
-        else wait for. Raises `DatainfError`s."""
-        request = self.subject.request
-        if self.models is None:
-            return
-        model = self.models.at(self.models.count - 1)
+        else wait for. `say`: where to say what cannot be had. Raises `DatainfError`s."""
+        if self._unsolved:
+            say(f"scores are not taken apart, and no new queries taken: {self._unsolved}")
+        if self.models is not None:
+            self._ask_model(self.models)
+        if self.models is not None and not self._unsolved:
+            self._fit(self.models)
+
+    def _ask_model(self, models: Models) -> None:
+        """What it says to the queries, where that is a label; and how many models are kept."""
+        model = models.at(models.count - 1)
         size = sum(p.numel() * p.element_size() for p in model.model.parameters())
         fitting = int(SHARE * available(model.device)) // max(1, size)
-        self.models.keeps = max(1, min(self.models.count, 1 + fitting))
+        models.keeps = max(1, min(models.count, 1 + fitting))
         queries, answers = self.subject.run.query, self.insight.query_answers
         answers.update(answers_of(model, queries, range(min(1, len(queries)))))
         self._writes = continues(answers)
         if answers and not self._writes:
             answers.update(answers_of(model, queries, range(1, len(queries))))
+
+    def _fit(self, models: Models) -> None:
         for place, fits in enumerate(self.fits):
-            self.models.at(place).gradients  # noqa: B018 - settled once
-            for name in request.views[place].train:
+            models.at(place).gradients  # noqa: B018 - settled once
+            for name in self.subject.request.views[place].train:
                 if (fitted := fits.of(name)) is not None:
                     fits.keep(name, fitted)
 
@@ -105,29 +101,33 @@ class LiveContents(Contents):
             for view in asked.views
         ]
 
-    @property
-    def fields(self) -> list[str]:
-        """What is typed of a new query; nothing where that cannot be."""
-        if self.models is None:
-            return []
-        columns = self.subject.run.train.columns
-        if "messages" in columns:
-            return ["prompt", "completion"]
-        found = [name for name in TYPED if name in columns]
-        whole = {"id", *found} >= columns.keys()
-        return found if whole else []
+    @cached_property
+    def typed(self) -> Typed:
+        """What a new query is made of; nothing where that cannot be scored."""
+        if self.models is None or self._unsolved:
+            return Typed(())
+        return Typed.of(self.subject.run.train)
+
+    @cached_property
+    def _unsolved(self) -> str:
+        """Why the scores cannot be taken apart or made anew; nothing where they can."""
+        try:
+            self.subject.request  # noqa: B018 - opens the stores
+        except DatainfError as error:
+            return error.message
+        return ""
 
     def overview(self) -> dict[str, Any]:
         return self._overview
 
     @cached_property
     def _overview(self) -> dict[str, Any]:
-        found = super().overview()
+        found, solved = super().overview(), not self._unsolved
         return found | {
             "shown": None,
-            "why": True,
-            "heat": self._has_tokens,
-            "ask": self.fields or None,
+            "why": solved,
+            "heat": solved and self._has_tokens,
+            "ask": self.typed.fields or None,
         }
 
     @property
@@ -199,9 +199,9 @@ class LiveContents(Contents):
 
     def _ask(self, typed: Mapping[str, Any]) -> dict[str, Any]:
         started = time.perf_counter()
-        if self.models is None or not self.fields:
-            raise OptionError("this run takes no new queries here", remedy="datainf collect RUN")
-        example = self._example(typed)
+        if self.models is None or not self.typed.fields:
+            raise OptionError("this run takes no new queries here")
+        example = self.typed.example(typed)
         request, n = self.subject.request, len(self.scores.train_ids)
         total, solvers, loss = torch.zeros(n, dtype=torch.float64), [], 0.0
         for place, (view, share) in enumerate(zip(request.views, request.shares, strict=True)):
@@ -226,22 +226,6 @@ class LiveContents(Contents):
             "harmful": [list(entry) for entry in ends[1]],
             "seconds": time.perf_counter() - started,
         }
-
-    def _example(self, typed: Mapping[str, Any]) -> dict[str, Any]:
-        """A row as its task reads it, checked."""
-        example = {name: typed.get(name) for name in self.fields}
-        for name, value in example.items():
-            if not isinstance(value, str):
-                raise DataError(f"{name} is missing", remedy="a text")
-        if "messages" in self.subject.run.train.columns:
-            return {
-                "messages": [
-                    {"role": "user", "content": example["prompt"]},
-                    {"role": "assistant", "content": example["completion"]},
-                ]
-            }
-        check_row(example)
-        return example
 
 
 def _scored(solver: Solver, n: int) -> Tensor:

@@ -1,9 +1,9 @@
 """A server of one page for the browsers of this machine, and nobody else.
 
 It listens on 127.0.0.1 alone. A request whose Host is not this very address is refused, so that no
-page from elsewhere can have the browser ask it under another name (DNS rebinding); and all but the
-page itself is given to those alone that show the token that is in it. It knows its page and its
-parts by name, and serves no file.
+page from elsewhere can have the browser ask it under another name (DNS rebinding); and nothing is
+given to those that do not show the token, which only who started it has got: other users of the
+machine can reach the port too. It knows its page and its parts by name, and serves no file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import secrets
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from datainf.errors import DatainfError, OptionError
 from datainf.report.contents import NoSuchPartError
@@ -33,7 +34,8 @@ HEADERS = {
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the parts of one run. `port` 0 takes one that is free; `url` says which.
+    """Serves the parts of one run. `port` 0 takes one that is free; `url` says which, and has the
+    token in it.
 
     Raises `OptionError` for a port that is taken.
     """
@@ -42,6 +44,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, contents: LiveContents, port: int = 0) -> None:
         self.contents, self.token = contents, secrets.token_urlsafe(24)
+        self._tickets: set[str] = set()
         try:
             super().__init__((ADDRESS, port), _Handler)
         except OSError as error:
@@ -51,7 +54,24 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://{ADDRESS}:{self.server_port}/"
+        return f"http://{ADDRESS}:{self.server_port}{self.home}"
+
+    @property
+    def home(self) -> str:
+        return f"/?token={self.token}"
+
+    def url_for_once(self) -> str:
+        """An address that leads to the page a single time. A browser is started with it, since
+        other users of a machine may see the arguments of its programs."""
+        ticket = secrets.token_urlsafe(24)
+        self._tickets.add(ticket)
+        return f"http://{ADDRESS}:{self.server_port}/?once={ticket}"
+
+    def redeem(self, ticket: str) -> bool:
+        """Whether it leads to the page, and does so no more."""
+        there = ticket in self._tickets
+        self._tickets.discard(ticket)
+        return there
 
     @property
     def hosts(self) -> set[str]:
@@ -67,14 +87,23 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self._is_for_us():
             return
-        if self.path == "/":
-            page = served_page(f"{self.server.contents.subject.name} · datainf", self.server.token)
-            self._send(HTTPStatus.OK, page.encode(), "text/html; charset=utf-8")
+        if self.path.partition("?")[0] == "/":
+            self._page(parse_qs(urlsplit(self.path).query))
         elif self.path.startswith("/data/"):
             if self._is_our_page():
                 self._answer(lambda: self.server.contents.part(self.path.removeprefix("/data/")))
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
+
+    def _page(self, query: dict[str, list[str]]) -> None:
+        if self._is_token(query.get("token", [""])[0]):
+            page = served_page(f"{self.server.contents.subject.name} · datainf", self.server.token)
+            self._send(HTTPStatus.OK, page.encode(), "text/html; charset=utf-8")
+        elif self.server.redeem(query.get("once", [""])[0]):
+            self._send(HTTPStatus.SEE_OTHER, b"", "text/plain", Location=self.server.home)
+        else:
+            text = b"Open the address that datainf view has printed; it ends in ?token=..."
+            self._send(HTTPStatus.FORBIDDEN, text, "text/plain; charset=utf-8")
 
     def do_POST(self) -> None:
         if not self._is_for_us():
@@ -92,11 +121,14 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _is_our_page(self) -> bool:
-        shown = self.headers.get("X-Datainf-Token", "")
-        if hmac.compare_digest(shown.encode(), self.server.token.encode()):
+        if self._is_token(self.headers.get("X-Datainf-Token", "")):
             return True
-        self._refuse(HTTPStatus.FORBIDDEN, "the page is of another server: load it again")
+        what = "the page is of another datainf view: open the address that this one has printed"
+        self._refuse(HTTPStatus.FORBIDDEN, what)
         return False
+
+    def _is_token(self, shown: str) -> bool:
+        return hmac.compare_digest(shown.encode(), self.server.token.encode())
 
     def _body(self) -> dict[str, Any] | None:
         """What was sent, an object; None for anything else, which is refused."""
@@ -115,34 +147,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, found: Any) -> None:
         try:
-            value = found()
+            text = json.dumps(found(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            value = text.encode("utf-8", "replace")
         except NoSuchPartError:
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such part")
         except DatainfError as error:
             what = error.message + (f"; try: {error.remedy}" if error.remedy else "")
             self._refuse(HTTPStatus.BAD_REQUEST, what)
+        except Exception as error:  # what is wrong with one query must not take the page down
+            what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, what)
         else:
-            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-            body = text.encode("utf-8", "replace")
-            self._send(HTTPStatus.OK, body, "application/json; charset=utf-8")
+            self._send(HTTPStatus.OK, value, "application/json; charset=utf-8")
 
     def _refuse(self, status: HTTPStatus, what: str) -> None:
         self.close_connection = True  # what else was sent is not read
         body = json.dumps({"error": what}).encode()
         self._send(status, body, "application/json; charset=utf-8")
 
-    def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
+    def _send(self, status: HTTPStatus, body: bytes, kind: str, **more: str) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": len(body), **HEADERS}.items():
-            self.send_header(name, str(value))
+        own = {"Content-Type": kind, "Content-Length": str(len(body))}
+        for name, value in (own | HEADERS | more).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a person looks at the page, not at the terminal."""
-
-
-def serve(contents: LiveContents, port: int = 0) -> None:
-    """Serve until the process is stopped."""
-    with Server(contents, port) as server:
-        server.serve_forever()

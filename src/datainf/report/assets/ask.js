@@ -30,7 +30,7 @@ function askTab(overview, state) {
 
   const form = h("form", { class: "ask", onsubmit: (event) => { event.preventDefault(); ask(); } },
     fields.map(([name, field]) => h("label", {}, h("span", { class: "part-name" }, name), field)),
-    h("datalist", { id: "ask-labels" }, overview.labels.map((label) => h("option", { value: label }))), go);
+    h("datalist", { id: "ask-labels" }, overview.labels.map((label) => option(label, labelText(overview, label)))), go);
   return {
     element: h("div", { class: "page" }, h("section", { class: "panel" }, h("h2", {}, "Ask a new query"),
       h("p", { class: "note" }, "What the model said or should say: which training examples would have made "

@@ -13,6 +13,15 @@ function placeOf(example) {
     h("span", { title: "its loss under the model as it is in the end" }, "loss " + number(example.loss)));
 }
 
+/** A label as the data have it, and what the model calls it. */
+function labelText(overview, label) {
+  return Object.hasOwn(overview.names, label) ? `${label} · ${overview.names[label]}` : label;
+}
+
+function labelOptions(overview) {
+  return [["", "all"], ...overview.labels.map((label) => [label, labelText(overview, label)])];
+}
+
 /** Label given by the data, and the one that the model gives. */
 function labelsOf(example) {
   const answer = example.answer;

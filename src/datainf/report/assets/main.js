@@ -89,4 +89,14 @@ function failed(error) {
   replace(app, h("p", { class: "failed", role: "alert" }, "This page cannot be shown: " + error.message));
 }
 
+/** What fails after the page stands is said on top of it: a server that was stopped, above all. */
+function tellFailure(event) {
+  const said = h("p", { class: "failed toast", role: "alert" }, event.reason.message,
+    button("close", () => said.remove()));
+  for (const before of document.querySelectorAll(".toast")) before.remove();
+  document.body.append(said);
+  event.preventDefault();
+}
+
+window.addEventListener("unhandledrejection", tellFailure);
 (document.body.dataset.page === "review" ? review() : start()).catch(failed);

@@ -123,7 +123,7 @@ function results(overview, state, narrow, query, examples, why) {
     overview.files.length > 1
       ? select("file", [["", "all"], ...overview.files.map((f) => [f, f])], narrow.file, set("file")) : null,
     overview.labels.length
-      ? select("label", [["", "all"], ...overview.labels.map((l) => [l, l])], narrow.label, set("label")) : null,
+      ? select("label", labelOptions(overview), narrow.label, set("label")) : null,
     select("order", [["score", "by score"], ["loss", "by loss"], ["row", "by row"]], narrow.order, set("order")),
     overview.heat ? h("label", { class: "check" }, h("input", {
       type: "checkbox", checked: state.heat,
@@ -133,7 +133,8 @@ function results(overview, state, narrow, query, examples, why) {
 
 /** What a search looks through. */
 function searchable(example) {
-  return [example.id, example.where, example.label, ...(example.parts || []).map(([, text]) => text)]
+  const called = example.answer && example.answer.given;
+  return [example.id, example.where, example.label, called, ...(example.parts || []).map(([, text]) => text)]
     .join("\n").toLowerCase();
 }
 

@@ -8,6 +8,7 @@ async function review() {
   try {
     for (const [row, one] of JSON.parse(localStorage.getItem(key) || "[]")) decisions.set(row, one);
   } catch { /* a page from a file may have no storage */ }
+  const spelled = new Map(Object.entries(overview.names).map(([label, name]) => [name, label]));
   const examples = await trainAt(overview, overview.entries.map((e) => e.row));
   const cards = new Map();
   let chosen = 0;
@@ -61,15 +62,16 @@ async function review() {
     const field = overview.labels.length
       ? h("input", { class: "relabel", list: "labels", placeholder: "label", "aria-label": "new label", size: 12,
         onchange: (event) => decide(row, event.target.value ? "relabel" : null, event.target.value || undefined) }) : null;
-    const said = example.answer && example.answer.agrees === false && overview.labels.includes(example.answer.text)
-      ? example.answer.text : null;
+    const answer = example.answer && example.answer.agrees === false ? example.answer.text : null;
+    const said = answer !== null && spelled.has(answer) ? spelled.get(answer) : answer;
+    const known = said !== null && overview.labels.includes(said);
     const press = (decision, label) => button(label, () => decide(row, decision),
       { "data-decide": decision, "aria-pressed": "false" });
     const element = h("article", { class: "card suspect", "data-row": row, tabindex: 0, onfocus: () => { chosen = place(row); } },
       h("header", {}, h("span", { class: "rank" }, entry.rank),
         h("strong", {}, `suspicion ${percent(entry.combined)}`),
         h("span", { class: "decide" }, press("keep", "keep"), press("drop", "drop"),
-          said === null ? null : button(`it is ${said}`, () => decide(row, "relabel", said), { class: "said" }), field)),
+          known ? button(`it is ${answer}`, () => decide(row, "relabel", said), { class: "said" }) : null, field)),
       labelsOf(example), h("div", { class: "looks" }, textOf(example),
       h("div", { class: "signals" }, entry.signals.map(([name, value, share]) => h("div", { class: "bar-row" },
         h("span", { class: "bar-name" }, name), bar(-1, share),
@@ -125,11 +127,11 @@ async function review() {
     h("div", { class: "toolbar" }, search,
       select("order", [["combined", "suspicion"], ...overview.signals.map((s) => [s, s]), ["row", "row"]], order,
         (value) => { order = value; draw(); }),
-      overview.labels.length ? select("label", [["", "all"], ...overview.labels.map((l) => [l, l])], "",
+      overview.labels.length ? select("label", labelOptions(overview), "",
         (value) => { narrow.label = value; draw(); }) : null,
       select("show", [["all", "all"], ["open", "open"], ["drop", "to drop"], ["relabel", "to relabel"], ["keep", "to keep"]],
         "all", (value) => { narrow.state = value; draw(); }), counted), body,
-    h("datalist", { id: "labels" }, overview.labels.map((label) => h("option", { value: label }))))), help);
+    h("datalist", { id: "labels" }, overview.labels.map((label) => option(label, labelText(overview, label)))))), help);
   draw();
   document.addEventListener("keydown", (event) => {
     if (typing(event)) {

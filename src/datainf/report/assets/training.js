@@ -58,7 +58,7 @@ function trainingTab(overview, state) {
           (value) => { narrow.end = value; draw(); }),
         overview.files.length > 1 ? select("file", [["", "all"], ...overview.files.map((f) => [f, f])], "",
           (value) => { narrow.file = value; draw(); }) : null,
-        overview.labels.length ? select("label", [["", "all"], ...overview.labels.map((l) => [l, l])], "",
+        overview.labels.length ? select("label", labelOptions(overview), "",
           (value) => { narrow.label = value; draw(); }) : null, counted),
       h("div", { class: "scrolling" }, h("table", { class: "examples" }, h("thead", {}, head), table))),
     key: (event) => { if (event.key === "/") { search.focus(); event.preventDefault(); } },
