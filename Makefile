@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test support gpu lint unit bench results experiments experiments-quick clean
+.PHONY: demo test support gpu lint unit quanda bench results experiments experiments-quick clean
 
 demo: .venv/installed  ## the main job on an embedded default; no network after the install
 	$(BIN)/datainf demo
@@ -25,6 +25,9 @@ lint: .venv/tested
 
 unit: .venv/tested
 	$(BIN)/pytest -n 2 -q
+
+quanda: .venv-quanda/installed  ## the adapter for quanda, whose dependencies are older than ours
+	.venv-quanda/bin/pytest -q tests/integrations/test_quanda.py
 
 bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder; see benchmarks/README.md
 	$(BIN)/python -m benchmarks.sst2 --data $(SST2)
@@ -53,5 +56,10 @@ experiments-quick: .venv/tested  ## a cut of each experiment in minutes, anew, o
 	$(INSTALL) -e '.[dev]'
 	touch $@
 
+.venv-quanda/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-quanda
+	.venv-quanda/bin/python -m pip install --quiet --disable-pip-version-check -e '.[quanda]' pytest
+	touch $@
+
 clean:
-	rm -rf .venv datainf-demo
+	rm -rf .venv .venv-quanda datainf-demo datainf-demo-labels datainf-demo-images

@@ -29,10 +29,11 @@ SECTIONS = {
     "paper_scale": "The paper's scale",
     "growth": "Memory and time by the number of examples",
     "compression": "Smaller stores",
+    "viewer": "New queries in the viewer",
     "scale": "The cost model",
     "others": "Other tools",
 }
-ON_DATA = ("collection", "growth", "compression", "scale")
+ON_DATA = ("collection", "growth", "compression", "viewer", "scale")
 """Sections that are not whole without the data."""
 
 

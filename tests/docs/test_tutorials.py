@@ -18,23 +18,31 @@ BLOCK = re.compile(r"^```(\w+)( norun)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 @pytest.fixture(scope="session")
 def demos(tmp_path_factory):
-    """Both demos, made once; each page finds them as it would have left them."""
+    """A demo by its folder's name, made once; each page finds it as the command would leave it."""
     from datainf.demos.demo import run_demo
+    from datainf.demos.images import run_images_demo
     from datainf.demos.labels import run_labels_demo
 
     folder = tmp_path_factory.mktemp("demos")
-    run_demo(folder / "datainf-demo")
-    run_labels_demo(folder / "datainf-demo-labels")
-    return folder
+    ways = {
+        "datainf-demo": run_demo, "datainf-demo-labels": run_labels_demo,
+        "datainf-demo-images": run_images_demo,
+    }  # fmt: skip
+
+    def made(name):
+        if not (folder / name).exists():
+            ways[name](folder / name)
+        return folder / name
+
+    return made
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_a_tutorial_runs(page, demos, datainf, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = page.read_text(encoding="utf-8")
-    for name in ("datainf-demo", "datainf-demo-labels"):
-        if name in text:
-            shutil.copytree(demos / name, tmp_path / name)
+    for name in set(re.findall(r"datainf-demo(?:-\w+)?", text)):
+        shutil.copytree(demos(name), tmp_path / name)
     names: dict = {}
     ran = 0
     for language, norun, code in BLOCK.findall(text):

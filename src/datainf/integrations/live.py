@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,34 +40,48 @@ class Attributor:
         out: Folder for the training store, which another process then uses again; a temporary one
             by default.
         method, options: As `datainf.attribute` takes them.
+        checkpoints: Each gives the model its weights from a time of the training, and returns what
+            that time counts, a learning rate, say; scores are summed over them, and the model is
+            left with the last one's weights. By default its weights are those that it has.
 
     Raises what `datainf.collect` does.
     """
 
     def __init__(
         self, model: nn.Module, train: Any, task: Task | None, out: str | Path | None,
-        method: str | None, options: Options,
+        method: str | None, options: Options, checkpoints: Sequence[Callable[[], float]] = (),
     ) -> None:  # fmt: skip
         self.model, self.task = model, task or Custom(labelled)
         self.method, self.options = method, options
+        self._loads = list(checkpoints) or [lambda: 1.0]
         if out is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="datainf-")  # gone with this
             out = self._temporary.name
-        self.train = collect(model, train, self.task, out=Path(out) / "train")
+        self.weights: list[float] = []
+        self.train = self._collect(train, Path(out), "train")
 
     def scores(self, queries: Sequence[Any]) -> Tensor:
         """[m, n] of these examples, float32 on the CPU, positive = helpful."""
-        with self._collected(queries) as store:
-            return attribute(self.train, store, self.method, **self.options).values
+        with tempfile.TemporaryDirectory(prefix="datainf-") as folder:
+            asked = self._collect(queries, Path(folder), "query")
+            found = attribute(self.train, asked, self.method, weights=self.weights, **self.options)
+        return found.values
 
     def self_influence(self) -> Tensor:
-        """[n], float32 on the CPU."""
-        return self_influence(self.train, self.method, **self.options)
+        """[n], float32 on the CPU, summed over the checkpoints as scores are."""
+        shares = torch.tensor(self.weights) / sum(self.weights)
+        each = [self_influence(store, self.method, **self.options) for store in self.train]
+        return torch.einsum("c,cn->n", shares, torch.stack(each))
 
-    @contextmanager
-    def _collected(self, queries: Sequence[Any]) -> Iterator[GradientStore]:
-        with tempfile.TemporaryDirectory(prefix="datainf-") as folder:
-            yield collect(self.model, queries, self.task, out=Path(folder) / "query")
+    def _collect(self, examples: Any, folder: Path, name: str) -> list[GradientStore]:
+        """Stores at all checkpoints."""
+        stores, self.weights = [], []
+        for place, load in enumerate(self._loads):
+            weight = load()
+            self.weights.append(1.0 if weight is None else float(weight))
+            out = folder / f"checkpoint-{place}" / name if len(self._loads) > 1 else folder / name
+            stores.append(collect(self.model, examples, self.task, out=out))
+        return stores
 
 
 def rows_of(batch: Any) -> list[Any]:
