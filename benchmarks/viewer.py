@@ -90,7 +90,7 @@ def asked(server: Server, rows: Sequence[Any]) -> tuple[list[float], list[float]
 def request(server: Server, part: str, body: bytes | None = None) -> Any:
     address = f"http://127.0.0.1:{server.server_port}/data/{part}"
     asked = urllib.request.Request(address, body, {"X-Datainf-Token": server.token})
-    with urllib.request.urlopen(asked) as answer:  # noqa: S310 - our own server
+    with urllib.request.urlopen(asked) as answer:
         return json.load(answer)
 
 
