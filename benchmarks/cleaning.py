@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks.flipped_sst2 import Drawn, Row, command, draw, finetune
 from benchmarks.machine import describe_machine
+from datainf import words
 from datainf.applications.mislabeled import COMBINED, SIGNALS
 
 FIRST = 100
@@ -109,7 +110,7 @@ def page(content: dict[str, Any]) -> str:
         f"flipped, {content['queries']} clean queries, {len(seeds)} seeds; made by "
         "`python -m benchmarks.cleaning`.", "",
         f"## Flipped among the first {FIRST}", "",
-        f"`suspicion` is the mean rank by {', '.join(COMBINED[:-1])} and {COMBINED[-1]}.", "",
+        f"`suspicion` is made of {words.listed(COMBINED)}.", "",
         table("ranked by", {name: [one["precision"][name] for one in seeds]
                             for name in seeds[0]["precision"]}),
         "", "## Accuracy on clean rows after training again", "",

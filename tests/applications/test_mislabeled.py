@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pyarrow.parquet as pq
 import pytest
 import torch
-from scipy.stats import rankdata
 
 from datainf import Scores, load_scores, self_influence
 from datainf.applications.mislabeled import COMBINED, SIGNALS, combined, mislabeled
@@ -34,14 +34,18 @@ def test_the_signals(found):
     assert torch.equal(suspects.signals["neighbours"], -suspects.near.agreement)
 
 
-def test_the_one_rank_is_the_mean_of_ranks(found):
+def test_the_one_rank_is_fisher_s(found):
     suspects = found[0]
-    ranks = [rankdata(suspects.signals[name].numpy()) - 1 for name in COMBINED]
     n = len(suspects.combined)
-    truth = torch.tensor(sum(ranks) / len(ranks) / (n - 1))
-    assert torch.allclose(suspects.combined, truth)
+    shares = [
+        [float((values >= value).sum()) / n for value in values]
+        for values in (suspects.signals[name] for name in COMBINED)
+    ]
+    fisher = [-sum(math.log(own) for own in of_one) for of_one in zip(*shares, strict=True)]
+    truth = torch.tensor([1 - math.exp(-own / len(COMBINED)) for own in fisher])
+    assert torch.allclose(suspects.combined, truth.double())
     assert suspects.order == sorted(range(n), key=lambda row: (-suspects.combined[row], row))
-    assert 0 <= suspects.combined.min() <= suspects.combined.max() <= 1
+    assert 0 <= suspects.combined.min() <= suspects.combined.max() < 1
 
 
 def test_one_example_alone():

@@ -42,5 +42,7 @@ def test_the_site_builds(tmp_path):
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "site" / "reference" / "python" / "index.html").read_text(encoding="utf-8")
-    assert "attribute" in page
+    pages = {path: path.read_text(encoding="utf-8") for path in (tmp_path / "site").rglob("*.html")}
+    assert "attribute" in pages[tmp_path / "site" / "reference" / "python" / "index.html"]
+    for path, page in pages.items():
+        assert "```" not in page, f"{path} has a block that is not read as one"

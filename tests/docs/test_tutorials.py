@@ -13,7 +13,9 @@ import datainf as package
 
 FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
 PAGES = sorted(FOLDER.glob("*.md"))
-BLOCK = re.compile(r"^```(\w+)( norun)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^(<!-- not run by the tests -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +47,7 @@ def test_a_tutorial_runs(page, demos, datainf, tmp_path, monkeypatch):
         shutil.copytree(demos(name), tmp_path / name)
     names: dict = {}
     ran = 0
-    for language, norun, code in BLOCK.findall(text):
+    for norun, language, code in BLOCK.findall(text):
         if norun:
             continue
         if language == "sh":

@@ -9,7 +9,7 @@ Four signals, each of which is high where an example is suspect:
     neighbours       −Σ_j cos_kj / Σ_j |cos_kj| over those whose gradients are most like k's or its
                      negative: they would undo what is learned of k
 
-and one rank from several of them, `combined`.
+and one from several of them, `combined`.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from datainf.store import GradientStore
 
 Signal = Literal["influence", "self-influence", "loss", "neighbours"]
 SIGNALS: tuple[Signal, ...] = ("influence", "self-influence", "loss", "neighbours")
-COMBINED: tuple[Signal, ...] = ("influence", "loss", "neighbours")
-"""What the one rank is made of: the mean of these ranks."""
-NEIGHBOURS = 10
+COMBINED: tuple[Signal, ...] = ("influence", "loss")
+"""What the one rank is made of, by the evidence of benchmarks/cleaning.md."""
+NEIGHBOURS = 100
+"""More of them found more wrong labels there, up to this number."""
 
 
 @dataclass(frozen=True)
 class Suspects:
-    """Of n training examples: every signal [n], float64, higher = more suspect; `combined` [n], the
-    mean of the ranks of some of them, in [0, 1]; `order`, rows, the most suspect first; and each
-    one's neighbours."""
+    """Of n training examples: every signal [n], float64, higher = more suspect; `combined` [n],
+    made of some of them, in [0, 1); `order`, rows, the most suspect first; and each one's
+    neighbours."""
 
     signals: Mapping[Signal, Tensor]
     combined: Tensor
@@ -85,10 +86,14 @@ def _self_influence(store: GradientStore, progress: Progress | None) -> Tensor:
 
 
 def combined(signals: Mapping[Signal, Tensor], of: Sequence[Signal] = COMBINED) -> Tensor:
-    """The mean rank [n] by some signals, 1 = the most suspect by all, 0 = by none."""
+    """1 − (Π_s p_s)^(1/|of|) over some signals s, [n], float64 in [0, 1), with p_s the share of
+    examples that are as suspect by s or more. Its order is that of Fisher's way to put p-values
+    together (Fisher 1925): whoever is among the first by one signal comes early, and by several
+    first."""
     n = len(next(iter(signals.values())))
-    ranks = [torch.from_numpy(rankdata(signals[name].numpy())) for name in of]
-    return (torch.stack(ranks).mean(dim=0) - 1) / max(1, n - 1)
+    ranks = (torch.from_numpy(rankdata(-signals[name].numpy(), "max")) for name in of)
+    logs = torch.stack([(rank.double() / n).log() for rank in ranks])
+    return 1 - logs.mean(dim=0).exp()
 
 
 def mean_scores(scores: AnyScores) -> Tensor:

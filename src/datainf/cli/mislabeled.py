@@ -28,6 +28,12 @@ def mislabeled(
             show_default=False,
         ),
     ],
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that `datainf score` wrote for the run's stores, to rank by those scores.",
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Suspects to print.")] = 20,
     out: Annotated[
         Path | None,
@@ -40,7 +46,7 @@ def mislabeled(
         bool,
         typer.Option(
             "--review/--no-review",
-            help="Write review.html in the run's folder, where suspects are ticked off.",
+            help="Write review.html beside the scores, where suspects are ticked off.",
         ),
     ] = True,
     reviewed: Annotated[int, typer.Option(min=1, help="Suspects on that page.")] = 300,
@@ -52,7 +58,7 @@ def mislabeled(
         ),
     ] = True,
 ) -> None:
-    """Rank the training examples by suspicion: by influence, loss and near neighbours.
+    """Rank the training examples by suspicion: harmful to the queries, and badly fitted.
 
     The run's queries are taken to be right. Prints the first, with the evidence, and writes a page
     on which each can be kept, dropped or relabelled; `datainf select RUN --decisions FILE` then
@@ -65,7 +71,7 @@ def mislabeled(
 
     if out is not None:
         check_ending(out)
-    subject = Subject.open(run)
+    subject = Subject.open(run, scores)
     if out is not None:
         subject.require_not_data(out)
     with progress() as bars:
@@ -76,7 +82,7 @@ def mislabeled(
         say(f"{words.count(len(found.combined), 'example')} by suspicion are in {out}")
     if review:
         answers = _answers(subject, found.order[:reviewed]) if model else {}
-        path = write_review(subject, found, answers, run / REVIEW, reviewed)
+        path = write_review(subject, found, answers, subject.scored / REVIEW, reviewed)
         say(f"to look at, and to decide: {path}")
 
 

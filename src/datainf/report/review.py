@@ -62,10 +62,9 @@ class _Contents:
             "run": self.subject.name,
             "summary": f"the {len(self.rows):,} most suspect of "
             f"{words.count(n, 'training example')}",
-            "meaning": "Suspicion is the mean rank by "
-            f"{', '.join(COMBINED[:-1])} and {COMBINED[-1]}. A bar is the share of all examples "
-            "that a signal is less suspicious of. What you decide goes into a file, which datainf "
-            "select --decisions reads.",
+            "meaning": f"Suspicion is made of {words.listed(COMBINED)}: few examples are as "
+            "suspect by these. A bar is the share of all examples that a signal is less suspicious "
+            "of. What you decide goes into a file, which datainf select --decisions reads.",
             "source": train.source,
             "digest": train.digest,
             "sizes": {"train": TRAIN_CHUNK},
