@@ -42,6 +42,6 @@ def test_names_of_classes():
         0: Answer("no", "yes", 0.7, False),
         1: Answer("spam", "spam", 0.9, True),
         2: Answer("a", "a, b", None, False),
-        3: Answer("0.4", "0.5"),
+        3: Answer("0.4", "0.50"),
     }
     assert class_names(answers, rows) == {"1": "yes"}
