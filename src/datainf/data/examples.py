@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, overload
 
 from datainf.columns import Candidates, Columns, Decision, TaskName, decide
+from datainf.data.alike import alike
 from datainf.data.formats import Table
 from datainf.data.pictures import check_picture, located, pictures_digest
 from datainf.data.read import read
@@ -84,7 +84,8 @@ class Examples(Sequence[dict[str, Any]]):
         the path. See `datainf.data.write`. `labels`: other ones than they have, by row, in words;
         they are written as what labels are there, numbers or names.
 
-        Raises `DataError` for a label that cannot be of the kind that the row's own is.
+        Raises `DataError` for a label that no row has, and of whose classes the data know no such
+        name.
         """
         column = self.columns.get("label")
         if labels and column is None:
@@ -95,14 +96,31 @@ class Examples(Sequence[dict[str, Any]]):
         )
 
     def _as_label(self, row: int, text: str) -> Any:
-        own = self._table.rows[row][self.columns["label"]]
+        own, names = self._table.rows[row][self.columns["label"]], self._class_names
         try:
-            return _like(own, text)
-        except (ValueError, KeyError):
+            label = alike(own, text)  # pages show indices, so a name that is a number comes after
+        except ValueError:
+            label = names.index(text) if text in names else None
+        known = range(len(names)) if names else self._labels
+        if isinstance(own, list) or label not in known:
             raise DataError(
-                f"{self.where(row)}: the label is {own!r}, and {text!r} is none like it",
-                remedy="one of the data's own labels",
-            ) from None
+                f"{self.where(row)}: the label is {own!r}, and {text!r} is none of the data's",
+                remedy=f"one of {', '.join(map(str, list(known)[:20]))}",
+            )
+        return label
+
+    @cached_property
+    def _labels(self) -> list[Any]:
+        """What the rows have for labels, each once; none where they are lists."""
+        column = self.columns["label"]
+        found = (row[column] for row in self._table.rows)
+        return list(dict.fromkeys(one for one in found if not isinstance(one, list)))
+
+    @property
+    def _class_names(self) -> list[str]:
+        """Of labels that are indices of classes whose names the data know."""
+        feature = getattr(self._table.rows, "features", {}).get(self.columns["label"])
+        return list(getattr(feature, "names", None) or [])
 
     @cached_property
     def digest(self) -> str:
@@ -142,21 +160,6 @@ class Examples(Sequence[dict[str, Any]]):
         if not isinstance(value, int | str) or value == "":
             raise DataError(f"the id is {value!r}", remedy="a number or a text in every row")
         return value
-
-
-def _like(own: Any, text: str) -> Any:
-    """A text as a value of another's kind. Raises `ValueError` or `KeyError`."""
-    if isinstance(own, bool):
-        return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
-    if isinstance(own, int):
-        return int(text)
-    if isinstance(own, float):
-        if not math.isfinite(float(text)):
-            raise ValueError(text)
-        return float(text)
-    if not isinstance(own, str):
-        raise ValueError(f"a {type(own).__name__}")
-    return text
 
 
 def load(

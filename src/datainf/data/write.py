@@ -6,14 +6,15 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import datasets
+import pyarrow as pa
 
 from datainf.data.formats import Table
 from datainf.data.image_folder import FILE_NAME, METADATA
@@ -21,6 +22,8 @@ from datainf.errors import DataError
 from datainf.files import make_folder, writing
 
 Row = Mapping[str, Any]
+BATCH = 1000
+"""Rows that are in memory at one time."""
 
 
 def write_part(
@@ -42,23 +45,40 @@ def write_part(
     Raises `WriteError` if the disk refuses.
     """
     make_folder(folder)
-    path = Path(source)
-    name = path.name if path.exists() else path.name.partition(":")[0]
-    target = folder / (name or "data")
-    with writing(target):
-        if target.is_dir():
-            shutil.rmtree(target)
+    path, target = Path(source), folder / written_name(source)
+    with _aside(target) as aside:
         if hasattr(table.rows, "select"):
-            _write_dataset(table, rows, target, path.suffix.lower(), image, changed)
+            _write_dataset(table, rows, aside, path.suffix.lower(), image, changed)
         elif path.is_dir():
-            _write_images(table, rows, target, changed)
+            _write_images(table, rows, aside, changed)
         else:
             chosen = [
                 _placed({**table.rows[row], **changed.get(row, {})}, table.folder, image)
                 for row in rows
             ]
-            WRITERS[path.suffix.lower()](target, chosen, path)
+            WRITERS[path.suffix.lower()](aside, chosen, path)
     return target
+
+
+def written_name(source: str) -> str:
+    """What a part of a source is called in its folder."""
+    path = Path(source)
+    return (path.name if path.exists() else path.name.partition(":")[0]) or "data"
+
+
+@contextmanager
+def _aside(target: Path) -> Iterator[Path]:
+    """A place to write a file or a folder to, which then takes the place of `target`; what stood
+    there stays as it was until then."""
+    with (
+        writing(target),
+        tempfile.TemporaryDirectory(prefix=".writing-", dir=target.parent) as name,
+    ):
+        fresh, old = Path(name) / "new", Path(name) / "old"
+        yield fresh
+        if target.is_dir():
+            target.rename(old)
+        fresh.replace(target)
 
 
 def _placed(row: Row, folder: Path | None, image: str | None) -> Row:
@@ -74,25 +94,64 @@ def _write_dataset(
 ) -> None:  # fmt: skip
     part: Any = table.rows
     part = part.select(list(rows))
-    if changed:
-        part = part.map(
-            lambda row, place: {**row, **changed.get(rows[place], {})},
-            with_indices=True, features=part.features,
-        )  # fmt: skip
+    places = {place: changed[row] for place, row in enumerate(rows) if row in changed}
+    paths = image if image is not None and _names_images(part, table.folder, image) else None
+    if places or paths is not None:
+        stage = target.with_name("rows.arrow")
+        part = _with_other_values(part, stage, places, paths, table.folder)
     for name, feature in part.features.items():
         if isinstance(feature, datasets.Image):  # as they are in the source; see `from_dataset`
             part = part.cast_column(name, datasets.Image())
-        elif name == image:
-            part = part.map(partial(_placed, folder=table.folder, image=image))
     if ending == ".parquet":
         part.to_parquet(str(target))
     else:
         part.save_to_disk(str(target))
 
 
+def _names_images(part: Any, folder: Path | None, image: str) -> bool:
+    return folder is not None and part.features[image] == datasets.Value("string")
+
+
+def _with_other_values(
+    part: Any, stage: Path, places: Mapping[int, Row], paths: str | None, folder: Path | None
+) -> Any:
+    """The part with other values at some places, and image paths made absolute, as a data set over
+    the file `stage`. Only those columns are read as values: all others stay the very bytes that
+    they are, times to the nanosecond and pictures as they are packed."""
+    schema, start = part.features.arrow_schema, 0
+    with pa.OSFile(str(stage), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        for batch in part.with_format("arrow").iter(BATCH):
+            own = {p - start: places[p] for p in range(start, start + len(batch)) if p in places}
+            for name in {column for row in own.values() for column in row}:
+                changed = {place: row[name] for place, row in own.items() if name in row}
+                batch = _with_column(batch, name, lambda p, v, c=changed: c.get(p, v))
+            if paths is not None:
+                batch = _with_column(
+                    batch, paths, lambda _, v: _placed({paths: v}, folder, paths)[paths]
+                )
+            writer.write_table(batch.cast(schema))
+            start += len(batch)
+    return datasets.Dataset.from_file(str(stage))
+
+
+def _with_column(table: pa.Table, name: str, value: Callable[[int, Any], Any]) -> pa.Table:
+    place, kind = table.schema.get_field_index(name), table.schema.field(name)
+    values = [value(i, v) for i, v in enumerate(table.column(name).to_pylist())]
+    return table.set_column(place, kind, pa.array(values, kind.type))
+
+
 def _json_lines(target: Path, rows: Sequence[Row], _source: Path) -> None:
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    target.write_text("".join(f"{_as_json(row)}\n" for row in rows), encoding="utf-8")
+
+
+def _as_json(value: Any) -> str:
+    """Letters as they are, but where they are halves of one, which UTF-8 has no bytes for."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
 
 
 def _json(target: Path, rows: Sequence[Row], source: Path) -> None:
@@ -103,7 +162,7 @@ def _json(target: Path, rows: Sequence[Row], source: Path) -> None:
         value: Any = {**whole, name: list(rows)}
     else:
         value = list(rows)
-    target.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    target.write_text(_as_json(value), encoding="utf-8")
 
 
 def _csv(target: Path, rows: Sequence[Row], _source: Path) -> None:
@@ -146,9 +205,12 @@ def _write_images(
         path = Path(example["image"])
         name = os.path.relpath(path, table.folder) if table.folder else path.name
         if row in changed and not has_metadata:
-            name = str(Path(*map(_as_folder, changed[row].values())) / path.name)
+            name = str(Path(*map(str, changed[row].values())) / path.name)
         if name.startswith(".."):
-            raise DataError(f"the image {path} lies outside {table.folder}")
+            raise DataError(
+                f"row {row}: the image {path} lies outside {table.folder}",
+                remedy="pictures within the folder",
+            )
         link = target / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if row in changed and not has_metadata:
@@ -170,14 +232,6 @@ def _places(table: Table, rows: Sequence[int], target: Path) -> set[Path]:
     images = [Path(table.rows[row]["image"]) for row in rows]
     folder = table.folder or Path()
     return {target / os.path.relpath(image, folder) for image in images}
-
-
-def _as_folder(label: Any) -> str:
-    """A label as the folder of its class. Raises `DataError` for one that is no folder's name."""
-    text = str(label)
-    if text in ("", ".", "..") or any(mark in text for mark in ("/", "\\", "\0")):
-        raise DataError(f"the label {text!r} cannot be a folder's name", remedy="a plain name")
-    return text
 
 
 def _free(link: Path, reserved: set[Path]) -> Path:
