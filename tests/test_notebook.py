@@ -85,6 +85,16 @@ def test_a_figure_shows_both_ends(scores):
         scores.plot(9)
 
 
+def test_names_are_no_formulas():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    odd = Scores(torch.tensor([[1.0, -1.0]]), ["a$b^$"], ["$x_$", "$$"], "exact")
+    axes = odd.plot(0)
+    axes.figure.canvas.draw()
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["$x_$", "$$"]
+
+
 def test_a_figure_of_what_is_kept(llama_run):
     import matplotlib
 

@@ -95,3 +95,10 @@ class StoreBusyError(StoreError):
 
 class WriteError(DatainfError):
     """The disk refused a write: it is full, read-only or not ours."""
+
+
+def in_a_line(error: Exception) -> str:
+    """What went wrong, be it raised by datainf or by what it stands on."""
+    if isinstance(error, DatainfError):
+        return error.message
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"

@@ -64,6 +64,8 @@ def test_few_examples_have_few_neighbours(n):
     found = neighbours(torch.eye(max(n, 1))[:n], 10)
     assert found.rows.shape == (n, max(0, n - 1))
     assert found.agreement.tolist() == [0.0] * n
+    for row, near in enumerate(found.rows.tolist()):
+        assert sorted([row, *near]) == list(range(n)), "none is its own neighbour"
 
 
 @pytest.mark.parametrize("part", [1, 3, 256])

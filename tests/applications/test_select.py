@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datainf.applications.select import Amount, Decided, select
+from datainf.applications.select import Amount, Decided, select, shared
 from datainf.errors import OptionError
 
 MEASURE = torch.tensor([0.1, 0.9, 0.5, 0.7, 0.3, 0.2])
@@ -42,6 +42,35 @@ def test_each_class_alike():
     worse_class = torch.tensor([0.1, 0.2, 0.3, 0.7, 0.8, 0.9])
     assert select(worse_class, drop=Amount(share=1 / 3)).kept == [0, 1, 2, 3]
     assert select(worse_class, drop=Amount(share=1 / 3), classes=classes).kept == [0, 1, 3, 4]
+
+
+def test_a_number_is_of_all_classes_together():
+    classes = ["a", "a", "a", "a", "b", "b"]
+    assert select(MEASURE, drop=Amount(number=3), classes=classes).kept == [0, 2, 5]
+    assert len(select(MEASURE, keep=Amount(number=3), classes=classes).kept) == 3
+    assert shared(3, [4, 2]) == [2, 1]
+    assert shared(20, [98, 2]) == [19, 1], "of a small class one stays"
+    assert shared(1, [5, 5]) == [1, 0]
+    assert shared(7, [3, 3, 1]) == [3, 3, 1]
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(0, 100))
+def test_classes_are_cut_alike(sizes, percent):
+    wanted = round(sum(sizes) * percent / 100)
+    found = shared(wanted, sizes)
+    assert sum(found) == wanted
+    assert all(0 <= own <= size for own, size in zip(found, sizes, strict=True))
+    assert wanted < len(sizes) or min(found) >= 1
+
+
+def test_what_a_person_decided_counts():
+    decided = {4: Decided("drop"), 1: Decided("keep")}
+    assert select(MEASURE, keep=Amount(number=3), decided=decided).kept == [0, 1, 5]
+    assert select(MEASURE, drop=Amount(number=2), decided=decided).kept == [0, 1, 2, 5]
+    far = torch.eye(6)
+    assert select(MEASURE, keep=Amount(number=3), decided=decided, directions=far).kept == [0, 1, 5]
+    many = {row: Decided("keep") for row in range(4)}
+    assert select(MEASURE, keep=Amount(number=1), decided=many).kept == [0, 1, 2, 3]
 
 
 def test_of_near_duplicates_the_best_stays():

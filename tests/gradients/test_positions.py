@@ -13,7 +13,7 @@ from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
 from datainf.gradients.positions import Parts, Positions
 from datainf.gradients.verify import one_at_a_time
-from datainf.tasks.base import soft_prompt_tokens
+from datainf.tasks.base import prompt_widths, soft_prompt_tokens
 from datainf.tasks.streams import Stream, pieces
 from tiny_models import TINY, tiny_lora, tiny_task
 
@@ -54,7 +54,8 @@ def check(model, task, rows):
             parts = positions.parts(example, ways)
             assert torch.allclose(parts.total, truth, rtol=1e-8, atol=1e-10)
             streams = task.streams(example)
-            along, elsewhere = parts.along(streams, soft_prompt_tokens(model))
+            prompts, apart = soft_prompt_tokens(model), prompt_widths(model)
+            along, elsewhere = parts.along(streams, prompts, apart)
             total = elsewhere + sum(part.sum(dim=1) for part in along)
             assert torch.allclose(total, truth, rtol=1e-8, atol=1e-10)
             for stream, part in zip(streams, along, strict=True):
@@ -144,6 +145,26 @@ def test_adapters_of_every_kind(adapter, tokenizer):
     base = make_base("llama")
     model = peft.get_peft_model(base, ADAPTERS[adapter]())
     check(model, tasks.CausalLM(tokenizer), make_rows("llama"))
+
+
+SOFT_PROMPTS = {
+    "prompt": lambda: peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5),
+    "prefix": lambda: peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5),
+    "p-tuning": lambda: peft.PromptEncoderConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=5, encoder_hidden_size=8
+    ),
+}
+
+
+@pytest.mark.parametrize("adapter", SOFT_PROMPTS)
+def test_a_soft_prompt_lies_at_no_token(adapter, tokenizer):
+    """Nor of an example that is as long as the prompt is."""
+    model = peft.get_peft_model(make_base("llama"), SOFT_PROMPTS[adapter]())
+    rows = [{"input_ids": list(range(7, 7 + length))} for length in (3, 8, 5)]
+    for row in rows:
+        _, along, elsewhere = check(model, tasks.CausalLM(tokenizer), [row])
+        assert (along[0] == 0).all()
+        assert (elsewhere != 0).all()
 
 
 def test_a_part_is_what_its_position_alone_would_give(tokenizer):

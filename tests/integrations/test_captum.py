@@ -60,8 +60,22 @@ def test_batches_of_every_kind(made):
     tracer = DataInfInfluence(model, data, method="gradient", options={"normalize": "unit"})
     truth = tracer.influence(queries)
     loader = DataLoader(TensorDataset(*queries), batch_size=3)
-    for same in (loader, rows_of(queries), (queries[0], queries[1].tolist())):
+    (whole,) = DataLoader(TensorDataset(*queries), batch_size=len(queries[0]))
+    assert isinstance(whole, list)
+    for same in (loader, rows_of(queries), (queries[0], queries[1].tolist()), whole):
         assert torch.allclose(tracer.influence(same), truth, atol=1e-6)
+
+
+def test_examples_that_are_tensors():
+    torch.manual_seed(0)
+    model, data = nn.Linear(4, 4), torch.randn(6, 4)
+    task = tasks.Custom(lambda model, batch: (model(batch) - batch).square().mean(dim=1))
+    tracer = DataInfInfluence(model, data, task, method="gradient")
+    truth = tracer.influence(data[:3])
+    for same in (list(data[:3]), DataLoader(data[:3], batch_size=2)):
+        assert torch.allclose(tracer.influence(same), truth, atol=1e-6)
+    with pytest.raises(InputError, match="no batch"):
+        tracer.influence(DataLoader([{"x": row} for row in data]))
 
 
 def test_the_store_is_used_again(made, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from datainf.integrations.live import Attributor, rows_of
+from datainf.integrations.live import Attributor
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_an_explainer_gives_datainf_s_scores(work):
     explainer = DataInfExplainer(model, data, method="datainf")
     plain = Attributor(model, data, None, None, "datainf", {})
     found = explainer.explain(*asked)
-    assert torch.allclose(found, plain.scores(rows_of(asked)), rtol=1e-4)
+    assert torch.allclose(found, plain.scores(asked), rtol=1e-4)
     assert found.shape == (4, 12)
     assert torch.allclose(explainer.self_influence(), plain.self_influence(), rtol=1e-4)
 
@@ -69,7 +69,7 @@ def test_quanda_s_metrics_take_it(work, tmp_path):
     order = plain.self_influence().argsort(descending=True)
     success = torch.isin(order, torch.tensor([1, 2, 3]))
     assert torch.equal(metric.compute()["success_arr"], success)
-    scores = plain.scores(rows_of(asked))
+    scores = plain.scores(asked)
     classes = ClassDetectionMetric(model, data, **where)
     classes.update(scores, asked[1])
     first = scores.topk(5, dim=1).indices
@@ -92,7 +92,7 @@ def test_scores_are_summed_over_checkpoints(work, tmp_path):
     for file in files:
         load(model, file)
         one = Attributor(model, data, None, None, "gradient", {})
-        truth = truth + one.scores(rows_of(asked)) / 2
+        truth = truth + one.scores(asked) / 2
         own = own + one.self_influence() / 2
-    assert torch.allclose(both.scores(rows_of(asked)), truth, rtol=1e-5, atol=1e-7)
+    assert torch.allclose(both.scores(asked), truth, rtol=1e-5, atol=1e-7)
     assert torch.allclose(both.self_influence(), own, rtol=1e-5)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from browser import browser, needs_browser, opened
+from datainf import tasks
 from datainf.applications.mislabeled import mislabeled
-from datainf.report.examples import class_names
-from datainf.report.readers import label_answers_of
+from datainf.report.readers import class_names, labels_said
 from datainf.report.review import write_review
 from datainf.report.subject import Subject
-from datainf.tasks.answers import Answer
+from datainf.tasks.labels import Labels
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def review_page(bert_run, tmp_path_factory):
     rows = range(len(subject.run.train))
     found = mislabeled(subject.scores, subject.stores.train)
     path = tmp_path_factory.mktemp("review") / "review.html"
-    return write_review(subject, found, label_answers_of(subject, rows), path, len(rows)).as_uri()
+    return write_review(subject, found, labels_said(subject, rows), path, len(rows)).as_uri()
 
 
 @needs_browser
@@ -36,12 +38,23 @@ def test_what_the_model_says_becomes_the_data_s_label(review_page):
         assert options == ["all", "0 · LABEL_0", "1 · LABEL_1", "2 · LABEL_2"]
 
 
+class Rows(list):
+    columns = ("text", "label")
+
+
+def names(labels, **known):
+    task = tasks.SequenceClassification(SimpleNamespace(), labels=Labels(**known))
+    rows = Rows({"text": "a", "label": label} for label in labels)
+    return class_names(task, rows, range(len(rows)))
+
+
 def test_names_of_classes():
-    rows = [{"label": 1}, {"label": "spam"}, {"label": [0, 1]}, {"label": 0.5}, {}]
-    answers = {
-        0: Answer("no", "yes", 0.7, False),
-        1: Answer("spam", "spam", 0.9, True),
-        2: Answer("a", "a, b", None, False),
-        3: Answer("0.4", "0.50"),
-    }
-    assert class_names(answers, rows) == {"1": "yes"}
+    shifted = {"1": 0, "2": 1, "3": 2}  # numbers are indices, whatever the classes are called
+    assert names([1, 0, 1], label2id=shifted) == {"1": "2", "0": "1"}
+    assert names(["2", "3"], label2id=shifted) == {"2": "2", "3": "3"}
+    assert names([0, 2], label2id={}) == {"0": "0", "2": "2"}
+
+
+def test_several_labels_and_numbers_have_no_names():
+    assert names([[0, 1]], problem="multi_label_classification", count=2) == {}
+    assert names([0.5], problem="regression", count=1) == {}

@@ -66,17 +66,33 @@ def mislabeled(
         train: The training stores that they were made from, one for each checkpoint.
         weights: What each checkpoint counts; by default all the same.
     """
-    shares = torch.tensor(weights or [1.0] * len(train), dtype=torch.float64)
-    shares = shares / shares.sum()
     advance = (progress or Silent()).stage("near neighbours", len(train[-1]))
     near = neighbours(directions(train[-1]), NEIGHBOURS, advance)
     signals: dict[Signal, Tensor] = {
-        "influence": -mean_scores(scores),
-        "self-influence": _self_influence(train[-1], progress),
-        "loss": sum_of(shares, [store.losses.double() for store in train]),
-        "neighbours": -near.agreement,
-    }
+        name: -near.agreement if name == "neighbours"
+        else signal(name, scores, train, weights, progress=progress)
+        for name in SIGNALS
+    }  # fmt: skip
     return Suspects(signals, combined(signals), near)
+
+
+def signal(
+    name: Signal,
+    scores: AnyScores,
+    train: Sequence[GradientStore],
+    weights: Sequence[float] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Tensor:
+    """One of the signals alone, [n], float64. Args are those of `mislabeled`."""
+    if name == "influence":
+        return -mean_scores(scores)
+    if name == "self-influence":
+        return _self_influence(train[-1], progress)
+    if name == "loss":
+        shares = torch.tensor(weights or [1.0] * len(train), dtype=torch.float64)
+        return sum_of(shares / shares.sum(), [store.losses.double() for store in train])
+    return -neighbours(directions(train[-1]), NEIGHBOURS).agreement
 
 
 def _self_influence(store: GradientStore, progress: Progress | None) -> Tensor:

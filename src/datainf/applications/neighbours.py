@@ -70,8 +70,9 @@ def neighbours(Z: Tensor, k: int, advance: Callable[[int], None] = lambda _: Non
     for start in range(0, n, step):
         stop = min(n, start + step)
         S = Z[start:stop] @ Z.T
-        S[torch.arange(stop - start), torch.arange(start, stop)] = 0  # itself
-        near = S.abs().topk(k, dim=1).indices
+        size = S.abs()
+        size[torch.arange(stop - start), torch.arange(start, stop)] = -1  # itself
+        near = size.topk(k, dim=1).indices
         rows[start:stop], cosines[start:stop] = near, S.gather(1, near)
         advance(stop - start)
     return Neighbours(rows, cosines)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -79,7 +80,7 @@ def select(
     above: float | None = None,
     classes: Sequence[Any] | None = None,
     directions: Tensor | None = None,
-    likest: float = 0.95,
+    similarity: float = 0.95,
     decided: Mapping[int, Decided] | None = None,
     name: str = "the measure",
 ) -> Selection:
@@ -87,13 +88,14 @@ def select(
 
     Args:
         measure: [n], higher = sooner dropped.
-        drop: How many of the worst to drop.
-        keep: How many of the best to keep, in its place.
+        drop: How many to drop, the worst.
+        keep: How many to keep, the best, in its place.
         above: Drop those whose measure is above it.
-        classes: Of each example; drop or keep the same share of each.
+        classes: Of each example; of each the same share is dropped or kept, and one at least stays.
         directions: Of the examples, [n, c], see `applications.neighbours`; then of those whose
-            cosine is above `likest`, the best alone stays.
-        decided: What a person has decided, by row: it comes before all else.
+            cosine is above `similarity`, the best alone stays.
+        decided: What a person has decided, by row. It comes before all else, and counts in how many
+            are dropped or kept.
         name: Of the measure, for the reasons.
 
     Raises `OptionError` where nothing is asked for, or both to drop and to keep; for a measure that
@@ -101,23 +103,44 @@ def select(
     """
     decided, n = decided or {}, len(measure)
     _check(measure, drop, keep, above, directions, decided)
-    order = torch.sort(measure.double(), stable=True).indices  # the best first
-    reasons: dict[int, str] = {}
+    by_person = {row for row, one in decided.items() if one.decision == "drop"}
+    fixed = set(decided) - by_person
+    reasons = dict.fromkeys(by_person, "decided by a person")
     if above is not None:
         reasons |= {row: f"{name} {float(measure[row]):.4g} is above {above:g}"
-                    for row in order.tolist() if measure[row] > above}  # fmt: skip
-    likes = None if directions is None else (directions, likest)
-    for group in _groups(order, classes):
-        reasons |= _outside(group, drop, keep, likes, measure, name, reasons, decided)
-    reasons |= {r: "decided by a person" for r, d in decided.items() if d.decision == "drop"}
-    for row, one in decided.items():
-        if one.decision != "drop":
-            reasons.pop(row, None)
+                    for row in range(n)
+                    if measure[row] > above and row not in decided}  # fmt: skip
+    order = torch.sort(measure.double(), stable=True).indices  # the best first
+    wanted = n - drop.of(n) if drop is not None else n if keep is None else keep.of(n)
+    likes = None if directions is None else (directions, similarity)
+    groups = _groups(order, classes)
+    for group, own in zip(groups, shared(wanted, list(map(len, groups))), strict=True):
+        open_rows = [row for row in group if row not in reasons]
+        # A person's decisions come first: what is kept stays, also of two that are near-duplicates.
+        ranked = sorted(open_rows, key=lambda row: row not in fixed)
+        most = max(own, sum(row in fixed for row in open_rows))
+        reasons |= _outside(ranked, most, likes, _Worst(group, measure, name))
     kept = [row for row in range(n) if row not in reasons]
     if not kept:
         raise OptionError("nothing would stay", remedy="drop fewer")
     labels = {r: str(d.label) for r, d in decided.items() if d.decision == "relabel"}
     return Selection(kept, reasons, labels, _weights(measure, kept))
+
+
+def shared(wanted: int, sizes: Sequence[int]) -> list[int]:
+    """How many of each of some classes are kept, that it be the same share of each and `wanted` in
+    all: the largest remainders are rounded up. One at least, where there are so many."""
+    total = max(1, sum(sizes))
+    exact = [wanted * size / total for size in sizes]
+    found = [int(own) for own in exact]
+    left = sorted(range(len(sizes)), key=lambda i: (found[i] - exact[i], i))
+    for place in left[: wanted - sum(found)]:
+        found[place] += 1
+    if wanted >= len(sizes):
+        for place in [i for i, own in enumerate(found) if own == 0 and sizes[i] > 0]:
+            found[found.index(max(found))] -= 1
+            found[place] = 1
+    return found
 
 
 def _check(
@@ -137,48 +160,46 @@ def _check(
         raise OptionError(f"there is no row {unknown[0]} of {len(measure)}")
 
 
-def _groups(order: Tensor, classes: Sequence[Any] | None) -> list[Tensor]:
+def _groups(order: Tensor, classes: Sequence[Any] | None) -> list[list[int]]:
     """Rows in their order, by class if they have one."""
     if classes is None:
-        return [order]
+        return [order.tolist()]
     groups: dict[str, list[int]] = {}
     for row in order.tolist():
         groups.setdefault(str(classes[row]), []).append(row)
-    return [torch.tensor(rows) for rows in groups.values()]
+    return list(groups.values())
+
+
+@dataclass(frozen=True)
+class _Worst:
+    """Says of a row where it stands in its group, whose rows are the best first."""
+
+    group: list[int]
+    measure: Tensor
+    name: str
+
+    @cached_property
+    def ranks(self) -> dict[int, int]:
+        return {row: place for place, row in enumerate(reversed(self.group), start=1)}
+
+    def __call__(self, row: int) -> str:
+        place = f"{self.ranks[row]:,} of {len(self.group):,}"
+        return f"{place} by {self.name}, {float(self.measure[row]):.4g}"
 
 
 def _outside(
-    order: Tensor, drop: Amount | None, keep: Amount | None,
-    likes: tuple[Tensor, float] | None, measure: Tensor, name: str, gone: Mapping[int, str],
-    decided: Mapping[int, Decided],
-) -> dict[int, str]:  # fmt: skip
-    """Why rows of `order`, best first, do not stay."""
-    left = torch.tensor([row for row in order.tolist() if row not in gone], dtype=torch.int64)
-    wanted = len(order)
-    if drop is not None:
-        wanted = len(order) - drop.of(len(order))
-    elif keep is not None:
-        wanted = keep.of(len(order))
-    ranks = {row: place for place, row in enumerate(reversed(order.tolist()), start=1)}
-
-    def worst(row: int) -> str:
-        return f"{ranks[row]:,} of {len(order):,} by {name}, {float(measure[row]):.4g}"
-
+    ranked: list[int], most: int, likes: tuple[Tensor, float] | None, worst: _Worst
+) -> dict[int, str]:
+    """Why rows do not stay, of which the first `most` do."""
     if likes is None:
-        return {row: worst(row) for row in left[wanted:].tolist()}
-    # A person's decisions come first: of a pair, what is dropped makes room, what is kept stays.
-    dropped, kept = (
-        {row for row, one in decided.items() if (one.decision == "drop") is is_dropped}
-        for is_dropped in (True, False)
-    )
-    rows = [row for row in left.tolist() if row not in dropped]
-    left = torch.tensor(sorted(rows, key=lambda row: row not in kept), dtype=torch.int64)
-    stay = without_near_duplicates(likes[0], left, likes[1], wanted).tolist()
-    there, last = set(stay), (left.tolist().index(stay[-1]) if stay else -1)
+        return {row: worst(row) for row in ranked[most:]}
+    rows = torch.tensor(ranked, dtype=torch.int64)
+    stay = without_near_duplicates(likes[0], rows, likes[1], most).tolist()
+    there, last = set(stay), (ranked.index(stay[-1]) if stay else -1)
     return {
         row: f"near-duplicate of a better one (cosine above {likes[1]:g})"
-        if place < last or len(stay) < wanted else worst(row)
-        for place, row in enumerate(left.tolist()) if row not in there
+        if place < last or len(stay) < most else worst(row)
+        for place, row in enumerate(ranked) if row not in there
     }  # fmt: skip
 
 

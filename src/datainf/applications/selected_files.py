@@ -20,6 +20,7 @@ import numpy as np
 
 from datainf.applications.select import Selection
 from datainf.data import Examples
+from datainf.data.write import written_name
 from datainf.errors import OptionError
 from datainf.files import make_folder, write_atomically
 
@@ -37,11 +38,12 @@ def write_selection(
     Raises `OptionError` for a folder that holds anything but an earlier selection, `DataError` for
     a label that does not fit, `WriteError` where the disk refuses.
     """
-    _require_place(out, Path(train.source))
+    name = written_name(train.source)
+    folder = out / DATA if name in OWN else out
+    _require_place(out, folder / name, Path(train.source))
     make_folder(out)
     unscored = range(len(train), train.whole)
     kept = [*selection.kept, *unscored]
-    folder = out / DATA if Path(train.source).name in OWN else out
     data = train.write(kept, folder, selection.labels)
     lines = [
         {"row": row, "id": train.ids[row], "where": train.where(row), "what": "dropped",
@@ -68,11 +70,11 @@ def write_selection(
     return data
 
 
-def _require_place(out: Path, source: Path) -> None:
+def _require_place(out: Path, target: Path, source: Path) -> None:
     """Raises `OptionError` unless the folder is new, empty, or an earlier selection's: what stands
     in the data's place there is replaced."""
     if source.exists():
-        target, original = (out / source.name).resolve(), source.resolve()
+        target, original = target.resolve(), source.resolve()
         if target == original or target in original.parents or original in target.parents:
             raise OptionError(f"{out} holds the original, {source}", remedy="another --out")
     if out.is_dir() and any(out.iterdir()) and not (out / SETTINGS).is_file():

@@ -12,12 +12,13 @@ from rich.table import Table
 
 from datainf import words
 from datainf.cli.console import console, plain, progress, say
+from datainf.errors import in_a_line
 
 if TYPE_CHECKING:
     from datainf.applications.mislabeled import Suspects
+    from datainf.report.readers import Said
     from datainf.report.subject import Subject
     from datainf.runs import Run
-    from datainf.tasks.answers import Answer
 
 
 def mislabeled(
@@ -66,6 +67,7 @@ def mislabeled(
     """
     from datainf.applications.mislabeled import mislabeled as find
     from datainf.applications.suspects_file import check_ending, write_suspects
+    from datainf.report.readers import Said
     from datainf.report.review import REVIEW, write_review
     from datainf.report.subject import Subject
 
@@ -73,7 +75,7 @@ def mislabeled(
         check_ending(out)
     subject = Subject.open(run, scores)
     if out is not None:
-        subject.require_not_data(out)
+        subject.require_free(out)
     with progress() as bars:
         found = find(subject.scores, subject.stores.train, subject.stores.weights, progress=bars)
     print_suspects(console(), subject.run, found, k)
@@ -81,21 +83,20 @@ def mislabeled(
         write_suspects(out, found, subject.run.train)
         say(f"{words.count(len(found.combined), 'example')} by suspicion are in {out}")
     if review:
-        answers = _answers(subject, found.order[:reviewed]) if model else {}
-        path = write_review(subject, found, answers, subject.scored / REVIEW, reviewed)
+        said = _said(subject, found.order[:reviewed]) if model else Said()
+        path = write_review(subject, found, said, subject.scored / REVIEW, reviewed)
         say(f"to look at, and to decide: {path}")
 
 
-def _answers(subject: Subject, rows: list[int]) -> dict[int, Answer]:
+def _said(subject: Subject, rows: list[int]) -> Said:
     """What the model says to these rows, if it can be loaded and says labels."""
-    from datainf.errors import DatainfError
-    from datainf.report.readers import label_answers_of
+    from datainf.report.readers import Said, labels_said
 
     try:
-        return label_answers_of(subject, rows)
-    except DatainfError as error:
-        say(f"what the model says is left out: {error.message}")
-        return {}
+        return labels_said(subject, rows)
+    except Exception as error:  # no base, no memory: the evidence is still worth a page
+        say(f"what the model says is left out: {in_a_line(error)}")
+        return Said()
 
 
 def print_suspects(shown: Console, run: Run, found: Suspects, k: int) -> None:

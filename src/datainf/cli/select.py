@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datainf.report.subject import Subject
 
 By = Literal["suspicion", "influence", "self-influence", "loss", "neighbours"]
-LIKEST = 0.95
+SIMILARITY = 0.95
 
 
 def select(
@@ -53,12 +53,12 @@ def select(
         bool,
         typer.Option("--diverse", help="Of near-duplicates in gradient space keep the best alone."),
     ] = False,
-    likest: Annotated[
+    similarity: Annotated[
         float,
         typer.Option(
             min=-1, max=1, help="The cosine above which two are near-duplicates, for --diverse."
         ),
-    ] = LIKEST,
+    ] = SIMILARITY,
     decisions: Annotated[
         Path | None,
         typer.Option(
@@ -93,12 +93,12 @@ def select(
     chosen = choose(
         measure, drop=amounts[0], keep=amounts[1], above=above,
         classes=[train[row].get("label") for row in range(len(train))] if balance else None,
-        directions=directions(subject.stores.train[-1]) if diverse else None, likest=likest,
+        directions=directions(subject.stores.train[-1]) if diverse else None, similarity=similarity,
         decided=decided, name=by,
     )  # fmt: skip
     settings = {
         "run": str(run), "scores": str(scores or run), "by": by, "drop": drop, "keep": keep,
-        "above": above, "balance": balance, "diverse": likest if diverse else None,
+        "above": above, "balance": balance, "diverse": similarity if diverse else None,
         "decisions": None if decisions is None else str(decisions),
     }  # fmt: skip
     data = write_selection(out, chosen, train, settings)
@@ -111,13 +111,13 @@ def select(
 
 
 def _measure(subject: Subject, by: By) -> Tensor:
-    """[n], higher = sooner dropped."""
-    from datainf.applications.mislabeled import mean_scores, mislabeled
+    """[n], higher = sooner dropped; of suspicion no more is found out than it is made of."""
+    from datainf.applications.mislabeled import COMBINED, combined, signal
 
-    if by == "influence":
-        return -mean_scores(subject.scores)
+    stores = subject.stores
     with progress() as bars:
-        found = mislabeled(
-            subject.scores, subject.stores.train, subject.stores.weights, progress=bars
-        )
-    return found.combined if by == "suspicion" else found.signals[by]
+        found = {
+            name: signal(name, subject.scores, stores.train, stores.weights, progress=bars)
+            for name in (COMBINED if by == "suspicion" else (by,))
+        }
+    return combined(found) if by == "suspicion" else found[by]

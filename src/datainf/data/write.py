@@ -123,20 +123,21 @@ def _with_other_values(
         for batch in part.with_format("arrow").iter(BATCH):
             own = {p - start: places[p] for p in range(start, start + len(batch)) if p in places}
             for name in {column for row in own.values() for column in row}:
-                changed = {place: row[name] for place, row in own.items() if name in row}
-                batch = _with_column(batch, name, lambda p, v, c=changed: c.get(p, v))
+                values = batch.column(name).to_pylist()
+                for place, row in own.items():
+                    values[place] = row.get(name, values[place])
+                batch = _with_column(batch, name, values)
             if paths is not None:
-                batch = _with_column(
-                    batch, paths, lambda _, v: _placed({paths: v}, folder, paths)[paths]
-                )
+                named = batch.column(paths).to_pylist()
+                values = [_placed({paths: value}, folder, paths)[paths] for value in named]
+                batch = _with_column(batch, paths, values)
             writer.write_table(batch.cast(schema))
             start += len(batch)
     return datasets.Dataset.from_file(str(stage))
 
 
-def _with_column(table: pa.Table, name: str, value: Callable[[int, Any], Any]) -> pa.Table:
+def _with_column(table: pa.Table, name: str, values: list[Any]) -> pa.Table:
     place, kind = table.schema.get_field_index(name), table.schema.field(name)
-    values = [value(i, v) for i, v in enumerate(table.column(name).to_pylist())]
     return table.set_column(place, kind, pa.array(values, kind.type))
 
 

@@ -30,7 +30,7 @@ from datainf.demos.claim import claim
 from datainf.files import make_folder
 from datainf.progress import Progress, Silent
 from datainf.report import write_report
-from datainf.report.readers import label_answers_of
+from datainf.report.readers import labels_said
 from datainf.report.review import REVIEW, write_review
 from datainf.report.subject import Subject
 from datainf.runs import run
@@ -94,8 +94,8 @@ def run_labels_demo(
     run(config, progress=progress, say=say)
     subject = Subject.open(out / "run")
     found = mislabeled(subject.scores, subject.stores.train, progress=progress)
-    answers = label_answers_of(subject, found.order[:REVIEWED])
-    review = write_review(subject, found, answers, out / "run" / REVIEW, REVIEWED)
+    said = labels_said(subject, found.order[:REVIEWED])
+    review = write_review(subject, found, said, out / "run" / REVIEW, REVIEWED)
     report = write_report(out / "run", progress=progress, say=say)
     return LabelsResult(found, flipped, subject, report, review)
 

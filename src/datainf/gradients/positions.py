@@ -13,7 +13,7 @@ query's solved vector (`datainf.explanations`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,23 +53,27 @@ class Parts:
         """The products themselves, [k]."""
         return self.elsewhere + sum(part.sum(dim=(1, 2)) for part in self.at.values())
 
-    def along(self, streams: Sequence[Stream], prompts: int = 0) -> tuple[list[Tensor], Tensor]:
+    def along(
+        self, streams: Sequence[Stream], prompts: int = 0, apart: Collection[int] = ()
+    ) -> tuple[list[Tensor], Tensor]:
         """The parts at the tokens of each stream, [k, tokens], and what lies at none of them, [k].
-        `prompts` is how many positions an adapter puts in front of an example's own."""
+        `prompts` is how many positions an adapter puts in front of an example's own. Outputs with
+        as many positions as `apart` has may be a prompt's, and lie at no token."""
         widths: dict[str, int] = {}
         for stream in streams:
             widths[stream.axis] = max(widths.get(stream.axis, 0), len(stream.tokens))
         elsewhere = self.elsewhere.clone()
         found = [self.elsewhere.new_zeros((len(elsewhere), len(s.tokens))) for s in streams]
         for positions, parts in self.at.items():
-            axes = [a for a, n in widths.items() if positions in (n, n + prompts)]
+            own = () if positions in apart else (positions, positions - prompts)
+            axes = [axis for axis, width in widths.items() if width in own]
             elsewhere += parts.sum(dim=(1, 2))
             for stream, total in zip(streams, found, strict=True):
                 if axes == [stream.axis] and stream.row < parts.shape[1]:
                     start = positions - widths[stream.axis]
-                    own = parts[:, stream.row, start : start + total.shape[1]]
-                    total += own
-                    elsewhere -= own.sum(dim=1)
+                    part = parts[:, stream.row, start : start + total.shape[1]]
+                    total += part
+                    elsewhere -= part.sum(dim=1)
         return found, elsewhere
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from datainf.errors import InputError, OptionError
-from datainf.integrations.live import Attributor, Options, rows_of
+from datainf.integrations.live import Attributor, Options
 from datainf.tasks import Task
 
 try:
@@ -61,7 +61,7 @@ class DataInfInfluence(DataInfluence):  # type: ignore[misc]  # captum's types a
 
         Raises `OptionError` for another k.
         """
-        scores = self._attributor.scores(rows_of(inputs))
+        scores = self._attributor.scores(inputs)
         if k is None:
             return scores
         if not 1 <= k <= scores.shape[1]:

@@ -58,10 +58,16 @@ class Attributor:
             self._temporary = tempfile.TemporaryDirectory(prefix="datainf-")  # gone with this
             out = self._temporary.name
         self.weights: list[float] = []
+        self._of_tensors = len(train) > 0 and isinstance(train[0], Tensor)
         self.train = self._collect(train, Path(out), "train")
 
-    def scores(self, queries: Sequence[Any]) -> Tensor:
-        """[m, n] of these examples, float32 on the CPU, positive = helpful."""
+    def scores(self, batch: Any) -> Tensor:
+        """[m, n] of these examples, float32 on the CPU, positive = helpful. `batch`: as `rows_of`
+        takes it; a list of tensors is a batch too where a training example is no tensor, as one
+        that is taken from a data loader.
+        """
+        is_batch = isinstance(batch, list) and all(isinstance(part, Tensor) for part in batch)
+        queries = rows_of(tuple(batch) if is_batch and not self._of_tensors else batch)
         with tempfile.TemporaryDirectory(prefix="datainf-") as folder:
             asked = self._collect(queries, Path(folder), "query")
             found = attribute(self.train, asked, self.method, weights=self.weights, **self.options)
@@ -86,7 +92,7 @@ class Attributor:
 
 def rows_of(batch: Any) -> list[Any]:
     """A batch, a tuple of tensors or a tensor, as one example a row; a list as it is; of a data
-    loader the rows of all its batches.
+    loader the rows of all its batches, which may be lists too, as its `default_collate` makes them.
 
     Raises `InputError` for parts of unlike lengths, and for anything else.
     """
@@ -100,7 +106,8 @@ def rows_of(batch: Any) -> list[Any]:
             raise InputError(f"the batch's parts have {sorted(lengths)} rows")
         return list(zip(*map(_plain, batch), strict=True))
     if isinstance(batch, Iterable) and not isinstance(batch, str | bytes | Mapping):
-        return [row for one in batch for row in rows_of(tuple(one))]
+        batches = (tuple(one) if isinstance(one, list) else one for one in batch)
+        return [row for one in batches for row in rows_of(one)]
     raise InputError(
         f"a {type(batch).__qualname__} is no batch of examples",
         remedy="a tuple (inputs, labels), a data loader of such, or a list of examples",

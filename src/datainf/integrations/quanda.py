@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from datainf.errors import InputError
-from datainf.integrations.live import Attributor, Options, rows_of
+from datainf.integrations.live import Attributor, Options
 from datainf.tasks import Task
 
 try:
@@ -55,7 +55,7 @@ class DataInfExplainer(Explainer):  # type: ignore[misc]  # quanda's types are n
 
     def explain(self, test_data: Any, targets: Any) -> Tensor:
         """[m, n], on the model's device."""
-        return self._attributor.scores(rows_of((test_data, targets))).to(self.device)
+        return self._attributor.scores((test_data, targets)).to(self.device)
 
     def self_influence(self, batch_size: int = 32) -> Tensor:  # noqa: ARG002 - quanda's signature
         """score(k, k) of every training example, [n]."""

@@ -25,7 +25,7 @@ import datainf
 from datainf import words
 from datainf.evaluation.metrics import rank_correlations, top_overlap
 from datainf.explanations import Explanation, Pair
-from datainf.report.examples import MOST_TOKENS, Described, class_names, label_of
+from datainf.report.examples import MOST_TOKENS, Described, label_of
 from datainf.report.insight import Insight
 from datainf.report.subject import Subject
 from datainf.runs import told
@@ -147,7 +147,7 @@ class Contents:
             "heat": any(self.insight.streams.values()),
             "files": sorted(files) if len(files) <= MOST_FILES else [],
             "labels": sorted(map(str, labels)) if len(labels) <= MOST_LABELS else [],
-            "names": class_names(self.insight.train_answers, run.train),
+            "names": self.insight.class_names,
             "queries": {
                 "ids": [str(identifier) for identifier in scores.query_ids],
                 "heads": [self.query.head(row) for row in range(m)],

@@ -54,7 +54,7 @@ class Described:
             "label": label_of(values),
             "image": thumbnail(values["image"], self.side) if "image" in values else None,
             "answer": None if answer is None else self._answer(answer),
-            "streams": None if not streams else [self._stream(stream) for stream in streams],
+            "streams": self.streams(streams) if streams else None,
         })  # fmt: skip
 
     def file(self, row: int) -> str:
@@ -99,10 +99,15 @@ class Described:
 
     def _answer(self, answer: Answer) -> dict[str, Any]:
         found = asdict(answer)
+        found["written"] = found["written"] or None
         for name in ("text", "given"):
             if found[name] is not None:
                 found[name] = found[name][: self.limit]
         return {name: value for name, value in found.items() if value is not None}
+
+    def streams(self, streams: list[Stream]) -> list[list[Any]]:
+        """Tokens as a page takes them."""
+        return [self._stream(stream) for stream in streams]
 
     def _stream(self, stream: Stream) -> list[Any]:
         tokens = stream.tokens[:MOST_TOKENS]
@@ -125,17 +130,6 @@ def label_of(values: Mapping[str, Any]) -> str | None:
     if label is None:
         return None
     return ", ".join(map(str, label)) if isinstance(label, list) else str(label)
-
-
-def class_names(answers: Mapping[int, Answer], examples: Examples) -> dict[str, str]:
-    """What a model calls the labels of the rows that it answered, by the label as the data have it;
-    of those that it calls otherwise, and of data with one label a row."""
-    found = {}
-    for row, answer in answers.items():
-        label = examples[row].get("label")
-        if answer.agrees is not None and answer.given and not isinstance(label, list):
-            found[str(label)] = answer.given
-    return {label: name for label, name in found.items() if label != name}
 
 
 def _there(values: dict[str, Any]) -> dict[str, Any]:

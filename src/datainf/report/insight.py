@@ -10,7 +10,7 @@ from datainf import words
 from datainf.errors import DatainfError
 from datainf.explanations import Explanation, Pair, explain
 from datainf.progress import Progress
-from datainf.report.readers import TOGETHER, Models, answers_of, continues
+from datainf.report.readers import TOGETHER, Models, answers_of, class_names, continues
 from datainf.report.subject import Subject
 from datainf.tasks.answers import Answer
 from datainf.tasks.streams import Stream
@@ -27,12 +27,13 @@ NO_MODEL = "what the model says, and its tokens' parts in the scores, are left o
 @dataclass
 class Insight:
     """explanations: by (query row, training row); streams: the tokens of training examples by row;
-    query_answers, train_answers: by row."""
+    query_answers, train_answers: by row; class_names: what the model calls labels, by the label."""
 
     explanations: dict[Pair, Explanation] = field(default_factory=dict)
     streams: dict[int, list[Stream]] = field(default_factory=dict)
     query_answers: dict[int, Answer] = field(default_factory=dict)
     train_answers: dict[int, Answer] = field(default_factory=dict)
+    class_names: dict[str, str] = field(default_factory=dict)
 
 
 def gain_insight(
@@ -67,6 +68,7 @@ def _ask(
     """What the model says as it is in the end: of training examples where that is a label, and not
     a text that takes long to write."""
     model, run, m = models.at(models.count - 1), subject.run, len(subject.run.query)
+    found.class_names = class_names(model.task, run.train, shown)
     found.query_answers = answers_of(model, run.query, range(min(1, m)))
     writes = continues(found.query_answers)
     queries = range(1, min(m, WRITTEN) if writes else m)
@@ -129,7 +131,7 @@ def drop_unsummed(explanations: Mapping[Pair, Explanation], off: float) -> int:
     """Take away the positions' parts that do not sum to the tensors'; how many those are."""
     dropped, largest = 0, dict[int, float]()
     for (query, _), one in explanations.items():
-        largest[query] = max(largest.get(query, 0.0), float(one.by_tensor.abs().sum()))
+        largest[query] = max(largest.get(query, 0.0), abs(one.score))
     for (query, _), one in explanations.items():
         if one.streams is None:
             continue

@@ -6,7 +6,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -26,7 +26,7 @@ from datainf.run_checkpoints import at_each
 from datainf.run_gradients import load_model_and_task
 from datainf.tasks import Task
 from datainf.tasks.answers import Answer
-from datainf.tasks.base import soft_prompt_tokens
+from datainf.tasks.base import prompt_widths, soft_prompt_tokens
 from datainf.tasks.streams import Stream
 
 TOGETHER = 64
@@ -103,7 +103,8 @@ class Reader:
             parts = self.positions.parts(example, directions)
         except CoverageError:
             return None
-        return parts.along(self.streams[row], soft_prompt_tokens(self.model.model))
+        model = self.model.model
+        return parts.along(self.streams[row], soft_prompt_tokens(model), prompt_widths(model))
 
 
 class Models:
@@ -143,7 +144,7 @@ class Models:
 
 def continues(answers: Mapping[int, Answer]) -> bool:
     """Whether a model's answers are texts that it writes, which take long, and not labels."""
-    return all(answer.agrees is None for answer in answers.values())
+    return all(answer.written for answer in answers.values())
 
 
 def answers_of(model: Model, examples: Examples, rows: Sequence[int]) -> dict[int, Answer]:
@@ -152,13 +153,38 @@ def answers_of(model: Model, examples: Examples, rows: Sequence[int]) -> dict[in
     return {row: one for row, one in zip(rows, said, strict=True) if one is not None}
 
 
-def label_answers_of(subject: Subject, rows: Sequence[int]) -> dict[int, Answer]:
-    """What a classifier says to these training rows, as it is in the end; nothing of models that
+@dataclass
+class Said:
+    """What a classifier says to some examples, by row; and what it calls the labels of the data,
+    which have them as texts, numbers or indices: label as text → its class's name."""
+
+    answers: dict[int, Answer] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+
+def class_names(task: Task, examples: Examples, rows: Sequence[int]) -> dict[str, str]:
+    """As `Said.names`, of the labels of these rows; nothing of rows without one label each."""
+    found: dict[str, str] = {}
+    for row in rows if "label" in examples.columns else ():
+        example = examples[row]
+        if (label := str(example["label"])) in found:
+            continue
+        if (name := task.class_name(example)) is None:
+            return {}
+        found[label] = name
+    return found
+
+
+def labels_said(subject: Subject, rows: Sequence[int]) -> Said:
+    """What a classifier says, as it is in the end, to these training rows; nothing of models that
     write texts."""
-    if "label" not in subject.run.train.columns:
-        return {}
+    train = subject.run.train
+    if "label" not in train.columns:
+        return Said()
     models = Models(subject)
     try:
-        return answers_of(models.at(models.count - 1), subject.run.train, rows)
+        model = models.at(models.count - 1)
+        names = class_names(model.task, train, range(len(train)))
+        return Said(answers_of(model, train, rows), names)
     finally:
         models.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datainf import words
-from datainf.errors import DatainfError
+from datainf.errors import in_a_line
 from datainf.files import write_atomically
 from datainf.progress import Progress, Silent
 from datainf.report.contents import Contents
@@ -54,7 +54,7 @@ def write_report(
     """
     subject = Subject.open(Path(run), None if scored is None else Path(scored))
     path = Path(out) if out is not None else subject.scored / REPORT
-    subject.require_not_data(path)
+    subject.require_free(path)
     contents = Contents(subject, top)
     pairs = contents.pairs()
     chosen, left = _first_read(contents, read) if model else (set(), 0)
@@ -66,8 +66,7 @@ def write_report(
     except Exception as error:  # no base, no memory: what is on the disk is still worth a page
         if not model:
             raise
-        what = error.message if isinstance(error, DatainfError) else _short(error)
-        say(f"{NO_MODEL}: {what}")
+        say(f"{NO_MODEL}: {in_a_line(error)}")
         contents.insight = gain_insight(
             subject, pairs, set(), contents.shown, with_model=False, progress=progress, say=say
         )
@@ -79,11 +78,6 @@ def write_report(
     text = _small_enough(contents, say)
     write_atomically(path, text.encode())
     return path
-
-
-def _short(error: Exception) -> str:
-    """An error that is none of ours, in a line."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
 
 
 def _first_read(contents: Contents, most: int | None) -> tuple[set[tuple[int, int]], int]:

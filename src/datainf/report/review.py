@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from datainf.applications.select import Decided
 from datainf.data import Examples
 from datainf.errors import DataError
 from datainf.files import write_atomically
-from datainf.report.examples import Described, class_names, label_of
+from datainf.report.examples import Described, label_of
 from datainf.report.page import page
+from datainf.report.readers import Said
 from datainf.report.subject import Subject
-from datainf.tasks.answers import Answer
 
 REVIEW = "review.html"
 TRAIN_CHUNK = 50
@@ -30,20 +30,20 @@ MOST_LABELS = 100
 
 
 def write_review(
-    subject: Subject, found: Suspects, answers: dict[int, Answer], path: Path, count: int
+    subject: Subject, found: Suspects, said: Said, path: Path, count: int
 ) -> Path:
-    """The page of the first `count` suspects; `answers` are what the model says to some rows."""
-    contents = _Contents(subject, found, answers, count)
+    """The page of the first `count` suspects; `said` is what the model says to some rows."""
+    contents = _Contents(subject, found, said, count)
     write_atomically(path, page(f"{subject.name} · review", contents.parts(), "review").encode())
     return path
 
 
 class _Contents:
     def __init__(
-        self, subject: Subject, found: Suspects, answers: dict[int, Answer], count: int
+        self, subject: Subject, found: Suspects, said: Said, count: int
     ) -> None:
         run = subject.run
-        self.subject, self.found, self.answers = subject, found, answers
+        self.subject, self.found, self.said = subject, found, said
         self.rows = found.order[:count]
         self.train = Described(run.train, run.train_losses, run.describe, LIMIT, SIDE)
         near = {int(row) for suspect in self.rows for row in found.near.rows[suspect][:NEAR]}
@@ -53,7 +53,8 @@ class _Contents:
         yield "overview", self._overview()
         for chunk, start in enumerate(range(0, len(self.shown), TRAIN_CHUNK)):
             rows = self.shown[start : start + TRAIN_CHUNK]
-            yield f"train-{chunk}", [self.train.example(row, self.answers.get(row)) for row in rows]
+            answers = self.said.answers
+            yield f"train-{chunk}", [self.train.example(row, answers.get(row)) for row in rows]
 
     def _overview(self) -> dict[str, Any]:
         train, n = self.subject.run.train, len(self.found.combined)
@@ -70,7 +71,7 @@ class _Contents:
             "sizes": {"train": TRAIN_CHUNK},
             "shown": self.shown,
             "labels": labels if len(labels) <= MOST_LABELS else [],
-            "names": class_names(self.answers, train),
+            "names": self.said.names,
             "signals": list(self.found.signals),
             "ids": {str(row): train.ids[row] for row in self.shown},
             "entries": self._entries(),
@@ -111,11 +112,12 @@ def read_decisions(path: Path, train: Examples) -> dict[int, Decided]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        decisions: Sequence[dict[str, Any]] = found["decisions"]
-        digest = found["digest"]
+        decisions, digest = found["decisions"], found["digest"]
+        if not isinstance(decisions, list):
+            raise TypeError("they are no list")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", remedy="check the path") from None
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} holds no decisions ({error})", remedy="the file that the review page downloads"
         ) from None
@@ -124,22 +126,27 @@ def read_decisions(path: Path, train: Examples) -> dict[int, Decided]:
             f"{path} is of other data than {train.source}, or they have changed since",
             remedy="the decisions of this run's own review page",
         )
-    return {row: one for place, entry in enumerate(decisions)
-            for row, one in [_decided(path, place, entry, len(train))]}  # fmt: skip
+    decided: dict[int, Decided] = {}
+    for place, entry in enumerate(decisions):
+        row, one = _decided(f"{path}, decision {place}", entry, train)
+        if decided.setdefault(row, one) != one:
+            raise DataError(f"{path}, decision {place}: there is another for row {row}")
+    return decided
 
 
-def _decided(path: Path, place: int, entry: Any, n: int) -> tuple[int, Decided]:
-    row, decision, label = (
-        (entry.get(name) for name in ("row", "decision", "label"))
-        if isinstance(entry, dict)
-        else (None, None, None)
-    )
-    right = isinstance(row, int) and not isinstance(row, bool) and 0 <= row < n
+def _decided(where: str, entry: Any, train: Examples) -> tuple[int, Decided]:
+    if not isinstance(entry, dict):
+        entry = {"row": entry}
+    row, decision, label = (entry.get(name) for name in ("row", "decision", "label"))
+    right = isinstance(row, int) and not isinstance(row, bool) and 0 <= row < len(train)
     if not right or decision not in ("keep", "drop", "relabel"):
         raise DataError(
-            f"{path}, decision {place}: {json.dumps(entry)[:100]} is none",
+            f"{where}: {json.dumps(entry)[:100]} is none",
             remedy='{"row": 17, "decision": "keep", "drop" or "relabel", "label": …}',
         )
+    own = train.ids[int(row or 0)]
+    if entry.get("id", own) != own:
+        raise DataError(f"{where}: row {row} has the id {own!r}, not {entry['id']!r}")
     if decision == "relabel" and not isinstance(label, str):
-        raise DataError(f"{path}, decision {place}: no label for row {row}", remedy="a text")
+        raise DataError(f"{where}: no label for row {row}", remedy="a text")
     return int(row or 0), Decided(decision, label)

@@ -18,6 +18,8 @@ from datainf.store import GradientStore
 
 OWN_SETTINGS = ("steps", "tolerance")
 """Settings of scores that are the estimator's own."""
+OWN = {"run.yaml", SCORES, "scores.parquet", "top.jsonl", "train", "query", "curvature"}
+"""What a run keeps in its folder, but for its pages."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,17 @@ class Subject:
             weights=self.stores.weights, dampings=[settings.pop("damping")], **settings,
         )  # fmt: skip
 
-    def require_not_data(self, path: Path) -> None:
-        """Raises `OptionError` for a file to write that is one of the run's data."""
+    def require_free(self, path: Path) -> None:
+        """Raises `OptionError` for a file to write that is one of the run's own, or of its data."""
+        path = path.resolve()
         for data in (self.run.train, self.run.query):
-            if Path(data.source).exists() and path.resolve() == Path(data.source).resolve():
+            source = Path(data.source).resolve()
+            if source.exists() and source in (path, *path.parents):
                 raise OptionError(f"{path} holds the run's data", remedy="another --out")
+        for folder in (self.folder.resolve(), self.scored.resolve()):
+            inside = path.relative_to(folder).parts if folder in path.parents else ()
+            if path in folder.parents or path == folder or inside[:1] and inside[0] in OWN:
+                raise OptionError(f"{path} is the run's own", remedy="another --out")
 
     @property
     def _query_stores(self) -> list[GradientStore]:

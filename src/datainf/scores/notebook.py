@@ -119,10 +119,11 @@ def plot_of(scores: Ranked, query: int | str | None, k: int | None) -> Any:
     _, axes = pyplot.subplots(figsize=(6, 0.28 * len(found) + 1))
     colours = [tuple(int(c) / 255 for c in (HELPS if v >= 0 else HARMS).split(",")) for v in values]
     axes.barh(range(len(found)), values, color=colours)
-    axes.set_yticks(range(len(found)), [str(one.train_id) for one in found])
+    axes.set_yticks(range(len(found)), [str(one.train_id) for one in found], parse_math=False)
     axes.invert_yaxis()
     axes.axvline(0, color="grey", linewidth=0.8)
     axes.set_xlabel(f"score by {scores.method} (positive = helpful)")
     row = query if not isinstance(query, str) else scores.query_row(query)
-    axes.set_title("mean over all queries" if row is None else f"query {scores.query_ids[row]}")
+    title = "mean over all queries" if row is None else f"query {scores.query_ids[row]}"
+    axes.set_title(title, parse_math=False)
     return axes

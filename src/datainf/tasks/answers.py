@@ -24,12 +24,14 @@ BEYOND = 16
 class Answer:
     """text: the label that a model gives, or the text by which it goes on; given: the example's
     own, in the same words; probability: of the label given by the model, in [0, 1]; agrees: whether
-    the two are one, None where that is no question of right or wrong."""
+    the two are one, None where that is no question of right or wrong; written: whether it is a text
+    that the model wrote, which takes long, and no label."""
 
     text: str
     given: str | None = None
     probability: float | None = None
     agrees: bool | None = None
+    written: bool = False
 
 
 def label_answers(labels: Labels, logits: Sequence[Tensor], targets: Sequence[Any]) -> list[Answer]:

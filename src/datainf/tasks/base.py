@@ -104,6 +104,10 @@ class Task(ABC):
         """What the model says to each example, None where it says nothing that could be shown."""
         return [None] * len(examples)
 
+    def class_name(self, example: Any) -> str | None:  # noqa: ARG002 - for subclasses
+        """What the model calls the one class that an example is of, None where it has none."""
+        return None
+
     def length(self, example: Any) -> int:
         """The example's length in tokens, for batching; 1 where lengths do not matter."""
         ids = example.get("input_ids") if isinstance(example, Mapping) else None
@@ -169,6 +173,14 @@ def soft_prompt_tokens(model: nn.Module) -> int:
     if config is None or config.peft_type.value in ("PREFIX_TUNING", "CARTRIDGE"):
         return 0
     return int(config.num_virtual_tokens)
+
+
+def prompt_widths(model: nn.Module) -> set[int]:
+    """How many positions the modules may have that a prompt-learning adapter makes its prompt by:
+    virtual tokens, of the encoder alone or of the decoder too."""
+    config, tokens = _prompt_learning(model), virtual_tokens(model)
+    parts = getattr(config, "num_transformer_submodules", None) or 1
+    return {tokens, tokens * int(parts)} - {0}
 
 
 def _prompt_learning(model: nn.Module) -> Any:

@@ -120,7 +120,7 @@ class CausalLM(Task):
         found: list[Answer | None] = [None] * len(examples)
         for place, text, ids in zip(asked, said or [], own, strict=said is not None):
             given = str(self.tokenizer.decode(ids, skip_special_tokens=True))
-            found[place] = Answer(text, given)
+            found[place] = Answer(text, given, written=True)
         return found
 
     def shortening(self, length: int | None) -> list[str]:

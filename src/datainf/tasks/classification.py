@@ -107,6 +107,9 @@ class SequenceClassification(Task):
     def streams(self, example: Mapping[str, Any]) -> list[Stream]:
         return [Stream("text", pieces(self.tokenizer, self.encode(example)["input_ids"]))]
 
+    def class_name(self, example: Mapping[str, Any]) -> str | None:
+        return self.labels.class_name(example)
+
     def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:
         encoded = [self.encode(example) for example in examples]
         outputs = one_by_one(model, encoded, self.collate, _logits)

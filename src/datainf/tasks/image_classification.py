@@ -88,6 +88,9 @@ class ImageClassification(Task):
         name = image_name(example.get("image"))
         return f"[{example['label']}] {'an image without a name' if name is None else name}"
 
+    def class_name(self, example: Mapping[str, Any]) -> str | None:
+        return self.labels.class_name(example)
+
     def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:
         encoded = [self.encode(example) for example in examples]
         outputs = one_by_one(model, encoded, self.collate, _logits)

@@ -119,6 +119,11 @@ class Labels:
         """Of a class: the model's own, else its index."""
         return next((name for name, i in self.label2id.items() if i == index), str(index))
 
+    def class_name(self, example: Mapping[str, Any]) -> str | None:
+        """Of the class that an example's label is of; None of several labels, and of numbers."""
+        target = self.read(example)
+        return None if isinstance(target, list) else self.name(target)
+
     def collate(self, targets: Sequence[Target]) -> Tensor:
         """Class indices, int64 [B]; or numbers, float32 [B, C].
 

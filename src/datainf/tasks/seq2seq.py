@@ -132,7 +132,7 @@ class Seq2Seq(Task):
         if said is None:
             return [None] * len(examples)
         given = [str(self.tokenizer.decode(t, skip_special_tokens=True)) for t in targets]
-        return [Answer(text, own) for text, own in zip(said, given, strict=True)]
+        return [Answer(text, own, written=True) for text, own in zip(said, given, strict=True)]
 
     def length(self, example: Any) -> int:
         """Tokens of source and target together."""

@@ -23,7 +23,7 @@ from datainf.explanations import Explanation, Pair, explain_solved
 from datainf.memory import available
 from datainf.report.contents import Contents, NoSuchPartError, in_steps, of_sign
 from datainf.report.insight import OFF, OFF_HALF, drop_unsummed, that_sum
-from datainf.report.readers import Models, answers_of, continues
+from datainf.report.readers import Models, answers_of, class_names, continues
 from datainf.report.subject import Subject
 from datainf.scores.ranked import first_of
 from datainf.top_scoring import Fits, Solver
@@ -78,7 +78,9 @@ class LiveContents(Contents):
         size = sum(p.numel() * p.element_size() for p in model.model.parameters())
         fitting = int(SHARE * available(model.device)) // max(1, size)
         models.keeps = max(1, min(models.count, 1 + fitting))
-        queries, answers = self.subject.run.query, self.insight.query_answers
+        train, queries = self.subject.run.train, self.subject.run.query
+        self.insight.class_names = class_names(model.task, train, range(len(train)))
+        answers = self.insight.query_answers
         answers.update(answers_of(model, queries, range(min(1, len(queries)))))
         self._writes = continues(answers)
         if answers and not self._writes:
@@ -181,7 +183,7 @@ class LiveContents(Contents):
         for (_, row), one in right.items():
             found[str(row)] = in_steps(one)
             if one.streams is not None:  # the page may have the example without its tokens
-                found[str(row)]["read"] = self._train(row).get("streams")
+                found[str(row)]["read"] = self.train.streams(self.insight.streams[row])
         return found
 
     def _query(self, row: int) -> dict[str, Any]:

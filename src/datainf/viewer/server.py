@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from datainf.errors import DatainfError, OptionError
+from datainf.errors import DatainfError, OptionError, in_a_line
 from datainf.report.contents import NoSuchPartError
 from datainf.report.page import served_page
 from datainf.viewer.live import LiveContents
@@ -155,8 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             what = error.message + (f"; try: {error.remedy}" if error.remedy else "")
             self._refuse(HTTPStatus.BAD_REQUEST, what)
         except Exception as error:  # what is wrong with one query must not take the page down
-            what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, what)
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, in_a_line(error))
         else:
             self._send(HTTPStatus.OK, value, "application/json; charset=utf-8")
 

@@ -15,7 +15,8 @@ function placeOf(example) {
 
 /** A label as the data have it, and what the model calls it. */
 function labelText(overview, label) {
-  return Object.hasOwn(overview.names, label) ? `${label} · ${overview.names[label]}` : label;
+  const name = Object.hasOwn(overview.names, label) ? overview.names[label] : label;
+  return name === label ? label : `${label} · ${name}`;
 }
 
 function labelOptions(overview) {

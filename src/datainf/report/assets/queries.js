@@ -141,7 +141,7 @@ function searchable(example) {
 /** The query itself: its text, what the model says to it, and its loss. */
 function queryPanel(overview, query) {
   const answer = query.answer;
-  const said = answer && (answer.agrees === null || answer.agrees === undefined);
+  const said = answer && answer.written;
   return h("section", { class: "query" },
     h("div", { class: "query-title" }, h("h2", {}, "Query"), placeOf(query)),
     labelsOf(query), textOf(query),

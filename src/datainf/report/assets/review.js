@@ -8,7 +8,7 @@ async function review() {
   try {
     for (const [row, one] of JSON.parse(localStorage.getItem(key) || "[]")) decisions.set(row, one);
   } catch { /* a page from a file may have no storage */ }
-  const spelled = new Map(Object.entries(overview.names).map(([label, name]) => [name, label]));
+  const spelled = new Map(Object.entries(overview.names).reverse().map(([label, name]) => [name, label]));
   const examples = await trainAt(overview, overview.entries.map((e) => e.row));
   const cards = new Map();
   let chosen = 0;
@@ -63,15 +63,14 @@ async function review() {
       ? h("input", { class: "relabel", list: "labels", placeholder: "label", "aria-label": "new label", size: 12,
         onchange: (event) => decide(row, event.target.value ? "relabel" : null, event.target.value || undefined) }) : null;
     const answer = example.answer && example.answer.agrees === false ? example.answer.text : null;
-    const said = answer !== null && spelled.has(answer) ? spelled.get(answer) : answer;
-    const known = said !== null && overview.labels.includes(said);
+    const said = spelled.get(answer);
     const press = (decision, label) => button(label, () => decide(row, decision),
       { "data-decide": decision, "aria-pressed": "false" });
     const element = h("article", { class: "card suspect", "data-row": row, tabindex: 0, onfocus: () => { chosen = place(row); } },
       h("header", {}, h("span", { class: "rank" }, entry.rank),
         h("strong", {}, `suspicion ${percent(entry.combined)}`),
         h("span", { class: "decide" }, press("keep", "keep"), press("drop", "drop"),
-          known ? button(`it is ${answer}`, () => decide(row, "relabel", said), { class: "said" }) : null, field)),
+          said !== undefined ? button(`it is ${answer}`, () => decide(row, "relabel", said), { class: "said" }) : null, field)),
       labelsOf(example), h("div", { class: "looks" }, textOf(example),
       h("div", { class: "signals" }, entry.signals.map(([name, value, share]) => h("div", { class: "bar-row" },
         h("span", { class: "bar-name" }, name), bar(-1, share),
