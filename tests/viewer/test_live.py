@@ -10,6 +10,7 @@ import torch
 from browser import browser, expect, needs_browser, opened
 from datainf import load_scores
 from datainf.errors import DataError, OptionError
+from datainf.report.contents import NoSuchPartError
 from datainf.report.subject import Subject
 from datainf.viewer import Server
 from datainf.viewer.live import LiveContents
@@ -95,6 +96,16 @@ def test_what_was_fitted_is_kept(contents):
     assert fits._fits == before
 
 
+def test_as_many_answers_are_kept_as_there_is_room_for(llama_run, monkeypatch):
+    contents = live(llama_run)
+    monkeypatch.setattr("datainf.viewer.live.available", lambda _: 0)
+    for _ in range(2):
+        contents.ask({"prompt": "to be or", "completion": " not to be"})
+    assert contents.part("why-asked-2")
+    with pytest.raises(NoSuchPartError):
+        contents.part("why-asked-1")
+
+
 def test_what_cannot_be_used_is_said(contents):
     with pytest.raises(DataError, match="completion is missing"):
         contents.ask({"prompt": "a"})
@@ -153,7 +164,7 @@ def test_a_server_that_is_gone_is_said(llama_run):
     few.sizes = few.sizes | {"train": 1}  # in more parts than the two cards are from
     with browser() as chromium, Server(few) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with opened(chromium, server.url_for_once(), refused="ERR_CONNECTION_REFUSED") as page:
+        with opened(chromium, server.url, refused="ERR_CONNECTION_REFUSED") as page:
             page.wait_for_selector(".card")
             server.shutdown()
             server.server_close()

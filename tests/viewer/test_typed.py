@@ -8,6 +8,7 @@ import pytest
 
 from datainf.data import load
 from datainf.errors import DataError
+from datainf.tasks.labels import Labels
 from datainf.viewer.typed import Typed
 
 USER, SAID = ({"role": role, "content": role} for role in ("user", "assistant"))
@@ -30,9 +31,9 @@ def turn(role, content):
 ])  # fmt: skip
 def test_texts_are_themselves(row, tmp_path):
     typed = typed_of(tmp_path, row)
-    texts = {name: str(value) for name, value in row.items() if name != "id"}
-    assert set(typed.fields) == set(texts)
-    assert typed.example(texts) == texts
+    own = {name: value for name, value in row.items() if name != "id"}
+    assert set(typed.fields) == set(own)
+    assert typed.example({name: str(value) for name, value in own.items()}) == own
 
 
 def test_conversations(tmp_path):
@@ -59,10 +60,22 @@ def test_preferred_conversations(tmp_path):
     }  # fmt: skip
 
 
-def test_several_labels(tmp_path):
-    typed = typed_of(tmp_path, {"text": "a", "label": ["x", "y"]})
-    for text, label in (("x, z", ["x", "z"]), ("x", ["x"]), ("0,1,0", [0, 1, 0]), (".5", [0.5])):
-        assert typed.example({"text": "b", "label": text})["label"] == label
+@pytest.mark.parametrize(("own", "text", "truth"), [
+    (1, "2", 2), (1, "good", "good"), ("1", "2", "2"), ("nan", "nan", "nan"), (0.5, ".25", 0.25),
+    (["x", "y"], "x, z", ["x", "z"]), (["2024"], "2024,nan", ["2024", "nan"]),
+    ([0, 1, 0], "0,1,1", [0, 1, 1]), ([0.5], ".5", [0.5]), ([2], "cat", ["cat"]),
+])  # fmt: skip
+def test_a_label_is_of_the_training_examples_kind(own, text, truth, tmp_path):
+    found = typed_of(tmp_path, {"text": "a", "label": own}).example({"text": "b", "label": text})
+    assert found["label"] == truth
+    assert type(found["label"]) is type(truth)
+
+
+def test_an_index_is_no_name_of_a_class(tmp_path):
+    """The model may call its classes by numbers of their own."""
+    labels = Labels(label2id={"1": 0, "2": 1, "3": 2}, count=3)
+    typed = typed_of(tmp_path, {"text": "a", "label": 1})
+    assert labels.read(typed.example({"text": "b", "label": "1"})) == 1
 
 
 def test_what_is_no_text_is_not_typed(tmp_path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +55,17 @@ def view(
             say("the model is being loaded, and the method fitted…")
         contents.load(say)
         console().print(f"{server.url}  (Ctrl-C stops it)", markup=False, soft_wrap=True)
-        if browser:
-            webbrowser.open(server.url_for_once())
-        server.serve_forever()
+        with _opened(server.url) if browser else nullcontext(), suppress(KeyboardInterrupt):
+            server.serve_forever()
+    say("stopped")
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[None]:
+    """The browser at an address that leads there from a file of this user alone: other users of
+    a machine may see what a program is started with."""
+    with tempfile.TemporaryDirectory(prefix="datainf-view-") as folder:
+        page = Path(folder) / "open.html"
+        page.write_text(f'<meta http-equiv="refresh" content="0; url={url}">')
+        webbrowser.open(page.as_uri())
+        yield

@@ -29,9 +29,7 @@ LIMIT, SIDE = 2000, 128
 MOST_LABELS = 100
 
 
-def write_review(
-    subject: Subject, found: Suspects, said: Said, path: Path, count: int
-) -> Path:
+def write_review(subject: Subject, found: Suspects, said: Said, path: Path, count: int) -> Path:
     """The page of the first `count` suspects; `said` is what the model says to some rows."""
     contents = _Contents(subject, found, said, count)
     write_atomically(path, page(f"{subject.name} · review", contents.parts(), "review").encode())
@@ -39,9 +37,7 @@ def write_review(
 
 
 class _Contents:
-    def __init__(
-        self, subject: Subject, found: Suspects, said: Said, count: int
-    ) -> None:
+    def __init__(self, subject: Subject, found: Suspects, said: Said, count: int) -> None:
         run = subject.run
         self.subject, self.found, self.said = subject, found, said
         self.rows = found.order[:count]

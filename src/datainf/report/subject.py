@@ -84,7 +84,7 @@ class Subject:
                 raise OptionError(f"{path} holds the run's data", remedy="another --out")
         for folder in (self.folder.resolve(), self.scored.resolve()):
             inside = path.relative_to(folder).parts if folder in path.parents else ()
-            if path in folder.parents or path == folder or inside[:1] and inside[0] in OWN:
+            if path in folder.parents or path == folder or (inside[:1] and inside[0] in OWN):
                 raise OptionError(f"{path} is the run's own", remedy="another --out")
 
     @property

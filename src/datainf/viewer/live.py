@@ -34,7 +34,7 @@ SIZES = {"queries": 10, "train": 10, "why": 1}
 SHARE = 0.25
 """Of the memory that is free, what models of further checkpoints may take, and what is fitted."""
 ASKED = 32
-"""New queries whose answers are kept."""
+"""New queries whose answers are kept, if there is room; one always."""
 
 
 @dataclass
@@ -55,6 +55,7 @@ class LiveContents(Contents):
         self.lock = Lock()
         self._writes = False
         self._asked: OrderedDict[int, Asked] = OrderedDict()
+        self._keeps = 0
         self._count = 0
         self._why_found: OrderedDict[str, Any] = OrderedDict()
 
@@ -206,9 +207,11 @@ class LiveContents(Contents):
         example = self.typed.example(typed)
         request, n = self.subject.request, len(self.scores.train_ids)
         total, solvers, loss = torch.zeros(n, dtype=torch.float64), [], 0.0
+        room, size = int(SHARE * available(request.views[0].device)), 0
         for place, (view, share) in enumerate(zip(request.views, request.shares, strict=True)):
             taken = self.models.at(place).gradient(example)
             loss = float(taken.losses[0])
+            size += sum(g.numel() * g.element_size() for g in taken.gradients.values())
             solvers.append(Solver(view.of_rows(taken.gradients), self.fits[place], keeps=True))
             total += share * _scored(solvers[-1], n)
         _require_finite(total)
@@ -218,7 +221,8 @@ class LiveContents(Contents):
         ]
         self._count += 1
         self._asked[self._count] = Asked(solvers, dict(ends[0] + ends[1]))
-        while len(self._asked) > ASKED:
+        self._keeps = self._keeps or max(1, min(ASKED, room // max(1, size)))
+        while len(self._asked) > self._keeps:
             self._asked.popitem(last=False)
         (answer,) = self.models.at(self.models.count - 1).answers([example])
         return self.query.looks(example, answer) | {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -44,7 +45,6 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, contents: LiveContents, port: int = 0) -> None:
         self.contents, self.token = contents, secrets.token_urlsafe(24)
-        self._tickets: set[str] = set()
         try:
             super().__init__((ADDRESS, port), _Handler)
         except OSError as error:
@@ -54,24 +54,12 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://{ADDRESS}:{self.server_port}{self.home}"
+        return f"http://{ADDRESS}:{self.server_port}/?token={self.token}"
 
-    @property
-    def home(self) -> str:
-        return f"/?token={self.token}"
-
-    def url_for_once(self) -> str:
-        """An address that leads to the page a single time. A browser is started with it, since
-        other users of a machine may see the arguments of its programs."""
-        ticket = secrets.token_urlsafe(24)
-        self._tickets.add(ticket)
-        return f"http://{ADDRESS}:{self.server_port}/?once={ticket}"
-
-    def redeem(self, ticket: str) -> bool:
-        """Whether it leads to the page, and does so no more."""
-        there = ticket in self._tickets
-        self._tickets.discard(ticket)
-        return there
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that has gone is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def hosts(self) -> set[str]:
@@ -99,8 +87,6 @@ class _Handler(BaseHTTPRequestHandler):
         if self._is_token(query.get("token", [""])[0]):
             page = served_page(f"{self.server.contents.subject.name} · datainf", self.server.token)
             self._send(HTTPStatus.OK, page.encode(), "text/html; charset=utf-8")
-        elif self.server.redeem(query.get("once", [""])[0]):
-            self._send(HTTPStatus.SEE_OTHER, b"", "text/plain", Location=self.server.home)
         else:
             text = b"Open the address that datainf view has printed; it ends in ?token=..."
             self._send(HTTPStatus.FORBIDDEN, text, "text/plain; charset=utf-8")
@@ -164,10 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps({"error": what}).encode()
         self._send(status, body, "application/json; charset=utf-8")
 
-    def _send(self, status: HTTPStatus, body: bytes, kind: str, **more: str) -> None:
+    def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
         self.send_response(status)
         own = {"Content-Type": kind, "Content-Length": str(len(body))}
-        for name, value in (own | HEADERS | more).items():
+        for name, value in (own | HEADERS).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)

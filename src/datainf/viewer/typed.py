@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from datainf.data import Examples
+from datainf.data.alike import alike
 from datainf.data.rows import check_row
 from datainf.errors import DataError
 
@@ -23,17 +24,19 @@ TEXTS = (
 )
 """Parts of an example that are texts."""
 PAIR = ("chosen", "rejected")
+LOOKED_AT = 1000
 
 
 @dataclass(frozen=True)
 class Typed:
     """What is typed of a query: `fields`, a text for each; none where that cannot be. Of
     conversations a turn of the user and one of the assistant, of several labels one after another
-    with commas between them."""
+    with commas between them. A label is read as what the training examples' are, an index or a
+    name."""
 
     fields: tuple[str, ...]
     turns: tuple[str, ...] = ()  # columns that are lists of turns
-    labels: bool = False  # whether an example's label is a list
+    label: Any = ""  # of a training example
 
     @classmethod
     def of(cls, train: Examples) -> Self:
@@ -49,7 +52,8 @@ class Typed:
             return cls(("prompt", *PAIR), tuple(sorted(turns)))
         if turns or not columns <= set(TEXTS):
             return cls(())
-        return cls(tuple(name for name in TEXTS if name in columns), labels="label" in lists)
+        fields = tuple(name for name in TEXTS if name in columns)
+        return cls(fields, label=_some_label(train) if "label" in fields else "")
 
     def example(self, typed: Mapping[str, Any]) -> dict[str, Any]:
         """A row, checked. Raises `DataError` for a field that is missing or empty."""
@@ -58,9 +62,14 @@ class Typed:
             if not isinstance(value, str):
                 raise DataError(f"{name} is missing", remedy="a text")
         check_row(texts)
-        if self.labels:
-            texts["label"] = [_value(part.strip()) for part in str(texts["label"]).split(",")]
+        if "label" in texts:
+            texts["label"] = self._as_label(str(texts["label"]))
         return self._conversation(texts) if self.turns else texts
+
+    def _as_label(self, text: str) -> Any:
+        if isinstance(self.label, list):
+            return [_like(self.label[0], one.strip()) for one in text.split(",")]
+        return _like(self.label, text.strip())
 
     def _conversation(self, texts: dict[str, Any]) -> dict[str, Any]:
         asked = [{"role": "user", "content": texts["prompt"]}]
@@ -75,11 +84,15 @@ def _said(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def _value(text: str) -> int | float | str:
-    """A number where it is one: a list of these is not read as a list of names."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _like(own: Any, text: str) -> Any:
+    """A name stays one where labels are numbers: a model may know both."""
+    try:
+        return alike(own, text)
+    except ValueError:
+        return text
+
+
+def _some_label(train: Examples) -> Any:
+    """One that is not empty, of the first examples."""
+    first = (train[row]["label"] for row in range(min(len(train), LOOKED_AT)))
+    return next((label for label in first if label != []), "")
