@@ -38,9 +38,10 @@ def read_run(folder: Path) -> RunConfig:
         )
     for name in (SETTINGS, SCORES):
         if not (folder / name).is_file():
+            below = next((one for one in sorted(folder.iterdir()) if is_run(one)), None)
             raise OptionError(
                 f"{folder} is no finished run: it has no {name}",
-                remedy="the --out of datainf attribute",
+                remedy=f"{below}" if below else "the --out of datainf attribute",
             )
     return RunConfig.from_values(read_config(folder / SETTINGS), str(folder / SETTINGS))
 

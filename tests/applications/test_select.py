@@ -39,6 +39,7 @@ def test_each_class_alike():
     classes = ["a", "a", "a", "b", "b", "b"]
     found = select(MEASURE, drop=Amount(share=1 / 3), classes=classes)
     assert found.kept == [0, 2, 4, 5]
+    assert found.reasons[1] == "1 of 3 with the label a by the measure, 0.9"
     worse_class = torch.tensor([0.1, 0.2, 0.3, 0.7, 0.8, 0.9])
     assert select(worse_class, drop=Amount(share=1 / 3)).kept == [0, 1, 2, 3]
     assert select(worse_class, drop=Amount(share=1 / 3), classes=classes).kept == [0, 1, 3, 4]
@@ -110,6 +111,13 @@ def test_the_weights_are_for_a_sampler():
     assert torch.equal(kept.argsort(), (-MEASURE[found.kept]).argsort()), "better ones more often"
 
 
+def test_what_a_person_kept_weighs_as_the_best():
+    decided = {1: Decided("keep"), 3: Decided("relabel", "cat")}
+    weights = select(MEASURE, drop=Amount(number=1), decided=decided).weights
+    assert weights[1] == weights[3] == weights[0] == weights.max()
+    assert weights[4] < weights[5] < weights[0]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.integers(0, 40), st.booleans())
 def test_every_row_stays_or_has_a_reason(values, count, keeps):
@@ -142,7 +150,8 @@ def test_nonsense_amounts(text):
     ({}, "nothing to select by"),
     ({"drop": Amount(number=1), "keep": Amount(number=1)}, "both how many"),
     ({"drop": Amount(number=6)}, "nothing would stay"),
-    ({"keep": Amount(number=0)}, "nothing would stay"),
+    ({"keep": Amount(number=0)}, "keep more"),
+    ({"above": float("nan")}, "not a number"),
     ({"decided": {6: Decided("drop")}}, "no row 6 of 6"),
 ])  # fmt: skip
 def test_nonsense_is_refused(options, what):

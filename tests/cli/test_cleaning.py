@@ -156,6 +156,10 @@ def test_suspects_are_printed_and_written(made, datainf, tmp_path):
     ([], "nothing to select by"),
     (["--drop", "1", "--keep", "1"], "one of the two"),
     (["--decisions", "no-such-file"], "cannot read no-such-file"),
+    (["--drop", "1", "--similarity", "0.9"], "is of --diverse"),
+    (["--above", "0.9", "--balance"], "is of how many"),
+    (["--above", "nan"], "not a number"),
+    (["--drop", "150%"], "0% to 100%"),
 ])  # fmt: skip
 def test_nonsense_is_refused(made, datainf, tmp_path, arguments, what):
     code, _, err = datainf("select", made[0], *arguments, "--out", tmp_path / "clean")
@@ -171,6 +175,10 @@ def test_nonsense_is_refused(made, datainf, tmp_path, arguments, what):
     '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "burn"}]}',
     '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "relabel"}]}',
     '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "relabel", "label": "good"}]}',
+    '{"digest": DIGEST, "decisions": 5}', '{"digest": DIGEST, "decisions": {"row": 1}}',
+    '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "drop", "id": "r2"}]}',
+    '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "drop"},'
+    ' {"row": 1, "decision": "keep"}]}',
 ])  # fmt: skip
 def test_decisions_of_something_else_are_refused(made, datainf, tmp_path, content):
     from datainf.data import load
@@ -203,9 +211,33 @@ def test_a_run_is_never_written_over(made, datainf):
     assert "holds the run's data" in err
 
 
+def test_the_original_is_safe_in_a_folder_of_ours(saved_bert, datainf, tmp_path):
+    """Where data by a name of ours have a folder of their own, in an earlier selection."""
+    (tmp_path / "sel" / "data").mkdir(parents=True)
+    source = write_form(tmp_path, "jsonl").rename(tmp_path / "sel" / "data" / "manifest.jsonl")
+    query = write_rows(tmp_path / "query.jsonl", rows()[:3])
+    run(RunConfig(train=str(source), query=str(query), out=str(tmp_path / "run"), method="datainf",
+                  adapter=str(saved_bert[1])))  # fmt: skip
+    (tmp_path / "sel" / "selection.json").write_text("{}")
+    before = source.read_bytes()
+    code, _, err = datainf("select", tmp_path / "run", "--drop", 2, "--out", tmp_path / "sel")
+    assert code == 1
+    assert "holds the original" in err
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["scores.parquet", "top.jsonl", "train/x.csv"])
+def test_what_a_run_keeps_is_not_written_over(made, datainf, name):
+    code, _, err = datainf("mislabeled", made[0], "--out", made[0] / name)
+    assert code == 1
+    assert "the run's own" in " ".join(err.split()) or "cannot tell" in err
+
+
 def test_a_selection_takes_the_place_of_an_earlier_one(made, datainf, tmp_path):
     for drop in (2, 3):
-        assert datainf("select", made[0], "--drop", drop, "--out", tmp_path / "c")[0] == 0
+        code, _, err = datainf("select", made[0], "--drop", drop, "--out", tmp_path / "c")
+        assert code == 0
+        assert ("has made way" in err) == (drop == 3)
     assert len(json.loads((tmp_path / "c" / "kept.json").read_text())) == 9
 
 

@@ -7,7 +7,8 @@ the best alone if they are to be diverse. What a person has decided comes before
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -43,7 +44,7 @@ class Amount:
         except ValueError:
             pass
         raise OptionError(
-            f"cannot read the amount {plain!r}", remedy="a number, 200, or a share, 10%"
+            f"cannot read the amount {plain!r}", remedy="a number, 200, or a share, 0% to 100%"
         )
 
     def of(self, count: int) -> int:
@@ -64,7 +65,8 @@ class Decided:
 class Selection:
     """Of n examples: `kept` rows in the data's order; `reasons` of those that are dropped, by row;
     `labels` that are to be others, by row; `weights` [n] for a sampler, float32: 0 for what is
-    dropped, and of the rest the less the sooner it would have been dropped, with the mean 1."""
+    dropped, and of the rest the less the sooner it would have been dropped, with the mean 1; what a
+    person kept or corrected weighs as much as the best."""
 
     kept: list[int]
     reasons: dict[int, str]
@@ -114,17 +116,20 @@ def select(
     wanted = n - drop.of(n) if drop is not None else n if keep is None else keep.of(n)
     likes = None if directions is None else (directions, similarity)
     groups = _groups(order, classes)
-    for group, own in zip(groups, shared(wanted, list(map(len, groups))), strict=True):
+    quotas = shared(wanted, [len(group) for group in groups.values()])
+    for (label, group), own in zip(groups.items(), quotas, strict=True):
         open_rows = [row for row in group if row not in reasons]
         # A person's decisions come first: what is kept stays, also of two that are near-duplicates.
         ranked = sorted(open_rows, key=lambda row: row not in fixed)
         most = max(own, sum(row in fixed for row in open_rows))
-        reasons |= _outside(ranked, most, likes, _Worst(group, measure, name))
+        reasons |= _outside(ranked, most, likes, _Worst(group, measure, name, label))
     kept = [row for row in range(n) if row not in reasons]
     if not kept:
-        raise OptionError("nothing would stay", remedy="drop fewer")
+        raise OptionError(
+            "nothing would stay", remedy="drop fewer" if keep is None else "keep more"
+        )
     labels = {r: str(d.label) for r, d in decided.items() if d.decision == "relabel"}
-    return Selection(kept, reasons, labels, _weights(measure, kept))
+    return Selection(kept, reasons, labels, _weights(measure, kept, fixed))
 
 
 def shared(wanted: int, sizes: Sequence[int]) -> list[int]:
@@ -154,20 +159,20 @@ def _check(
             "nothing to select by", remedy="--drop 10%, --keep 1000, --above 0.5, --diverse or "
             "--decisions FILE"
         )  # fmt: skip
+    if above is not None and math.isnan(above):
+        raise OptionError("the threshold is not a number")
     if not torch.isfinite(measure).all():
         raise OptionError("the measure is not finite for every example")
     if unknown := [row for row in decided if not 0 <= row < len(measure)]:
         raise OptionError(f"there is no row {unknown[0]} of {len(measure)}")
 
 
-def _groups(order: Tensor, classes: Sequence[Any] | None) -> list[list[int]]:
+def _groups(order: Tensor, classes: Sequence[Any] | None) -> dict[str, list[int]]:
     """Rows in their order, by class if they have one."""
-    if classes is None:
-        return [order.tolist()]
     groups: dict[str, list[int]] = {}
     for row in order.tolist():
-        groups.setdefault(str(classes[row]), []).append(row)
-    return list(groups.values())
+        groups.setdefault("" if classes is None else str(classes[row]), []).append(row)
+    return groups
 
 
 @dataclass(frozen=True)
@@ -177,13 +182,15 @@ class _Worst:
     group: list[int]
     measure: Tensor
     name: str
+    label: str
 
     @cached_property
     def ranks(self) -> dict[int, int]:
         return {row: place for place, row in enumerate(reversed(self.group), start=1)}
 
     def __call__(self, row: int) -> str:
-        place = f"{self.ranks[row]:,} of {len(self.group):,}"
+        of = f"{len(self.group):,}" + (f" with the label {self.label}" if self.label else "")
+        place = f"{self.ranks[row]:,} of {of}"
         return f"{place} by {self.name}, {float(self.measure[row]):.4g}"
 
 
@@ -203,9 +210,10 @@ def _outside(
     }  # fmt: skip
 
 
-def _weights(measure: Tensor, kept: Sequence[int]) -> Tensor:
-    weights = torch.zeros(len(measure))
-    ranks = torch.from_numpy(rankdata(measure[list(kept)].double().numpy()))
+def _weights(measure: Tensor, kept: Sequence[int], fixed: Collection[int]) -> Tensor:
+    weights, own = torch.zeros(len(measure)), measure[list(kept)].double()
+    own[[place for place, row in enumerate(kept) if row in fixed]] = own.min()
+    ranks = torch.from_numpy(rankdata(own.numpy(), "min"))
     share = (1 - (ranks - 0.5) / len(kept)).float()
     weights[list(kept)] = share * len(measure) / share.sum()
     return weights

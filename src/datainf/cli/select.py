@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 By = Literal["suspicion", "influence", "self-influence", "loss", "neighbours"]
 SIMILARITY = 0.95
+MANY_ALIKE = 0.2
+"""More near-duplicates than this share of all are seldom what is meant."""
 
 
 def select(
@@ -36,7 +38,11 @@ def select(
     ] = None,
     above: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Drop what has more than this of the measure."),
+        typer.Option(
+            metavar="X",
+            help="Drop what has more than this of the measure; with --drop or "
+            "--keep as well, so many are dropped at least.",
+        ),
     ] = None,
     by: Annotated[
         By,
@@ -54,11 +60,15 @@ def select(
         typer.Option("--diverse", help="Of near-duplicates in gradient space keep the best alone."),
     ] = False,
     similarity: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=-1, max=1, help="The cosine above which two are near-duplicates, for --diverse."
+            min=-1,
+            max=1,
+            show_default=False,
+            help="The cosine above which two are near-duplicates, for --diverse. "
+            f"(default {SIMILARITY})",
         ),
-    ] = SIMILARITY,
+    ] = None,
     decisions: Annotated[
         Path | None,
         typer.Option(
@@ -79,29 +89,42 @@ def select(
     from datainf.applications.neighbours import directions
     from datainf.applications.select import Amount
     from datainf.applications.select import select as choose
-    from datainf.applications.selected_files import write_selection
+    from datainf.applications.selected_files import SETTINGS, write_selection
     from datainf.report.review import read_decisions
     from datainf.report.subject import Subject
 
+    if similarity is not None and not diverse:
+        raise OptionError("--similarity is of --diverse", remedy="--diverse")
+    if balance and drop is None and keep is None:
+        raise OptionError("--balance is of how many to drop or keep", remedy="--drop or --keep")
     amounts = [None if text is None else Amount.parse(text) for text in (drop, keep)]
     subject = Subject.open(run, scores)
     train = subject.run.train
     decided = {} if decisions is None else read_decisions(decisions, train)
     if balance and "label" not in train.columns:
         raise OptionError(f"{train.source} has no labels to balance", remedy="no --balance")
-    measure = _measure(subject, by)
+    measure, likeness = _measure(subject, by), SIMILARITY if similarity is None else similarity
     chosen = choose(
         measure, drop=amounts[0], keep=amounts[1], above=above,
         classes=[train[row].get("label") for row in range(len(train))] if balance else None,
-        directions=directions(subject.stores.train[-1]) if diverse else None, similarity=similarity,
+        directions=directions(subject.stores.train[-1]) if diverse else None, similarity=likeness,
         decided=decided, name=by,
     )  # fmt: skip
     settings = {
         "run": str(run), "scores": str(scores or run), "by": by, "drop": drop, "keep": keep,
-        "above": above, "balance": balance, "diverse": similarity if diverse else None,
+        "above": above, "balance": balance, "diverse": likeness if diverse else None,
         "decisions": None if decisions is None else str(decisions),
     }  # fmt: skip
+    earlier = (out / SETTINGS).is_file()
     data = write_selection(out, chosen, train, settings)
+    if earlier:
+        say(f"the earlier selection in {out} has made way")
+    alike = sum(why.startswith("near-duplicate") for why in chosen.reasons.values())
+    if alike > MANY_ALIKE * len(train):
+        say(
+            f"{alike:,} of {len(train):,} are near-duplicates: gradients of a small model, or of "
+            f"one class, are much alike; a --similarity above {likeness:g} drops fewer"
+        )
     relabelled = f", {len(chosen.labels):,} relabelled" if chosen.labels else ""
     say(
         f"{words.count(len(chosen.kept), 'example')} kept, {len(chosen.reasons):,} dropped"

@@ -108,25 +108,26 @@ def read_decisions(path: Path, train: Examples) -> dict[int, Decided]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        decisions, digest = found["decisions"], found["digest"]
-        if not isinstance(decisions, list):
-            raise TypeError("they are no list")
+        if not isinstance(found, dict) or not isinstance(found.get("decisions"), list):
+            raise ValueError("it has no list of decisions")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", remedy="check the path") from None
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path} holds no decisions ({error})", remedy="the file that the review page downloads"
         ) from None
-    if digest != train.digest:
+    if found.get("digest") != train.digest:
         raise DataError(
             f"{path} is of other data than {train.source}, or they have changed since",
             remedy="the decisions of this run's own review page",
         )
     decided: dict[int, Decided] = {}
-    for place, entry in enumerate(decisions):
+    for place, entry in enumerate(found["decisions"]):
         row, one = _decided(f"{path}, decision {place}", entry, train)
         if decided.setdefault(row, one) != one:
-            raise DataError(f"{path}, decision {place}: there is another for row {row}")
+            raise DataError(
+                f"{path}, decision {place}: there is another for row {row}", remedy="one of them"
+            )
     return decided
 
 
@@ -134,7 +135,9 @@ def _decided(where: str, entry: Any, train: Examples) -> tuple[int, Decided]:
     if not isinstance(entry, dict):
         entry = {"row": entry}
     row, decision, label = (entry.get(name) for name in ("row", "decision", "label"))
-    right = isinstance(row, int) and not isinstance(row, bool) and 0 <= row < len(train)
+    right = isinstance(row, int) and not isinstance(row, bool)
+    if right and not 0 <= int(row or 0) < len(train):
+        raise DataError(f"{where}: there is no row {row}", remedy=f"0 to {len(train) - 1}")
     if not right or decision not in ("keep", "drop", "relabel"):
         raise DataError(
             f"{where}: {json.dumps(entry)[:100]} is none",
@@ -142,7 +145,9 @@ def _decided(where: str, entry: Any, train: Examples) -> tuple[int, Decided]:
         )
     own = train.ids[int(row or 0)]
     if entry.get("id", own) != own:
-        raise DataError(f"{where}: row {row} has the id {own!r}, not {entry['id']!r}")
+        raise DataError(
+            f"{where}: row {row} has the id {own!r}, not {entry['id']!r}", remedy="the right row"
+        )
     if decision == "relabel" and not isinstance(label, str):
         raise DataError(f"{where}: no label for row {row}", remedy="a text")
     return int(row or 0), Decided(decision, label)
