@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from browser import browser, needs_browser, opened
+from browser import browser, expect, needs_browser, opened
 from datainf import tasks
 from datainf.applications.mislabeled import mislabeled
 from datainf.report.readers import class_names, labels_said
@@ -40,6 +40,30 @@ def test_what_the_model_says_becomes_the_data_s_label(review_page):
 
 class Rows(list):
     columns = ("text", "label")
+
+
+@needs_browser
+def test_a_label_that_the_data_do_not_have_is_not_taken(review_page):
+    with browser() as chromium, opened(chromium, review_page) as page:
+        card = page.locator(".suspect").first
+        for label, taken in (("9", ""), ("2", "relabel"), ("", "")):
+            card.locator(".relabel").fill(label)
+            card.locator(".relabel").press("Enter")
+            expect(card).to_have_attribute("data-decision", taken)
+            expect(page.locator(".relabel:invalid")).to_have_count(int(label == "9"))
+
+
+@needs_browser
+def test_two_tabs_decide_together(review_page):
+    with browser() as chromium, opened(chromium, review_page) as page:
+        other = page.context.new_page()
+        other.goto(review_page)
+        other.wait_for_selector("body[data-ready]")
+        page.locator("[data-decide=drop]").nth(0).click()
+        expect(other.locator(".suspect").nth(0)).to_have_attribute("data-decision", "drop")
+        other.locator("[data-decide=keep]").nth(1).click()
+        expect(page.locator(".suspect").nth(1)).to_have_attribute("data-decision", "keep")
+        assert "1 to drop, 0 to relabel, 1 to keep" in page.locator(".counted").inner_text()
 
 
 def names(labels, **known):

@@ -150,7 +150,7 @@ def test_a_new_query_in_the_browser(contents):
             assert page.locator(".card").count() > 0
             assert "<b>brown</b>" in page.locator(".query").last.inner_text()
             page.locator("#ask-completion").fill("")
-            page.locator(".go").click()
+            page.locator("#ask-completion").press("Control+Enter")
             page.wait_for_selector(".failed")
             assert "completion is empty" in page.locator(".failed").inner_text()
         server.shutdown()

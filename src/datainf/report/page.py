@@ -20,7 +20,7 @@ import datainf
 
 SCRIPTS = (
     "dom", "format", "source", "list", "example", "queries", "training", "overview", "ask",
-    "review", "main",
+    "decisions", "suspect", "review", "main",
 )  # fmt: skip
 """In this order they are one script."""
 

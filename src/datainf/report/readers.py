@@ -26,7 +26,7 @@ from datainf.run_checkpoints import at_each
 from datainf.run_gradients import load_model_and_task
 from datainf.tasks import Task
 from datainf.tasks.answers import Answer
-from datainf.tasks.base import prompt_widths, soft_prompt_tokens
+from datainf.tasks.base import TRUNCATED, prompt_widths, soft_prompt_tokens
 from datainf.tasks.streams import Stream
 
 TOGETHER = 64
@@ -72,6 +72,11 @@ class Model:
     def gradient(self, example: Any) -> BatchGradients:
         """Loss and gradient of one example, as a store would hold them."""
         return self.gradients([self.task.encode(example)])
+
+    def cut(self, example: Any) -> int:
+        """How many tokens of an example are beyond what the model reads."""
+        encoded = self.task.encode(example)
+        return int(encoded.get(TRUNCATED, 0)) if isinstance(encoded, Mapping) else 0
 
     def reader(self, streams: dict[int, list[Stream]]) -> Reader | None:
         """Notes the tokens of what it reads in `streams`. None where gradients can be taken of no

@@ -26,7 +26,7 @@ NEAR = 3
 """Neighbours that are shown."""
 LIMIT, SIDE = 2000, 128
 """Characters of a text, pixels of a picture's side."""
-MOST_LABELS = 100
+MOST_LABELS = 1000
 
 
 def write_review(subject: Subject, found: Suspects, said: Said, path: Path, count: int) -> Path:
@@ -68,6 +68,7 @@ class _Contents:
             "shown": self.shown,
             "labels": labels if len(labels) <= MOST_LABELS else [],
             "names": self.said.names,
+            "relabels": self._labelled and not self._several,
             "signals": list(self.found.signals),
             "ids": {str(row): train.ids[row] for row in self.shown},
             "entries": self._entries(),
@@ -76,6 +77,12 @@ class _Contents:
     @property
     def _labelled(self) -> bool:
         return "label" in self.subject.run.train.columns
+
+    @property
+    def _several(self) -> bool:
+        """Whether an example may have several labels: those are not typed anew here."""
+        train = self.subject.run.train
+        return any(isinstance(train[row].get("label"), list) for row in self.rows)
 
     def _entries(self) -> list[dict[str, Any]]:
         near, sorted_signals = self.found.near, {

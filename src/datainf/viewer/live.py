@@ -230,6 +230,7 @@ class LiveContents(Contents):
             "loss": loss,
             "helpful": [list(entry) for entry in ends[0]],
             "harmful": [list(entry) for entry in ends[1]],
+            "cut": self.models.at(self.models.count - 1).cut(example),
             "seconds": time.perf_counter() - started,
         }
 

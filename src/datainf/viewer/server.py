@@ -138,8 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         except NoSuchPartError:
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such part")
         except DatainfError as error:
-            what = error.message + (f"; try: {error.remedy}" if error.remedy else "")
-            self._refuse(HTTPStatus.BAD_REQUEST, what)
+            self._refuse(HTTPStatus.BAD_REQUEST, error.message)  # its remedy is of the command line
         except Exception as error:  # what is wrong with one query must not take the page down
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, in_a_line(error))
         else:

@@ -17,7 +17,8 @@ function askTab(overview, state) {
       const rows = [...query.helpful, ...query.harmful].map(([row]) => row);
       const examples = await trainAt(overview, rows);
       const show = (why) => replace(found, queryPanel(overview, query),
-        h("p", { class: "note" }, `answered in ${query.seconds.toFixed(1)} s`),
+        h("p", { class: "note" }, `answered in ${query.seconds.toFixed(1)} s`
+          + (query.cut ? `; ${count(query.cut, "token")} beyond what the model reads were left out` : "")),
         results(overview, state, notNarrowed(), query, examples, why));
       show({});
       if (overview.why) show(await part("why-asked-" + query.asked));
@@ -28,7 +29,8 @@ function askTab(overview, state) {
     }
   }
 
-  const form = h("form", { class: "ask", onsubmit: (event) => { event.preventDefault(); ask(); } },
+  const form = h("form", { class: "ask", onsubmit: (event) => { event.preventDefault(); ask(); },
+    onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) ask(); } },
     fields.map(([name, field]) => h("label", {}, h("span", { class: "part-name" }, name), field)),
     h("datalist", { id: "ask-labels" }, overview.labels.map((label) => option(label, labelText(overview, label)))), go);
   return {

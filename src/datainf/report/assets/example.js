@@ -51,7 +51,7 @@ function longText(text, more) {
     return body;
   }
   const short = () => replace(body, text.slice(0, LONG), "… ",
-    button(`all ${text.length.toLocaleString("en")} characters`, whole, { class: "more" }));
+    button(`${more ? "the first" : "all"} ${text.length.toLocaleString("en")} characters`, whole, { class: "more" }));
   short();
   return body;
 }

@@ -24,7 +24,7 @@ function virtualList(label, draw, choose) {
       element.addEventListener("click", () => choose(index));
       shown.push(element);
     }
-    inside.replaceChildren(...shown);
+    inside.replaceChildren(...(items.length ? shown : [h("p", { class: "empty" }, "None of these match.")]));
   }
 
   let waiting = false;

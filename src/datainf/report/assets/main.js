@@ -1,9 +1,10 @@
 // The page: tabs, keys, light and dark.
 
-/** What is shown, in the address behind "#", so that it can be gone back to. */
+/** What is shown, in the address behind "#"; another tab can be gone back from. */
 function remember(state) {
   const text = new URLSearchParams({ tab: state.tab, query: state.query, heat: state.heat ? 1 : 0 });
-  history.replaceState(null, "", "#" + text);
+  const other = location.hash && recalled().tab !== state.tab;
+  history[other ? "pushState" : "replaceState"](null, "", "#" + text);
 }
 
 function recalled() {
@@ -80,6 +81,7 @@ async function start() {
     else if (event.key === "?") help.showModal();
     else made.get(state.tab).key(event);
   });
+  window.addEventListener("popstate", () => show(recalled().tab));
   show(state.tab);
   document.body.dataset.ready = "1";
 }

@@ -33,14 +33,16 @@ function trainingTab(overview, state) {
         && (!sought || searchable(e.example).includes(sought)));
     const value = columns.find(([key]) => key === sorted[0])[2];
     shown.sort((a, b) => sorted[1] * (value(a) - value(b)) || a.row - b.row);
-    counted.textContent = `${count(shown.length, "example")} of ${overview.n.toLocaleString("en")}`;
+    const listed = overview.many.length;
+    counted.textContent = `${count(shown.length, "example")}` + (listed < overview.n
+      ? ` of the ${listed} at both ends; ${overview.n.toLocaleString("en")} in all` : ` of ${listed}`);
     const largest = Math.max(1e-30, ...shown.map((e) => Math.abs(e.mean)));
     replace(table, shown.slice(0, 400).map((e) => h("tr", { "data-row": e.row },
-      h("td", { class: "num" }, e.row),
-      h("td", { class: "num" }, signed(e.mean), bar(e.mean, Math.abs(e.mean) / largest)),
-      h("td", { class: "num", title: "queries that have it among their most helpful" }, e.helps),
-      h("td", { class: "num", title: "queries that have it among their most harmful" }, e.harms),
-      h("td", { class: "num" }, number(e.loss)),
+      h("td", { class: "num", "data-name": "row" }, e.row),
+      h("td", { class: "num", "data-name": "mean" }, signed(e.mean), bar(e.mean, Math.abs(e.mean) / largest)),
+      h("td", { class: "num", "data-name": "helps", title: "queries that have it among their most helpful" }, e.helps),
+      h("td", { class: "num", "data-name": "harms", title: "queries that have it among their most harmful" }, e.harms),
+      h("td", { class: "num", "data-name": "loss" }, number(e.loss)),
       h("td", {}, labelsOf(e.example), textOf(e.example), placeOf(e.example)))));
   }
 

@@ -1,0 +1,55 @@
+// What a person has decided of suspects: kept in the browser from visit to visit, shared by tabs.
+
+/** Decisions by row, { decision, label }. `changed(row)` is told of each; of all where row is null. */
+function decisionsOf(overview, changed) {
+  const key = "datainf-review-" + overview.digest;
+  let known = new Map();
+  let stored = true;
+  let unsaved = false;
+
+  function read() {
+    try {
+      known = new Map(JSON.parse(localStorage.getItem(key) || "[]"));
+    } catch {
+      stored = false;  // a page from a file may have no storage
+    }
+  }
+
+  function write() {
+    try {
+      localStorage.setItem(key, JSON.stringify([...known]));
+    } catch {
+      stored = false;
+    }
+  }
+
+  window.addEventListener("storage", (event) => {
+    if (event.key === key) { read(); changed(null); }
+  });
+  window.addEventListener("beforeunload", (event) => {
+    if (unsaved && !stored) event.preventDefault();
+  });
+  read();
+  return {
+    get: (row) => known.get(row),
+    count: (decision) => [...known.values()].filter((one) => one.decision === decision).length,
+    among: (rows) => rows.filter((row) => known.has(row)).length,
+    /** The same decision again, or null, takes it back. */
+    decide(row, decision, label) {
+      if (stored) read();  // what another tab has decided meanwhile
+      const before = known.get(row);
+      if (decision === null || (before && before.decision === decision && before.label === label)) known.delete(row);
+      else known.set(row, label === undefined ? { decision } : { decision, label });
+      unsaved = true;
+      write();
+      changed(row);
+    },
+    save() {
+      const listed = [...known].sort((a, b) => a[0] - b[0]).map(([row, one]) =>
+        (Object.hasOwn(overview.ids, row) ? { row, id: overview.ids[row], ...one } : { row, ...one }));
+      download("decisions.json",
+        JSON.stringify({ source: overview.source, digest: overview.digest, decisions: listed }, null, 1));
+      unsaved = false;
+    },
+  };
+}

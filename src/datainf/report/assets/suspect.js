@@ -1,0 +1,60 @@
+// A suspect as a card: the example, what speaks against it, and what to do with it.
+
+/** The card, and `mark`, which shows what is decided. `focused` is told when it has the focus. */
+function suspectCard(overview, entry, example, decisions, spelled, focused) {
+  const { row } = entry;
+  const answer = example.answer && example.answer.agrees === false ? example.answer.text : null;
+  const said = spelled.get(answer);
+  const field = overview.relabels ? labelField(overview, (label) => (
+    label ? decisions.decide(row, "relabel", label) : decisions.decide(row, null))) : null;
+  const press = (decision) => button(decision, () => decisions.decide(row, decision),
+    { "data-decide": decision, "aria-pressed": "false" });
+  const element = h("article", { class: "card suspect", "data-row": row, tabindex: 0, onfocus: focused },
+    h("header", {}, h("span", { class: "rank" }, entry.rank),
+      h("strong", {}, `suspicion ${percent(entry.combined)}`),
+      h("span", { class: "decide" }, press("keep"), press("drop"),
+        said !== undefined
+          ? button(`it is ${answer}`, () => decisions.decide(row, "relabel", said), { class: "said" }) : null, field)),
+    labelsOf(example), h("div", { class: "looks" }, textOf(example),
+      h("div", { class: "signals" }, entry.signals.map(([name, value, share]) => h("div", { class: "bar-row" },
+        h("span", { class: "bar-name" }, name), bar(-1, share),
+        h("span", { class: "bar-value", title: `more than ${percent(share)} of all examples` }, number(value)))))),
+    h("footer", {}, placeOf(example), entry.near.length ? neighboursOf(overview, entry) : null));
+
+  function mark() {
+    const one = decisions.get(row);
+    element.dataset.decision = one ? one.decision : "";
+    for (const pressed of element.querySelectorAll("[data-decide]")) {
+      pressed.setAttribute("aria-pressed", String(Boolean(one) && pressed.dataset.decide === one.decision));
+    }
+    if (field) field.value = one && one.decision === "relabel" ? one.label : "";
+  }
+
+  mark();
+  return { element, mark, field };
+}
+
+/** Where another label is typed; one that the data do not have is not taken, and that is said. */
+function labelField(overview, decide) {
+  return h("input", { class: "relabel", list: "labels", placeholder: "label", "aria-label": "new label", size: 12,
+    onchange: (event) => {
+      const { target } = event;
+      const unknown = target.value && overview.labels.length && !overview.labels.includes(target.value);
+      target.setCustomValidity(unknown ? `no training example has the label ${target.value}` : "");
+      if (unknown) target.reportValidity();
+      else decide(target.value);
+    } });
+}
+
+/** Those whose gradients are nearest, read when they are asked for. */
+function neighboursOf(overview, entry) {
+  const near = h("details", {}, h("summary", {}, "near neighbours"));
+  near.addEventListener("toggle", async () => {
+    if (!near.open || near.childElementCount > 1) return;
+    const found = await trainAt(overview, entry.near.map(([row]) => row));
+    near.append(...entry.near.filter(([row]) => found.has(row)).map(([row, cosine]) => h("div", { class: "near" },
+      h("span", { class: "num", title: "cosine of the gradients" }, signed(cosine)),
+      h("div", {}, labelsOf(found.get(row)), textOf(found.get(row)), placeOf(found.get(row))))));
+  });
+  return near;
+}
