@@ -189,14 +189,12 @@ def test_a_tab_can_be_gone_back_from(chromium, llama_page):
         expect(page.locator("[data-tab=queries]")).to_have_attribute("aria-selected", "true")
 
 
-@needs_browser
 def test_a_search_without_hits_says_so(chromium, llama_page):
     with opened(chromium, llama_page) as page:
         page.locator("#search").fill("nothing like it")
         expect(page.locator(".list .empty")).to_have_text("None of these match.")
 
 
-@needs_browser
 def test_where_it_was_is_in_its_address(chromium, llama_page):
     with opened(chromium, llama_page + "#tab=queries&query=3") as page:
         scores = page.locator(".query .place code").inner_text()
