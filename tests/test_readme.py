@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 import typer.main
+from torch.utils.data import TensorDataset
 
 import datainf
 from conftest import TEXTS, make_model, make_rows
@@ -60,13 +61,19 @@ def test_the_python_runs_from_top_to_bottom(tokenizer, tmp_path, monkeypatch):
         "train_rows": rows,
         "query_rows": rows[:2],
         "trainer": make_trainer(tokenizer, tmp_path),
+        "classifier": torch.nn.Linear(4, 3),
+        "train_dataset": TensorDataset(torch.randn(9, 4), torch.arange(9) % 3),
+        "inputs": torch.randn(2, 4),
+        "labels": torch.tensor([0, 2]),
     }
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
     for code in blocks("python"):
         exec(code, names)
     assert names["scores"].shape == (2, 6)
     assert [len(names["train"]), len(names["query"])] == [6, 2]  # the trainer's, by then
     assert names["suspicion"].shape == (6,)
+    found = names["tracer"].influence((names["inputs"], names["labels"]), k=5)
+    assert found.indices.shape == found.influence_scores.shape == (2, 5)
     assert names["ends"].method == names["scores"].method == names["two"].method == "gauss-newton"
     task = names["task"]
     assert isinstance(task, datainf.tasks.Custom)

@@ -30,3 +30,13 @@ def test_counts():
     assert words.count(1, "tensor") == "1 tensor"
     assert words.count(1024, "tensor") == "1,024 tensors"
     assert words.count(2, "batch", "batches") == "2 batches"
+
+
+def test_lists():
+    assert [words.listed(list("abc")[:k]) for k in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+
+
+def test_settings():
+    values = {"damping": "rows:2.2222222222222223", "metric": "none", "steps": 3, "other": "a:b"}
+    assert words.settings(values) == "damping rows:2.222, metric none, steps 3, other a:b"
+    assert words.settings({}) == ""

@@ -10,7 +10,8 @@ alpha have, in diffusers and so here, an alpha equal to their rank.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,8 @@ def _load_base(base: str, dtype: torch.dtype | str) -> Any:
         # It looks at generated images, which there are none of.
         unwanted = {"safety_checker": None} if "safety_checker" in index else {}
         kept = {} if isinstance(dtype, str) else {"dtype": dtype}
-        pipeline = loader.from_pretrained(base, use_safetensors=True, **unwanted, **kept)
+        with _without_bars(diffusers.utils.logging):
+            pipeline = loader.from_pretrained(base, use_safetensors=True, **unwanted, **kept)
     except Exception as error:
         raise ModelError(
             f"cannot load a text-to-image pipeline from {base}: {first_line(error)}",
@@ -114,6 +116,18 @@ def _load_base(base: str, dtype: torch.dtype | str) -> Any:
     if vae is not None and vae.dtype == torch.float16 and vae.config.get("force_upcast"):
         vae.to(torch.float32)
     return pipeline
+
+
+@contextmanager
+def _without_bars(library: Any) -> Iterator[None]:
+    """Progress is ours to show."""
+    shown = library.is_progress_bar_enabled()
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            library.enable_progress_bar()
 
 
 def _denoiser(pipeline: Any, base: str) -> str:

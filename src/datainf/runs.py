@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from datainf import words
 from datainf.attribution import attribute, attribute_top
@@ -35,6 +36,7 @@ from datainf.run_plan import Planner
 from datainf.run_stores import ASKED, SCORES, SETTINGS, read_run
 from datainf.scores import AnyScores, load_scores
 from datainf.store import GradientStore
+from datainf.tasks import Task
 from datainf.tasks.text_to_image import caption
 
 TEXT_LIMIT = 2000
@@ -83,6 +85,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     say(told(scores))
     # Losses are those of the model as it is in the end.
     train_losses, query_losses = (store.losses for store in found[-1].stores)
+    say_if_it_guesses(found[-1].task, train_losses, say)
     finished = Run(scores, train, query, train_losses, query_losses, found[-1].task.describe)
     say_what_is_replaced(out / SCORES, scores, say)
     # Only now: settings that were refused must not replace those of a finished run.
@@ -109,6 +112,17 @@ def _scored(
     return attribute_top(train, query, config.method, k=config.keep, **options)
 
 
+def say_if_it_guesses(task: Task, losses: Tensor, say: Say) -> None:
+    """A model does worse than one that knows nothing where labels or weights are not its own."""
+    mean = float(losses.double().mean()) if len(losses) else 0.0
+    if task.guessing is not None and mean > task.guessing:
+        say(
+            f"the model's mean loss on its training data is {mean:.3g}, and guessing has "
+            f"{task.guessing:.3g}: are these the data that it was trained on, and --labels in the "
+            "order of its outputs?"
+        )
+
+
 def say_what_is_replaced(path: Path, scores: AnyScores, say: Say) -> None:
     """Scores in a file that others are about to take the place of."""
     if not path.is_file():
@@ -131,10 +145,9 @@ def say_what_is_replaced(path: Path, scores: AnyScores, say: Say) -> None:
 
 def told(scores: AnyScores) -> str:
     """How scores were made, in a line."""
-    settings = ", ".join(f"{name} {value}" for name, value in scores.settings.items())
     whole = scores.kept == len(scores.train_ids)
     kept = "" if whole else f"; the first {scores.kept} of either end of each query are kept"
-    return f"scores by {scores.method}: {settings}{kept}"
+    return f"scores by {scores.method}: {words.settings(scores.settings)}{kept}"
 
 
 def write_scores(scores: AnyScores, out: Path) -> None:

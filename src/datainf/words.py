@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -37,3 +38,16 @@ def count(number: int, one: str, many: str | None = None) -> str:
 def listed(names: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """ "damping rows:2.222, normalize unit"; a damping that was found out has many digits."""
+    return ", ".join(f"{name} {_in_four_digits(value)}" for name, value in values.items())
+
+
+def _in_four_digits(value: Any) -> str:
+    kind, _, number = str(value).rpartition(":")
+    try:
+        return f"{kind}:{float(number):.4g}" if kind else str(value)
+    except ValueError:
+        return str(value)

@@ -66,9 +66,10 @@ def test_scores_without_a_matrix_have_the_same_influence(bert_run, datainf, tmp_
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_the_table_in_every_form(found, bert_run, tmp_path, ending):
     suspects = found[0]
-    train = open_run(bert_run).train
+    finished = open_run(bert_run)
+    train = finished.train
     path = tmp_path / "new" / f"suspects{ending}"
-    write_suspects(path, suspects, train)
+    write_suspects(path, suspects, train, finished.describe)
     if ending == ".jsonl":
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     elif ending == ".parquet":
@@ -88,8 +89,15 @@ def test_the_table_in_every_form(found, bert_run, tmp_path, ending):
         )
         assert str(row["label"]) == str(train[place]["label"])
         assert row["where"] == train.where(place)
+        assert row["text"].split() == finished.describe(train[place]).split()
+
+
+def test_halves_of_letters_are_written(found, bert_run, tmp_path):
+    train = open_run(bert_run).train
+    write_suspects(tmp_path / "a.csv", found[0], train, lambda _: "a \ud83d b")
+    assert "a ? b" in (tmp_path / "a.csv").read_text(encoding="utf-8")
 
 
 def test_another_ending_is_refused(found, bert_run, tmp_path):
     with pytest.raises(OptionError, match="cannot tell how to write"):
-        write_suspects(tmp_path / "suspects.xlsx", found[0], open_run(bert_run).train)
+        write_suspects(tmp_path / "suspects.xlsx", found[0], open_run(bert_run).train, str)

@@ -66,6 +66,19 @@ def test_batches_of_every_kind(made):
         assert torch.allclose(tracer.influence(same), truth, atol=1e-6)
 
 
+def test_what_cannot_be_used_is_said(made):
+    model, data, queries = made
+    with pytest.raises(InputError, match="no option dampin"):
+        DataInfInfluence(model, data, options={"dampin": "0.1"})
+    tracer = DataInfInfluence(model, DataLoader(data, batch_size=7), method="gradient")
+    assert torch.equal(tracer.influence(queries), DataInfInfluence(
+        model, data, method="gradient").influence(queries))  # fmt: skip
+    with pytest.raises(InputError, match="no pair"):
+        tracer.influence(queries[0])
+    with pytest.raises(InputError, match="one example"):
+        tracer.influence((queries[0][0], queries[1][0]))
+
+
 def test_examples_that_are_tensors():
     torch.manual_seed(0)
     model, data = nn.Linear(4, 4), torch.randn(6, 4)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -17,10 +18,13 @@ from datainf.errors import OptionError
 from datainf.files import make_folder, write_atomically
 
 
-def write_suspects(path: Path, found: Suspects, train: Examples) -> None:
+def write_suspects(
+    path: Path, found: Suspects, train: Examples, in_words: Callable[[Any], str]
+) -> None:
     """A row an example, the most suspect first: rank, train_row, train_id, where, label,
-    suspicion, and a column for each signal. By the file's ending a CSV, JSON lines or a Parquet
-    file.
+    suspicion, a column for each signal, which is higher for what is more suspect, and the text. By
+    the file's ending a CSV, JSON lines or a Parquet file. Ids and texts stand there as the data
+    have them; a spreadsheet may take those that begin with "=" for formulas.
 
     Raises `OptionError` for another ending, `WriteError` where the disk refuses.
     """
@@ -30,17 +34,24 @@ def write_suspects(path: Path, found: Suspects, train: Examples) -> None:
     columns = {
         "rank": pa.array(range(1, len(order) + 1), pa.int32()),
         "train_row": pa.array(order, pa.int32()),
-        "train_id": pa.array([str(train.ids[row]) for row in order]),
-        "where": pa.array([train.where(row) for row in order]),
-        "label": pa.array([None if label is None else str(label) for label in labels]),
+        "train_id": _texts(str(train.ids[row]) for row in order),
+        "where": _texts(train.where(row) for row in order),
+        "label": _texts(None if label is None else str(label) for label in labels),
         "suspicion": pa.array(found.combined[order].numpy()),
         **{
             name.replace("-", "_"): pa.array(values[order].double().numpy())
             for name, values in found.signals.items()
         },
+        "text": _texts(in_words(train[row]) for row in order),
     }
     make_folder(path.parent)
     write_atomically(path, WRITERS[path.suffix.lower()](pa.table(columns)))
+
+
+def _texts(texts: Iterable[str | None]) -> pa.Array:
+    """Halves of letters, which JSON can hold, have no bytes in UTF-8: "?" stands for them."""
+    plain = (None if t is None else t.encode("utf-8", "replace").decode() for t in texts)
+    return pa.array(list(plain), pa.string())
 
 
 def _csv(table: pa.Table) -> bytes:

@@ -80,7 +80,7 @@ def mislabeled(
         found = find(subject.scores, subject.stores.train, subject.stores.weights, progress=bars)
     print_suspects(console(), subject.run, found, k)
     if out is not None:
-        write_suspects(out, found, subject.run.train)
+        write_suspects(out, found, subject.run.train, subject.run.describe)
         say(f"{words.count(len(found.combined), 'example')} by suspicion are in {out}")
     if review:
         said = _said(subject, found.order[:reviewed]) if model else Said()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from datainf.attribution import attribute, self_influence
 from datainf.errors import InputError
@@ -21,9 +22,17 @@ Options = Mapping[str, Any]
 """Of `datainf.attribute`, but for the stores, the method and the curvature."""
 
 
+KNOWN = {"damping", "normalize", "metric", "blocks", "steps", "device"}
+
+
 def labelled(model: nn.Module, batch: Sequence[Any]) -> Tensor:
     """Cross-entropy of a batch (inputs, class indices), [B]; the model gives outputs [B, C], or
     something that has them as `logits`."""
+    if not isinstance(batch, list | tuple) or len(batch) != 2:
+        raise InputError(
+            "an example is no pair of an input and a class index",
+            remedy="a task of its own, task=…",
+        )
     inputs, labels = batch
     found = model(inputs)
     return F.cross_entropy(getattr(found, "logits", found).float(), labels, reduction="none")
@@ -34,7 +43,7 @@ class Attributor:
 
     Args:
         model: In memory; every parameter that requires gradients is attributed.
-        train: Its training data, with a length and integer indices.
+        train: Its training data, with a length and integer indices; of a data loader its data set.
         task: What the model loses on an example; by default the cross-entropy of pairs (input,
             class index).
         out: Folder for the training store, which another process then uses again; a temporary one
@@ -44,13 +53,19 @@ class Attributor:
             that time counts, a learning rate, say; scores are summed over them, and the model is
             left with the last one's weights. By default its weights are those that it has.
 
-    Raises what `datainf.collect` does.
+    Raises `InputError` for options that `datainf.attribute` does not have, and what
+    `datainf.collect` raises.
     """
 
     def __init__(
         self, model: nn.Module, train: Any, task: Task | None, out: str | Path | None,
         method: str | None, options: Options, checkpoints: Sequence[Callable[[], float]] = (),
     ) -> None:  # fmt: skip
+        if unknown := sorted(options.keys() - KNOWN):
+            raise InputError(
+                f"there is no option {', '.join(unknown)}", remedy=f"of {', '.join(sorted(KNOWN))}"
+            )
+        train = train.dataset if isinstance(train, DataLoader) else train
         self.model, self.task = model, task or Custom(labelled)
         self.method, self.options = method, options
         self._loads = list(checkpoints) or [lambda: 1.0]
@@ -101,6 +116,8 @@ def rows_of(batch: Any) -> list[Any]:
     if isinstance(batch, Tensor):
         return list(batch)
     if isinstance(batch, tuple):
+        if any(isinstance(part, Tensor) and part.dim() == 0 for part in batch):
+            raise InputError("it is one example, and no batch", remedy="a batch of one, x[None]")
         lengths = {len(part) for part in batch}
         if len(lengths) > 1:
             raise InputError(f"the batch's parts have {sorted(lengths)} rows")

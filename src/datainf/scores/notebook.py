@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from datainf import words
 from datainf.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,10 +27,9 @@ def scores_html(scores: Ranked) -> str:
         for query, identifier in enumerate(scores.query_ids[:SHOWN_QUERIES])
     ]
     more = f"<p>and {m - SHOWN_QUERIES:,} more queries</p>" if m > SHOWN_QUERIES else ""
-    settings = ", ".join(f"{name} {value}" for name, value in scores.settings.items())
     return (
         f"<div><p><b>{escape(scores.method)}</b>: {m:,} × {n:,} scores, positive = helpful"
-        f"<br><small>{escape(settings)}</small></p><table><thead><tr><th>query</th>"
+        f"<br><small>{escape(words.settings(scores.settings))}</small></p><table><thead><tr><th>query</th>"
         f"<th>most helpful</th><th>most harmful</th></tr></thead><tbody>{''.join(rows)}</tbody>"
         f"</table>{more}</div>"
     )
@@ -116,7 +116,7 @@ def plot_of(scores: Ranked, query: int | str | None, k: int | None) -> Any:
     ends = [scores.top(query, k, largest=True), scores.top(query, k, largest=False)[::-1]]
     found = list({one.train_id: one for end in ends for one in end}.values())
     values = [one.score for one in found]
-    _, axes = pyplot.subplots(figsize=(6, 0.28 * len(found) + 1))
+    _, axes = pyplot.subplots(figsize=(6, 0.28 * len(found) + 1), layout="constrained")
     colours = [tuple(int(c) / 255 for c in (HELPS if v >= 0 else HARMS).split(",")) for v in values]
     axes.barh(range(len(found)), values, color=colours)
     axes.set_yticks(range(len(found)), [str(one.train_id) for one in found], parse_math=False)

@@ -104,6 +104,12 @@ class Task(ABC):
         """What the model says to each example, None where it says nothing that could be shown."""
         return [None] * len(examples)
 
+    @property
+    def guessing(self) -> float | None:
+        """The loss of a model that knows nothing and gives all answers the same probability, where
+        there are so few that a trained one does better."""
+        return None
+
     def class_name(self, example: Any) -> str | None:  # noqa: ARG002 - for subclasses
         """What the model calls the one class that an example is of, None where it has none."""
         return None

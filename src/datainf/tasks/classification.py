@@ -107,6 +107,10 @@ class SequenceClassification(Task):
     def streams(self, example: Mapping[str, Any]) -> list[Stream]:
         return [Stream("text", pieces(self.tokenizer, self.encode(example)["input_ids"]))]
 
+    @property
+    def guessing(self) -> float | None:
+        return self.labels.guessing
+
     def class_name(self, example: Mapping[str, Any]) -> str | None:
         return self.labels.class_name(example)
 

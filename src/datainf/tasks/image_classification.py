@@ -88,6 +88,10 @@ class ImageClassification(Task):
         name = image_name(example.get("image"))
         return f"[{example['label']}] {'an image without a name' if name is None else name}"
 
+    @property
+    def guessing(self) -> float | None:
+        return self.labels.guessing
+
     def class_name(self, example: Mapping[str, Any]) -> str | None:
         return self.labels.class_name(example)
 

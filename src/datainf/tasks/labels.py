@@ -119,6 +119,12 @@ class Labels:
         """Of a class: the model's own, else its index."""
         return next((name for name, i in self.label2id.items() if i == index), str(index))
 
+    @property
+    def guessing(self) -> float | None:
+        """−log(1/C) where an example has one label."""
+        single = self.problem in (None, "single_label_classification")
+        return math.log(self.count) if single and self.count else None
+
     def class_name(self, example: Mapping[str, Any]) -> str | None:
         """Of the class that an example's label is of; None of several labels, and of numbers."""
         target = self.read(example)
