@@ -10,8 +10,9 @@ import torch
 from conftest import TEXTS, attributed
 from datainf import Scores, load_scores
 from datainf.report import write_report
-from datainf.report.contents import Contents, NoSuchPartError, histogram
+from datainf.report.contents import Contents, NoSuchPartError
 from datainf.report.insight import gain_insight
+from datainf.report.statistics import histogram
 from datainf.report.subject import Subject
 from datainf.runs import open_run
 

@@ -11,40 +11,31 @@ The same parts are in a page's file, or served to it; assets/source.js reads the
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-import torch
-
 import datainf
 from datainf import words
-from datainf.evaluation.metrics import rank_correlations, top_overlap
 from datainf.explanations import Explanation, Pair
 from datainf.report.examples import MOST_TOKENS, Described, label_of
 from datainf.report.insight import Insight
+from datainf.report.statistics import agreement, block_shares, histogram, short
 from datainf.report.subject import Subject
 from datainf.runs import told
-from datainf.scores import AnyScores, Scores
+from datainf.scores import AnyScores
 
 SIZES = {"queries": 50, "train": 100, "why": 50}
 """Examples of a part of each kind."""
 PART = re.compile(r"(queries|train|why)-(\d{1,9})")
 MANY = 200
 """Training examples of either end that are shown as those that matter to many queries."""
-BINS = 60
-SAMPLED = 2_000_000
-"""Of so many scores the histogram is made."""
 TENSORS_SHOWN = 8
 STEPS = 1000
 """Parts of a score are kept in so many steps of the largest."""
 MOST_LABELS, MOST_FILES = 100, 100
-AGREEMENT_SCORES = 20_000_000
-"""More scores are not ranked anew for the agreement of methods: of the first queries alone."""
 
 
 class NoSuchPartError(LookupError):
@@ -160,7 +151,8 @@ class Contents:
             "histogram": histogram(scores),
             "tensors": [block.name for block in subject.stores.train[-1].index.blocks],
             "blocks": block_shares(self.insight.explanations),
-            **self._agreement(),
+            "methods": list(methods := self._methods()),
+            "agreement": agreement(list(methods.values()), self.top),
         }
 
     def _facts(self) -> list[list[str]]:
@@ -189,8 +181,8 @@ class Contents:
         helpful, harmful = self.ends[row]
         answer = self.insight.query_answers.get(row)
         return self.query.example(row, answer) | {
-            "helpful": [[train, _short(score)] for train, score in helpful],
-            "harmful": [[train, _short(score)] for train, score in harmful],
+            "helpful": [[train, short(score)] for train, score in helpful],
+            "harmful": [[train, short(score)] for train, score in harmful],
         }
 
     def _train(self, row: int) -> dict[str, Any]:
@@ -202,7 +194,7 @@ class Contents:
             Counter(row for ends in self.ends for row, _ in ends[end]) for end in (0, 1)
         )
         return [
-            {"row": row, "mean": _short(mean), "helps": helps[row], "harms": harms[row]}
+            {"row": row, "mean": short(mean), "helps": helps[row], "harms": harms[row]}
             for row, mean in self.many
         ]
 
@@ -214,21 +206,13 @@ class Contents:
                 found[str(row)] = in_steps(one)
         return found
 
-    def _agreement(self) -> dict[str, Any]:
+    def _methods(self) -> dict[str, AnyScores]:
+        """These scores and the others of the same examples, by method."""
         methods = {self.scores.method: self.scores}
         for folder, other in self.subject.others.items():
             name = other.method if other.method not in methods else f"{other.method} ({folder})"
             methods[name] = other
-        found = list(methods.values())
-        return {
-            "methods": list(methods),
-            "agreement": {
-                "spearman": [[_spearman(a, b) for b in found] for a in found],
-                "overlap": [[_overlap(a, b, self.top) for b in found] for a in found],
-            }
-            if len(found) > 1
-            else None,
-        }
+        return methods
 
 
 def of_sign(entries: Sequence[tuple[int, float]], sign: int) -> list[tuple[int, float]]:
@@ -244,7 +228,7 @@ def in_steps(one: Explanation) -> dict[str, Any]:
     unit = max(largest, 1e-30) / STEPS
     order = one.by_tensor.abs().argsort(descending=True, stable=True)[:TENSORS_SHOWN]
     found: dict[str, Any] = {
-        "unit": _short(unit),
+        "unit": short(unit),
         "tensors": [[int(place), round(float(one.by_tensor[place]) / unit)] for place in order],
     }
     if one.streams is not None:
@@ -254,66 +238,6 @@ def in_steps(one: Explanation) -> dict[str, Any]:
         beyond = sum(float(stream[MOST_TOKENS:].sum()) for stream in one.streams)
         found["elsewhere"] = round((one.elsewhere + beyond) / unit)
     return found
-
-
-def block_shares(explanations: Mapping[Pair, Explanation]) -> list[float]:
-    """Σ over pairs of |a tensor's part| / Σ of all, by tensor; none without explanations."""
-    if not explanations:
-        return []
-    total = torch.stack([one.by_tensor.abs() for one in explanations.values()]).sum(dim=0)
-    return [_short(float(share)) for share in total / total.sum().clamp(min=1e-300)]
-
-
-def histogram(scores: AnyScores) -> dict[str, Any]:
-    """How the scores are spread, between the 0.1 and 99.9 % quantiles; of those that are kept."""
-    if isinstance(scores, Scores):
-        values = scores.values.flatten().numpy()
-        of = f"all {values.size:,} scores"
-        if (step := -(-values.size // SAMPLED)) > 1:
-            of = f"every {step}th of {values.size:,} scores"
-            values = values[::step]
-    else:
-        values = torch.cat([scores.helpful.scores, scores.harmful.scores], dim=1).flatten().numpy()
-        of = f"the {values.size:,} scores that are kept, of the ends of every query's order"
-    if not values.size:
-        return {"edges": [], "counts": [], "below": 0, "above": 0, "of": of}
-    low, high = np.quantile(values, [0.001, 0.999])
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    counts, edges = np.histogram(values, BINS, (low, high))
-    return {
-        "edges": [_short(float(edge)) for edge in edges],
-        "counts": counts.tolist(),
-        "below": int((values < low).sum()),
-        "above": int((values > high).sum()),
-        "of": of,
-    }
-
-
-def _spearman(left: AnyScores, right: AnyScores) -> float | None:
-    if not isinstance(left, Scores) or not isinstance(right, Scores):
-        return None
-    queries = max(1, AGREEMENT_SCORES // max(1, left.values.shape[1]))
-    found = rank_correlations(left.values[:queries], right.values[:queries])
-    mean = float(found.nanmean())
-    return None if math.isnan(mean) else _short(mean)
-
-
-def _overlap(left: AnyScores, right: AnyScores, k: int) -> float:
-    if isinstance(left, Scores) and isinstance(right, Scores):
-        queries = max(1, AGREEMENT_SCORES // max(1, left.values.shape[1]))
-        return _short(float(top_overlap(left.values[:queries], right.values[:queries], k).mean()))
-    k = min(k, left.kept, right.kept)
-    shares = []
-    for query in range(len(left.query_ids)):
-        rows = [{row for row, _ in one.top_rows(query, k)} for one in (left, right)]
-        shares.append(len(rows[0] & rows[1]) / k)
-    return _short(sum(shares) / max(1, len(shares)))
-
-
-def _short(value: float) -> float:
-    """Six significant digits."""
-    return float(f"{value:.6g}")
 
 
 def _is_wrong(answer: Any) -> int:

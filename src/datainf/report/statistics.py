@@ -1,0 +1,93 @@
+"""What is told of all scores together: how they are spread, where in the model they come from, and
+how far methods agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from datainf.evaluation.metrics import rank_correlations, top_overlap
+from datainf.explanations import Explanation, Pair
+from datainf.scores import AnyScores, Scores
+
+BINS = 60
+SAMPLED = 2_000_000
+"""Of so many scores the histogram is made."""
+AGREEMENT_SCORES = 20_000_000
+"""More scores are not ranked anew for the agreement of methods: of the first queries alone."""
+
+
+def block_shares(explanations: Mapping[Pair, Explanation]) -> list[float]:
+    """Σ over pairs of |a tensor's part| / Σ of all, by tensor; none without explanations."""
+    if not explanations:
+        return []
+    total = torch.stack([one.by_tensor.abs() for one in explanations.values()]).sum(dim=0)
+    return [short(float(share)) for share in total / total.sum().clamp(min=1e-300)]
+
+
+def histogram(scores: AnyScores) -> dict[str, Any]:
+    """How the scores are spread, between the 0.1 and 99.9 % quantiles; of those that are kept."""
+    if isinstance(scores, Scores):
+        values = scores.values.flatten().numpy()
+        of = f"all {values.size:,} scores"
+        if (step := -(-values.size // SAMPLED)) > 1:
+            of = f"every {step}th of {values.size:,} scores"
+            values = values[::step]
+    else:
+        values = torch.cat([scores.helpful.scores, scores.harmful.scores], dim=1).flatten().numpy()
+        of = f"the {values.size:,} scores that are kept, of the ends of every query's order"
+    if not values.size:
+        return {"edges": [], "counts": [], "below": 0, "above": 0, "of": of}
+    low, high = np.quantile(values, [0.001, 0.999])
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    counts, edges = np.histogram(values, BINS, (low, high))
+    return {
+        "edges": [short(float(edge)) for edge in edges],
+        "counts": counts.tolist(),
+        "below": int((values < low).sum()),
+        "above": int((values > high).sum()),
+        "of": of,
+    }
+
+
+def agreement(methods: Sequence[AnyScores], k: int) -> dict[str, Any] | None:
+    """Of every pair of scores their mean Spearman correlation over queries, where all scores are
+    there, and the share of a query's k most helpful examples that they have in common; None of
+    fewer than two."""
+    if len(methods) < 2:
+        return None
+    return {
+        "spearman": [[_spearman(a, b) for b in methods] for a in methods],
+        "overlap": [[_overlap(a, b, k) for b in methods] for a in methods],
+    }
+
+
+def _spearman(left: AnyScores, right: AnyScores) -> float | None:
+    if not isinstance(left, Scores) or not isinstance(right, Scores):
+        return None
+    queries = max(1, AGREEMENT_SCORES // max(1, left.values.shape[1]))
+    found = rank_correlations(left.values[:queries], right.values[:queries])
+    mean = float(found.nanmean())
+    return None if math.isnan(mean) else short(mean)
+
+
+def _overlap(left: AnyScores, right: AnyScores, k: int) -> float:
+    if isinstance(left, Scores) and isinstance(right, Scores):
+        queries = max(1, AGREEMENT_SCORES // max(1, left.values.shape[1]))
+        return short(float(top_overlap(left.values[:queries], right.values[:queries], k).mean()))
+    k = min(k, left.kept, right.kept)
+    shares = []
+    for query in range(len(left.query_ids)):
+        rows = [{row for row, _ in one.top_rows(query, k)} for one in (left, right)]
+        shares.append(len(rows[0] & rows[1]) / k)
+    return short(sum(shares) / max(1, len(shares)))
+
+
+def short(value: float) -> float:
+    """Six significant digits."""
+    return float(f"{value:.6g}")
