@@ -1,4 +1,4 @@
-"""New queries in the viewer: seconds from the click to the answer, on 5,000 training examples.
+"""Seconds from the click to the answer to a new query, on 5,000 training examples.
 
 `datainf attribute` makes the run, of sentences of SST-2 under adapters as they begin; then what
 `datainf view` starts is started and asked over HTTP, as its page does, eleven times. Loading the

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.__main__ as command
-from benchmarks import others, scale
+from benchmarks import cleaning, others, scale
 
 HERE = Path(command.__file__).parent
 ALONE = {"qlora"}
@@ -25,6 +25,19 @@ def test_a_module_finds_what_it_imports(name):
 
 def test_the_page_is_what_the_kept_results_come_to():
     assert (HERE / "RESULTS.md").read_text(encoding="utf-8") == command.page()
+
+
+def test_the_page_of_cleaning_is_too():
+    content = json.loads(cleaning.KEPT.read_text(encoding="utf-8"))
+    assert cleaning.PAGE.read_text(encoding="utf-8") == cleaning.page(content)
+
+
+def test_the_one_rank_is_no_worse_than_any_signal():
+    """What COMBINED was chosen by."""
+    seeds = json.loads(cleaning.KEPT.read_text(encoding="utf-8"))["seeds"]
+    assert len(seeds) == 5
+    for one in seeds:
+        assert one["precision"]["suspicion"] == max(one["precision"].values())
 
 
 def test_the_cost_model_s_tables_are_too():
