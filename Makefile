@@ -31,6 +31,7 @@ quanda: .venv-quanda/installed  ## the adapter for quanda, whose dependencies ar
 
 bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder; see benchmarks/README.md
 	$(BIN)/python -m benchmarks.sst2 --data $(SST2)
+	$(BIN)/python -m benchmarks.cleaning --data $(SST2)
 	$(BIN)/python -m benchmarks.gsm8k --data $(GSM8K)
 	$(BIN)/python -m benchmarks.adapters --data $(SST2)
 	$(BIN)/python -m benchmarks.scoring --data $(SST2)
