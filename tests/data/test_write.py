@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from datainf.data import load
+from datainf.data import load, write
 from datainf.errors import DataError, WriteError
 
 ROWS = [
@@ -177,8 +177,10 @@ def columns_of(path):
     return datasets.load_from_disk(str(path)).with_format("arrow")[:]
 
 
+@pytest.mark.parametrize("batch", [1, 2, 1000])
 @pytest.mark.parametrize("kind", ["saved", "parquet"])
-def test_a_label_is_changed_and_nothing_else(tmp_path, kind):
+def test_a_label_is_changed_and_nothing_else(tmp_path, monkeypatch, kind, batch):
+    monkeypatch.setattr(write, "BATCH", batch)
     source = exact(tmp_path, kind)
     before = sorted(path.name for path in source.rglob("*")) if source.is_dir() else []
     whole = load(source, "classification")
