@@ -7,9 +7,9 @@ import json
 import pytest
 
 from datainf.data import load
-from datainf.demos import labels
+from datainf.demos import claim, labels
 from datainf.demos.labels import run_labels_demo, write_digits
-from datainf.errors import OptionError
+from datainf.errors import InputError, OptionError
 
 
 @pytest.fixture
@@ -50,3 +50,10 @@ def test_the_demo_finds_them_and_shows_them(tmp_path):
     assert again.suspects.order == result.suspects.order
     with pytest.raises(OptionError, match="other settings"):
         run_labels_demo(tmp_path / "d", seed=1)
+
+
+def test_without_pillow_it_says_what_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(claim, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match="needs Pillow"):
+        run_labels_demo(tmp_path / "d")
+    assert not (tmp_path / "d").exists()

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from datainf.errors import OptionError
+from datainf.errors import InputError, OptionError
 from datainf.files import make_folder, write_atomically
 
 MARKER = "demo.json"
+
+
+def require(module: str, name: str) -> None:
+    """Raise `InputError` unless a library is there that a demo needs."""
+    if find_spec(module) is None:
+        raise InputError(
+            f"this demo needs {name}", remedy="pip install '.[diffusion]' in the clone"
+        )
 
 
 def claim(out: Path, settings: dict[str, Any]) -> None:

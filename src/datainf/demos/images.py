@@ -22,8 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datainf.config import RunConfig
-from datainf.demos.claim import claim
-from datainf.errors import InputError
+from datainf.demos.claim import claim, require
 from datainf.evaluation import ClassDetection, class_detection
 from datainf.files import make_folder
 from datainf.progress import Progress, Silent
@@ -65,7 +64,7 @@ def run_images_demo(
 
     Raises `OptionError` if the folder holds something else, `InputError` without diffusers.
     """
-    _require_diffusers()
+    require("diffusers", "diffusers")
     progress = progress or Silent()
     claim(out, {"demo": "images", "seed": seed})
     train, query = lay_out(out)
@@ -83,15 +82,6 @@ def run_images_demo(
     detection = class_detection(finished.scores.values, query, train)
     report = write_report(out / "run", progress=progress, say=say)
     return ImagesResult(finished, detection, query, report)
-
-
-def _require_diffusers() -> None:
-    try:
-        import diffusers  # noqa: F401
-    except ImportError:
-        raise InputError(
-            "this demo needs diffusers", remedy="pip install '.[diffusion]' in the clone"
-        ) from None
 
 
 def lay_out(out: Path) -> tuple[list[str], list[str]]:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from datainf.applications.mislabeled import Suspects, mislabeled
 from datainf.config import RunConfig
 from datainf.data import Examples
-from datainf.demos.claim import claim
+from datainf.demos.claim import claim, require
 from datainf.files import make_folder
 from datainf.progress import Progress, Silent
 from datainf.report import write_report
@@ -77,8 +77,9 @@ def run_labels_demo(
         out: Folder for data, model and run. The same demo run again uses what is there.
         seed: Of flips and training.
 
-    Raises `OptionError` if the folder holds something else.
+    Raises `OptionError` if the folder holds something else, `InputError` without Pillow.
     """
+    require("PIL", "Pillow")
     progress = progress or Silent()
     claim(out, {"demo": "labels", "seed": seed})
     flipped = write_digits(out, seed)
