@@ -384,6 +384,22 @@ def test_a_flipped_byte_is_found_and_mended(llama, rows, task, tmp_path):
         GradientStore.open(out)
 
 
+@pytest.mark.parametrize("gone", [[0], [1], [3], [0, 2], [1, 3]])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_only_the_shards_that_are_gone_are_made_again(llama, rows, task, tmp_path, gone, dtype):
+    """From anywhere in the store, to the same bytes; the others are not touched."""
+    out, asked = tmp_path / "s", {"shard_rows": 5, "dtype": dtype}
+    collect(llama, rows, task, out=out, **asked)
+    whole, files = shards(out), sorted(out.glob("*.safetensors"))
+    before = [path.stat().st_mtime_ns for path in files]
+    for place in gone:
+        files[place].unlink()
+    collect(llama, rows, task, out=out, **asked)
+    assert shards(out) == whole
+    same = [path.stat().st_mtime_ns == then for path, then in zip(files, before, strict=True)]
+    assert [place for place, kept in enumerate(same) if not kept] == gone
+
+
 def test_a_flipped_byte_of_the_index_is_found(llama, rows, task, tmp_path):
     notes = {"by number": {2: "é", 10: None}, "text": ["a", 0.1]}
     store = collect(llama, rows, task, out=tmp_path, notes=notes)

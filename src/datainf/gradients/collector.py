@@ -186,7 +186,7 @@ class Collector:
         self, store: StoreWriter, rows: range, advance: Callable[[int], None], heard: Heard
     ) -> None:
         """Collect one shard, its rows in the order of the data set."""
-        with store.filling(self.survey.ids[rows.start : rows.stop]) as draft:
+        with store.filling(rows, self.survey.ids[rows.start : rows.stop]) as draft:
             suspect = self._fill(draft, rows, advance, heard)
             store.index.notes[BATCH_TOKENS] = self.batch_tokens  # for a run that goes on from here
             if suspect is not None and len(rows) >= SPOT_CHECKED_ROWS and not self.gradients.alone:
@@ -256,7 +256,8 @@ class Collector:
         if not self.task.repeatable:
             return
         there = GradientStore(store.path, store.index)
-        for row in sorted({0, store.index.rows_done - 1}):
+        first, last = store.index.shards[0], store.index.shards[-1]
+        for row in sorted({first.start, last.start + last.rows - 1}):
             loss, gradient = there.example(row)
             example, dtype = self._examples([row])[0], store.index.torch_dtype
             what = departure(self.gradients, example, loss, gradient, dtype)

@@ -150,7 +150,7 @@ class Stores:
         ]
         if sample is not None:
             known = dict(zip(rows.ids, lengths, strict=True))
-            mine = [known[one] for one in sample.ids[sample.index.rows_done :]]
+            mine = [known[sample.ids[row]] for part in sample.index.missing() for row in part]
             found += _planned(mine, budget, self._full_row_bytes, device)
         return found
 

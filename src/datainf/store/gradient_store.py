@@ -133,7 +133,8 @@ class GradientStore:
         for file in self._files:
             at = row - file.shard.start
             if 0 <= at < file.shard.rows:
-                scales = None if self._scales is None else self._scales[row]
+                is_scaled = self.index.torch_dtype == torch.int8
+                scales = file.tensor(SCALES)[at] if is_scaled else None
                 found = {}
                 for place, block in enumerate(self.index.blocks):
                     scale = None if scales is None else scales[place : place + 1]

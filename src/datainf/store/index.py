@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -104,12 +105,20 @@ class Index:
         return sum(shard.rows for shard in self.shards)
 
     def missing(self) -> Iterator[range]:
-        """The rows of each shard still to be written, in order."""
-        start = self.rows_done
-        while start < self.n:
-            stop = min(self.n, start + self.shard_rows)
-            yield range(start, stop)
-            start = stop
+        """The rows of each shard still to be written, in order: those at the end, and those that
+        are gone from between others."""
+        start = 0
+        for shard in [*self.shards, None]:
+            end = self.n if shard is None else shard.start
+            while start < end:
+                stop = min(end, start + self.shard_rows)
+                yield range(start, stop)
+                start = stop
+            start = end if shard is None else shard.start + shard.rows
+
+    def add(self, shard: Shard) -> None:
+        """Enter a shard, in the order of the rows."""
+        bisect.insort(self.shards, shard, key=lambda one: one.start)
 
     @property
     def is_smaller(self) -> bool:
@@ -171,8 +180,8 @@ class Index:
             raise StoreCorruptError(f"{path} is damaged: an unknown dtype, {self.dtype!r}")
         start = 0
         for shard in self.shards:
-            if shard.start != start or Path(shard.file).name != shard.file:
+            if shard.start < start or Path(shard.file).name != shard.file:
                 raise StoreCorruptError(f"{path} is damaged: shard {shard.file!r} is out of place")
-            start += shard.rows
+            start = shard.start + shard.rows
         if start > self.n:
             raise StoreCorruptError(f"{path} is damaged: {start} rows, {self.n} expected")

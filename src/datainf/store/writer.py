@@ -21,7 +21,7 @@ from datainf.store.shards import ShardDraft, ShardFile
 
 
 class StoreWriter:
-    """Appends shards to a store. Get one from `writer`."""
+    """Writes the shards that a store lacks. Get one from `writer`."""
 
     def __init__(self, path: Path, index: Index, thread: ThreadPoolExecutor) -> None:
         self.path = path
@@ -30,29 +30,30 @@ class StoreWriter:
         self._in_hand: Future[None] | None = None
 
     def append(self, gradients: Mapping[str, Tensor], ids: list[int | str], losses: Tensor) -> None:
-        """Write the next shard at once: gradients [rows, columns] a block, float32 or better, in
-        the order of the data set. Raises `WriteError` if the disk refuses."""
-        with self.filling(ids) as draft:
+        """Write the first shard that is missing at once: gradients [rows, columns] a block, float32
+        or better, in the order of the data set. Raises `WriteError` if the disk refuses."""
+        start = next(self.index.missing()).start
+        with self.filling(range(start, start + len(ids)), ids) as draft:
             draft.put(range(len(ids)), gradients, losses)
         self.finish()
 
     @contextmanager
-    def filling(self, ids: list[int | str]) -> Iterator[ShardDraft]:
-        """The next shard, to be filled; it is then finished while other work goes on, or dropped
-        after an error.
+    def filling(self, rows: range, ids: list[int | str]) -> Iterator[ShardDraft]:
+        """The shard of some rows that are missing, to be filled; it is then finished while other
+        work goes on, or dropped after an error.
 
         Raises `WriteError` if the disk refuses it or refused the shard before, which was finished
         meanwhile; those that are in the index stay.
         """
         self.finish()
-        name = f"shard-{len(self.index.shards):05d}.safetensors"
+        name = f"shard-{rows.start // self.index.shard_rows:05d}.safetensors"
         draft = ShardDraft(self.path / name, self.index, ids)
         try:
             yield draft
         except BaseException:
             draft.drop()
             raise
-        self._in_hand = self._thread.submit(self._finish, draft, len(ids))
+        self._in_hand = self._thread.submit(self._finish, draft, rows)
 
     def finish(self) -> None:
         """Wait until the shard in hand is on the disk. Raises `WriteError` if the disk refuses."""
@@ -60,10 +61,9 @@ class StoreWriter:
         if in_hand is not None:
             in_hand.result()
 
-    def _finish(self, draft: ShardDraft, rows: int) -> None:
+    def _finish(self, draft: ShardDraft, rows: range) -> None:
         size, checksum = draft.finish()
-        start = self.index.rows_done
-        self.index.shards.append(Shard(draft.path.name, start, rows, size, checksum))
+        self.index.add(Shard(draft.path.name, rows.start, len(rows), size, checksum))
         self.index.save(self.path)
 
 
@@ -79,7 +79,7 @@ def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
     with locked(path), ThreadPoolExecutor(1, "datainf-writer") as thread:
         index = begun(path, wanted)
         if index is not None:
-            index.shards = _sound_prefix(path, index)
+            index.shards = [shard for shard in index.shards if _is_sound(path, index, shard)]
             if not index.shards and index.shard_rows != wanted.shard_rows:
                 index.shard_rows = wanted.shard_rows
                 index.save(path)
@@ -151,13 +151,10 @@ def _other_options(found: Index, wanted: Index) -> Iterator[str]:
             yield f"{name} ({of(found)} there, {of(wanted)} asked for)"
 
 
-def _sound_prefix(path: Path, index: Index) -> list[Shard]:
-    """The leading shards whose bytes are as written; those after are made again."""
-    sound = []
-    for shard in index.shards:
-        try:
-            ShardFile(path, shard, index).check()
-        except StoreCorruptError:
-            break
-        sound.append(shard)
-    return sound
+def _is_sound(path: Path, index: Index, shard: Shard) -> bool:
+    """Whether its bytes are as written; if not, it is made again."""
+    try:
+        ShardFile(path, shard, index).check()
+    except StoreCorruptError:
+        return False
+    return True
