@@ -27,6 +27,7 @@ from datainf.cli import (
     score,
     select,
     top,
+    verify,
     view,
 )
 from datainf.cli.console import error_console, say
@@ -87,6 +88,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "mislabeled": mislabeled.mislabeled,
     "select": select.select,
     "inspect": inspect.inspect,
+    "verify": verify.verify,
     "evaluate": evaluate.evaluate,
     "demo": demo.demo,
 }

@@ -1,0 +1,113 @@
+"""Whether what a run or a collection left on the disk still is what was written.
+
+Every byte of every shard, index, moments and scores file is read against its checksum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from datainf import words
+from datainf.errors import OptionError, StoreCorruptError, StoreError
+from datainf.progress import Progress, Silent
+from datainf.run_stores import SCORES
+from datainf.scores import load_scores
+from datainf.second_moments import FILE as MOMENTS
+from datainf.second_moments import load_moments
+from datainf.store.index import INDEX, Index, Shard
+from datainf.store.shards import ShardFile
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file that is not as it was written, or is not there: its path, what is wrong, and the rows
+    of a store that are lost with it; none of other files."""
+
+    path: Path
+    what: str
+    rows: range | None = None
+
+    def __str__(self) -> str:
+        lost = "" if self.rows is None else f" (rows {self.rows.start:,} to {self.rows.stop - 1:,})"
+        return f"{self.path}{lost}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was looked at: files, their bytes, and the faults among them."""
+
+    files: int
+    bytes: int
+    faults: list[Fault]
+
+
+def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
+    """Read all stores and scores in a folder, and in those below it, against their checksums.
+
+    A store that was not finished has those rows among its faults that are missing.
+
+    Raises `OptionError` for a folder that holds neither a store nor scores.
+    """
+    folder = Path(folder)
+    stores = sorted(path.parent for path in folder.rglob(INDEX))
+    scores = sorted(folder.rglob(SCORES))
+    if not stores and not scores:
+        raise OptionError(
+            f"{folder} holds no gradient store and no scores", remedy="a run's folder, or a store's"
+        )
+    faults, read = list[Fault](), list[Path]()
+    advance = (progress or Silent()).stage("files", _count(stores) + len(scores))
+    for path, fault in [*_stores(stores), *((path, _of_scores(path)) for path in scores)]:
+        read.append(path)
+        faults += [] if fault is None else [fault]
+        advance(1)
+    found = [path for path in read if path.is_file()]
+    return Verified(len(found), sum(path.stat().st_size for path in found), faults)
+
+
+def _count(stores: list[Path]) -> int:
+    return sum(1 + len(list(store.glob("*.safetensors"))) for store in stores)
+
+
+def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
+    for store in stores:
+        try:
+            index = Index.load(store)
+        except StoreError as error:
+            yield store / INDEX, Fault(store / INDEX, error.message)
+            continue
+        yield store / INDEX, _incomplete(store, index)
+        for shard in index.shards:
+            yield store / shard.file, _of_shard(store, index, shard)
+        try:
+            load_moments(store)
+        except StoreCorruptError as error:
+            yield store / MOMENTS, Fault(store / MOMENTS, error.message)
+
+
+def _incomplete(store: Path, index: Index) -> Fault | None:
+    if not (missing := list(index.missing())):
+        return None
+    lost = words.count(sum(map(len, missing)), "gradient")
+    what = f"the collection has not finished: {lost} of {index.n:,} are missing"
+    return Fault(store / INDEX, what)
+
+
+def _of_shard(store: Path, index: Index, shard: Shard) -> Fault | None:
+    try:
+        ShardFile(store, shard, index).check()
+    except StoreCorruptError as error:
+        path = store / shard.file
+        what = error.message.removeprefix(f"{path}: ")
+        return Fault(path, what, range(shard.start, shard.start + shard.rows))
+    return None
+
+
+def _of_scores(path: Path) -> Fault | None:
+    try:
+        load_scores(path)
+    except StoreError as error:
+        return Fault(path, error.message.removeprefix(f"{path}: "))
+    return None

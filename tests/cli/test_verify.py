@@ -1,0 +1,96 @@
+"""`datainf verify`: a damaged byte is found and named, and a run repaired to the same bytes."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import pytest
+
+from conftest import TEXTS, attributed, write_rows
+
+
+@pytest.fixture(scope="module")
+def whole(saved_llama, tmp_path_factory):
+    """A run of several shards."""
+    rows = [{"prompt": text, "completion": text[::-1]} for text in TEXTS * 2]
+    return attributed(
+        tmp_path_factory.mktemp("verify"), saved_llama[1], rows, rows[:2], shard_rows=2
+    )
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def contents(folder):
+    names = ("*.safetensors", "index.json")
+    return {p.relative_to(folder): p.read_bytes() for name in names for p in folder.rglob(name)}
+
+
+def test_a_run_as_it_was_written(run, datainf):
+    code, out, _ = datainf("verify", run)
+    assert code == 0
+    assert f"{len(contents(run))} files" in out
+    assert "all as they were written" in out
+
+
+def test_any_flipped_byte_is_found_and_named(run, datainf):
+    chance = random.Random(0)
+    for name, data in contents(run).items():
+        for _ in range(4):
+            place, bit = chance.randrange(len(data)), 1 << chance.randrange(8)
+            damaged = bytearray(data)
+            damaged[place] ^= bit
+            (run / name).write_bytes(damaged)
+            code, out, _ = datainf("verify", run)
+            same = name.name == "index.json" and damaged.isspace() == data.isspace()
+            assert code == 1 or same, f"byte {place} of {name}"
+            if code == 1:
+                assert str(run / name) in out
+        (run / name).write_bytes(data)
+    assert datainf("verify", run)[0] == 0
+
+
+def test_a_run_is_repaired_to_the_same_bytes(run, datainf):
+    before = contents(run)
+    files = sorted((run / "train").glob("*.safetensors"))
+    then = {path: path.stat().st_mtime_ns for path in files}
+    data = bytearray(files[1].read_bytes())
+    data[len(data) // 2] ^= 4
+    files[1].write_bytes(data)
+    files[3].unlink()
+    (run / "scores.safetensors").write_bytes(b"nothing")
+    code, out, _ = datainf("verify", run)
+    assert code == 1
+    assert f"{files[1]} (rows 2 to 3): the bytes are not the ones that were written" in out
+    assert f"{files[3]} (rows 6 to 7)" in out
+    assert "3 faults" in out
+    code, out, _ = datainf("verify", run, "--repair")
+    assert code == 0
+    assert "all as they were written" in out
+    assert contents(run) == before
+    changed = [p for p, time in then.items() if p.stat().st_mtime_ns != time]
+    assert changed == [files[1], files[3]]
+
+
+def test_what_has_not_finished_is_said(run, datainf):
+    from datainf.store import Index
+
+    index = Index.load(run / "train")
+    index.shards = index.shards[:1]
+    index.save(run / "train")
+    code, out, _ = datainf("verify", run / "train")
+    assert code == 1
+    assert "the collection has not finished" in out
+    code, _, err = datainf("verify", run / "train", "--repair")
+    assert code == 1
+    assert "does not say how it was made" in " ".join(err.split())
+
+
+def test_nothing_to_verify(tmp_path, datainf):
+    write_rows(tmp_path / "a.jsonl", [{"text": "a"}])
+    code, _, err = datainf("verify", tmp_path)
+    assert code == 1
+    assert "holds no gradient store and no scores" in " ".join(err.split())
