@@ -21,8 +21,10 @@ from datainf.errors import NonFiniteError
 from datainf.estimators import Estimator
 from datainf.estimators.base import batches
 from datainf.linalg import Damping, GradientMatrix
+from datainf.linalg.spread import spread
 from datainf.memory import available
 from datainf.progress import Progress
+from datainf.ranks import ranks
 from datainf.store import GradientStore
 from datainf.views import Views
 
@@ -57,9 +59,10 @@ def in_parallel(
     """`work` of shares of the blocks, at one time where the CPU has cores for it: thin products by
     one core each are faster than one after another by all, and so is reading. The shares are the
     same from run to run, and so are sums over them. After an error in one, or Ctrl-C, the others
-    get no more blocks."""
+    get no more blocks. Several processes take their products in one order: one after another."""
     threads = torch.get_num_threads()
-    workers = min(threads, len(names), MOST_WORKERS) if device.type == "cpu" else 1
+    alone = device.type == "cpu" and ranks().count == 1
+    workers = min(threads, len(names), MOST_WORKERS) if alone else 1
     if workers == 1:
         return [work(names)]
     shares = [names[place::workers] for place in range(workers)]
@@ -110,8 +113,8 @@ def blocks_of(
 
 
 def near(G: GradientMatrix, device: torch.device) -> GradientMatrix:
-    """A block on the device, read into memory if it fits."""
-    G = G.to(device=device)
+    """A block on the device, read into memory if it fits; of several processes each has a part."""
+    G = spread(G.to(device=device))
     return G.held() if held_bytes(G, device) else G
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from datainf.errors import OptionError
 from datainf.estimators import Estimator
 from datainf.linalg import ColumnScaled, GradientMatrix, RowScaled, from_dense, hstack, norm_scale
+from datainf.linalg.spread import spread
 from datainf.second_moments import metric_scale
 from datainf.store import Block, GradientStore
 
@@ -198,7 +199,7 @@ class Views:
 
 def _sq_norms(parts: Parts) -> Tensor:
     """‖g_i‖² over all parameters, [n], float64."""
-    return torch.stack([part.sq_norms.double() for part in parts.values()]).sum(dim=0)
+    return torch.stack([spread(part).sq_norms.double() for part in parts.values()]).sum(dim=0)
 
 
 def views_of(
@@ -244,7 +245,9 @@ def _scales(train: GradientStore, metric: Metric, device: torch.device) -> dict[
     if metric == "none" or _baked(train) is not None:
         return None
     if metric == "fisher":
-        moments = {name: G.to(device=device).mean_square() for name, G in train.blocks.items()}
+        moments = {
+            name: spread(G.to(device=device)).mean_square() for name, G in train.blocks.items()
+        }
     else:
         moments = train.second_moments or {}
         if not _has_moments(train):

@@ -1,0 +1,95 @@
+"""The processes that work on one run together, as `torchrun` starts them.
+
+Every process, or rank, reads the same data and the same stores from a disk that all of them see.
+What takes long is shared: each collects shards of its own, and multiplies with rows of its own
+(`datainf.linalg.spread`). The first of them alone writes what is one for all, and says anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from datainf.errors import DatainfError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `count`. One alone does everything, and waits for nobody."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """Every count-th, so that what comes early is spread over all."""
+        return items[self.rank :: self.count]
+
+    def part(self, n: int) -> slice:
+        """Consecutive rows of n, as many for each as for the others, or one more."""
+        return slice(n * self.rank // self.count, n * (self.rank + 1) // self.count)
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def sum(self, X: Tensor) -> Tensor:
+        """Over all, in place; the same bits in each."""
+        if self.count > 1:
+            dist.all_reduce(X)
+        return X
+
+    def rows(self, X: Tensor, n: int) -> Tensor:
+        """[n, …] from the `part` that each has of it."""
+        if self.count == 1:
+            return X
+        whole = X.new_empty((n, *X.shape[1:]))
+        parts = [whole[Ranks(rank, self.count).part(n)] for rank in range(self.count)]
+        for rank, part in enumerate(parts):
+            part.copy_(X) if rank == self.rank else None
+            own = part.contiguous()
+            dist.broadcast(own, rank)
+            part.copy_(own)
+        return whole
+
+    def of_first(self, work: Callable[[], T]) -> T:
+        """What the first makes of `work`, told to all; an error of ours is raised in each."""
+        if self.count == 1:
+            return work()
+        told: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                told[0] = work()
+            except DatainfError as error:
+                told[1] = error
+        dist.broadcast_object_list(told, 0)
+        if told[1] is not None:
+            raise told[1]
+        return cast(T, told[0])
+
+
+@cache
+def ranks() -> Ranks:
+    """Those that `torchrun` has started, if it has; the group is made at the first call."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1 or "RANK" not in os.environ:
+        return Ranks()
+    if not dist.is_initialized():
+        if torch.cuda.is_available():
+            local = int(os.environ.get("LOCAL_RANK", "0"))
+            torch.cuda.set_device(local % torch.cuda.device_count())
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    return Ranks(dist.get_rank(), dist.get_world_size())
