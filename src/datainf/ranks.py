@@ -8,7 +8,8 @@ What takes long is shared: each collects shards of its own, and multiplies with 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -81,9 +82,27 @@ class Ranks:
         return cast(T, told[0])
 
 
-@cache
+_alone = False
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What the first does by itself, while the others have gone on: it waits for none of them."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
 def ranks() -> Ranks:
     """Those that `torchrun` has started, if it has; the group is made at the first call."""
+    return Ranks() if _alone else _started()
+
+
+@cache
+def _started() -> Ranks:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1 or "RANK" not in os.environ:
         return Ranks()

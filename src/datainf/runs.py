@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from datainf.files import make_folder, write_atomically
 from datainf.gradient_flow import RATE_SUM
 from datainf.models import base_of, load_reader, make_task
 from datainf.progress import Progress, Silent
+from datainf.ranks import ranks
 from datainf.run_checkpoints import Place, folders_of, places_of, steps_of
 from datainf.run_gradients import Collected, once, prepare_run, sources_of
 from datainf.run_plan import Planner
@@ -72,9 +74,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         prepared = prepare_run(place, places, config, train, query, progress, say)
         if forecast is None:
             forecast = Planner(config, prepared, [each.folder for each in places]).begin(say)
-            make_folder(out)
-            if not settings.exists():  # so that an interrupted run can be replayed too
-                config.save(settings)
+            ranks().of_first(partial(_settings_of_an_interrupted_run, config, settings))
         found.append(prepared.collect(progress, say, forecast))
         # What task and checkpoints said; replayed by it.
         config = replace(config, method=prepared.method, metric=prepared.metric)
@@ -87,12 +87,23 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     train_losses, query_losses = (store.losses for store in found[-1].stores)
     say_if_it_guesses(found[-1].task, train_losses, say)
     finished = Run(scores, train, query, train_losses, query_losses, found[-1].task.describe)
-    say_what_is_replaced(out / SCORES, scores, say)
-    # Only now: settings that were refused must not replace those of a finished run.
-    config.save(settings)
-    write_scores(scores, out)
-    write_top(finished, out / "top.jsonl", config.top)
+    ranks().of_first(lambda: _write(finished, config, out, say))
     return finished
+
+
+def _settings_of_an_interrupted_run(config: RunConfig, settings: Path) -> None:
+    """So that it can be replayed too."""
+    make_folder(settings.parent)
+    if not settings.exists():
+        config.save(settings)
+
+
+def _write(finished: Run, config: RunConfig, out: Path, say: Say) -> None:
+    say_what_is_replaced(out / SCORES, finished.scores, say)
+    # Only now: settings that were refused must not replace those of a finished run.
+    config.save(out / SETTINGS)
+    write_scores(finished.scores, out)
+    write_top(finished, out / "top.jsonl", config.top)
 
 
 def _scored(

@@ -9,10 +9,11 @@ import typer
 
 from datainf import words
 from datainf.cli import options as o
-from datainf.cli.console import console, progress, say
+from datainf.cli.console import console, is_first, progress, say
 
 if TYPE_CHECKING:
     from datainf.config import RunConfig
+    from datainf.runs import Run
 
 SHOWN_QUERIES = 10
 
@@ -105,12 +106,21 @@ def attribute(
     what it will take.
     """
     own = {name: v for name, v in locals().items() if name not in ("shared", "report")}
-    from datainf.cli.tables import print_query
+    from datainf.ranks import alone
     from datainf.runs import run
 
     settings = settings_of({**o.given(own), **shared}, "attribute")
     with progress() as bars:
         finished = run(settings, progress=bars, say=say)
+    if is_first():  # what is left to do is not shared
+        with alone():
+            _tell(finished, settings, report=report)
+
+
+def _tell(finished: Run, settings: RunConfig, *, report: bool) -> None:
+    """The first queries, and the page."""
+    from datainf.cli.tables import print_query
+
     shown = console()
     m = finished.scores.shape[0]
     for row in range(min(m, SHOWN_QUERIES)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +20,14 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from datainf.errors import DatainfError
+from datainf.errors import DatainfError, InputError
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks, of those that torchrun has started."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 def plain(text: str, limit: int | None = None) -> str:
@@ -34,7 +40,8 @@ class OurConsole(Console):
     """A console that knows how our errors look."""
 
     def print_error(self, error: DatainfError) -> None:
-        """What happened, and what to try."""
+        """What happened, and what to try; where all processes meet it, by one of them."""
+        self.quiet = self.quiet and isinstance(error, InputError)
         self.print(f"[bold red]error:[/] {escape(plain(error.message))}", highlight=False)
         if error.remedy:
             self.print(f"[bold]try:[/] {escape(plain(error.remedy))}", highlight=False)
@@ -42,13 +49,13 @@ class OurConsole(Console):
 
 def console() -> OurConsole:
     """Results, on stdout. Wide when piped, so that no table is cut to 80 columns."""
-    out = OurConsole(highlight=False)
-    return out if out.is_terminal else OurConsole(highlight=False, width=160)
+    out = OurConsole(highlight=False, quiet=not is_first())
+    return out if out.is_terminal else OurConsole(highlight=False, quiet=out.quiet, width=160)
 
 
 def error_console() -> OurConsole:
-    """Errors, messages and progress, on stderr."""
-    return OurConsole(stderr=True, highlight=False, soft_wrap=True)
+    """Messages and progress, on stderr, of the process that speaks."""
+    return OurConsole(stderr=True, highlight=False, soft_wrap=True, quiet=not is_first())
 
 
 class _Rate(ProgressColumn):
@@ -78,7 +85,7 @@ def progress() -> Iterator[TerminalProgress]:
         _Rate(),
         TimeRemainingColumn(),
         console=shown,
-        disable=not shown.is_terminal,
+        disable=shown.quiet or not shown.is_terminal,
     ) as bars:
         yield TerminalProgress(bars)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -164,6 +165,7 @@ def _check(asked: dict[str, Any]) -> None:
 def _write(out: Path, asked: dict[str, Any], keep: int | None, *, elsewhere: bool) -> None:
     """Score, and leave the files of each damping, of all scores or of the ends to keep; of queries
     from elsewhere than the run, their store is noted."""
+    from datainf.ranks import ranks
     from datainf.run_stores import ASKED, SCORES
     from datainf.runs import say_what_is_replaced, told, write_scores
 
@@ -175,7 +177,7 @@ def _write(out: Path, asked: dict[str, Any], keep: int | None, *, elsewhere: boo
     for name, scores in zip(dampings, found, strict=True):
         folder = out if len(dampings) == 1 else out / f"damping-{str(name).replace(':', '-')}"
         say_what_is_replaced(folder / SCORES, scores, say)
-        write_scores(scores, folder)
+        ranks().of_first(partial(write_scores, scores, folder))
         queries = words.count(len(scores.query_ids), "query", "queries")
         say(f"{folder}: {queries}, {words.count(len(scores.train_ids), 'training example')}")
         say(told(scores))

@@ -28,6 +28,7 @@ from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, where
 from datainf.gradients.verify import one_alone, together
 from datainf.memory import available, counting_kept, release
+from datainf.ranks import ranks
 from datainf.store import GradientStore
 from datainf.store.shards import ShardDraft
 from datainf.store.writer import StoreWriter
@@ -167,10 +168,13 @@ class Collector:
         what the longest example tells by what it keeps in memory."""
         if self.batch_tokens is None:
             longest = max(1, max(self.survey.lengths))
-            self.batch_tokens = notes.get(BATCH_TOKENS) or token_budget(
-                self.gradients.device, self.footprint().kept(longest), longest
-            )
+            self.batch_tokens = notes.get(BATCH_TOKENS) or self._budget(longest)
         notes.setdefault(BATCH_TOKENS, self.batch_tokens)
+
+    def _budget(self, longest: int) -> int:
+        """One for all processes, so that a shard is the same whoever takes it."""
+        kept, device = self.footprint().kept(longest), self.gradients.device
+        return ranks().of_first(lambda: token_budget(device, kept, longest))
 
     def batches(self, rows: range) -> list[list[int]]:
         """A shard's rows in batches, by their numbers in the data set, longest first."""

@@ -82,13 +82,15 @@ class PendingStore:
             collector.recheck(store)
         # Rows that are there go with the moments that are there.
         if self.moments is not None and not (store.index.rows_done and has_moments(self.out)):
-            save_moments(self.out, self.moments)
+            store.ranks.of_first(lambda: save_moments(self.out, self.moments or {}))
         if store.index.rows_done < store.index.n:
             collector.footprint()  # of a store whose last shards turned out to be broken
             collector.check()
             collector.settle_budget(store.index.notes)
-            advance = progress.stage("gradients", store.index.n, store.index.rows_done)
-            for rows in store.index.missing():
+            mine = store.missing
+            done = 0 if store.ranks.count > 1 else store.index.rows_done
+            advance = progress.stage("gradients", done + sum(map(len, mine)), done)
+            for rows in mine:
                 collector.shard(store, rows, advance, heard)
             collector.gradients.say_unused()
 

@@ -2,30 +2,41 @@
 
 A shard's rows go to its file as they are computed. What remains then, checksums and the wait for
 the disk, is done by a thread of its own while the next shard is computed.
+
+Of several processes each writes shards of its own, and beside each a note of what it is; the first
+of them enters the notes in the index when all are done, or when the store is opened to be gone on
+with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from datainf.errors import StoreCorruptError, StoreError, StoreMismatchError
-from datainf.files import locked, make_folder
+from datainf.files import locked, make_folder, write_atomically
+from datainf.ranks import Ranks, ranks
 from datainf.store.index import INDEX, Index, Shard, difference, projected_by
 from datainf.store.shards import ShardDraft, ShardFile
+
+NOTE = ".json"
+"""How the note of a shard ends, which is its file's name otherwise."""
 
 
 class StoreWriter:
     """Writes the shards that a store lacks. Get one from `writer`."""
 
-    def __init__(self, path: Path, index: Index, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, path: Path, index: Index, thread: ThreadPoolExecutor, ranks: Ranks) -> None:
         self.path = path
         self.index = index
+        self.ranks = ranks
         self._thread = thread
         self._in_hand: Future[None] | None = None
 
@@ -63,8 +74,18 @@ class StoreWriter:
 
     def _finish(self, draft: ShardDraft, rows: range) -> None:
         size, checksum = draft.finish()
-        self.index.add(Shard(draft.path.name, rows.start, len(rows), size, checksum))
-        self.index.save(self.path)
+        shard = Shard(draft.path.name, rows.start, len(rows), size, checksum)
+        self.index.add(shard)
+        if self.ranks.count == 1:
+            self.index.save(self.path)
+        else:
+            note = json.dumps(asdict(shard)).encode()
+            write_atomically(draft.path.with_suffix(NOTE), note)
+
+    @property
+    def missing(self) -> Sequence[range]:
+        """The rows of each shard that this process is to write."""
+        return self.ranks.share(list(self.index.missing()))
 
 
 @contextmanager
@@ -76,24 +97,50 @@ def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
     process is writing to it, `WriteError` if the disk refuses.
     """
     make_folder(path)
-    with locked(path), ThreadPoolExecutor(1, "datainf-writer") as thread:
-        index = begun(path, wanted)
-        if index is not None:
-            index.shards = [shard for shard in index.shards if _is_sound(path, index, shard)]
-            if not index.shards and index.shard_rows != wanted.shard_rows:
-                index.shard_rows = wanted.shard_rows
-                index.save(path)
-        else:
-            if any(path.glob("*.safetensors")):
-                raise StoreError(
-                    f"{path} holds safetensors files but no {INDEX}: it is not a gradient store",
-                    remedy="an empty or new folder",
-                )
-            index = wanted
-            index.save(path)
-        store = StoreWriter(path, index, thread)
+    all_of_them = ranks()
+    with ExitStack() as held, ThreadPoolExecutor(1, "datainf-writer") as thread:
+        all_of_them.of_first(lambda: _begin(path, wanted, held))
+        store = StoreWriter(path, Index.load(path), thread, all_of_them)
         yield store
         store.finish()
+        if all_of_them.count > 1:
+            all_of_them.wait()
+            all_of_them.of_first(lambda: _enter_notes(path, store.index.notes))
+            store.index.shards = Index.load(path).shards
+
+
+def _begin(path: Path, wanted: Index, held: ExitStack) -> None:
+    """Leave an index at `path` with those shards that are sound, and hold the store's lock."""
+    held.enter_context(locked(path))
+    index = begun(path, wanted)
+    if index is None:
+        if any(path.glob("*.safetensors")):
+            raise StoreError(
+                f"{path} holds safetensors files but no {INDEX}: it is not a gradient store",
+                remedy="an empty or new folder",
+            )
+        wanted.save(path)
+        return
+    _enter_notes(path, index.notes)
+    index = Index.load(path)
+    index.shards = [shard for shard in index.shards if _is_sound(path, index, shard)]
+    if not index.shards:
+        index.shard_rows = wanted.shard_rows
+    index.save(path)
+
+
+def _enter_notes(path: Path, notes: Mapping[str, Any]) -> None:
+    """Enter what other processes have written in the index, and take their notes away."""
+    index, found = Index.load(path), sorted(path.glob(f"shard-*{NOTE}"))
+    known = {shard.start for shard in index.shards}
+    for file in found:
+        shard = Shard(**json.loads(file.read_text(encoding="utf-8")))
+        if shard.start not in known:
+            index.add(shard)
+    index.notes |= notes
+    index.save(path)
+    for file in found:
+        file.unlink()
 
 
 def begun(path: Path, wanted: Index, *, but: Collection[str] = ()) -> Index | None:
