@@ -1,0 +1,1 @@
+"""What happens when things go wrong, tried out: killed processes, flipped bytes."""
