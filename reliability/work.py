@@ -12,7 +12,7 @@ import transformers
 from datainf.config import RunConfig
 from datainf.demos.demo import BASE
 
-ROWS, QUERIES, SHARD_ROWS = 60, 4, 5
+ROWS, QUERIES, SHARD_ROWS, DRAWN = 60, 4, 4, 20
 WORDS = (
     "the", "quiet", "river", "sleeps", "under", "a", "pale", "moon", "while", "old", "boats",
     "drift", "past", "sleeping", "towns",
@@ -42,7 +42,7 @@ class Work:
     def config(self, out: Path) -> RunConfig:
         return RunConfig(
             train=str(self.folder / "train.jsonl"), query=str(self.folder / "query.jsonl"),
-            out=str(out), adapter=str(self.folder / "adapter"), seed=1, shard_rows=SHARD_ROWS,
+            out=str(out), adapter=str(self.folder / "adapter"), seed=1, shard_rows=SHARD_ROWS, curvature_rows=DRAWN,
         )  # fmt: skip
 
 

@@ -57,7 +57,8 @@ def test_scores_are_those_of_one_process(stores, truth, count):
         assert found.keys() == truth.keys()
         for name, values in truth.items():
             off = (found[name] - values).norm() / values.norm()
-            assert off < 1e-6, f"{name}: {off}"
+            # Steps of conjugate gradients make more of the rounding of each sum.
+            assert off < (1e-5 if name.startswith("cg") else 1e-6), f"{name}: {off}"
 
 
 @pytest.mark.parametrize("count", [2, 3])
