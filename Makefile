@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test support gpu lint unit quanda bench results experiments experiments-quick clean
+.PHONY: demo test support gpu lint unit quanda wheel bench results experiments experiments-quick clean
 
 demo: .venv/installed  ## the main job on an embedded default; no network after the install
 	$(BIN)/datainf demo
@@ -28,6 +28,14 @@ unit: .venv/tested
 
 quanda: .venv-quanda/installed  ## the adapter for quanda, whose dependencies are older than ours
 	.venv-quanda/bin/pytest -q tests/integrations/test_quanda.py
+
+wheel: .venv/installed  ## the wheel holds the package alone, and works where nothing else is
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(PYTHON) scripts/check_wheel.py dist/*.whl
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	cd dist && ../.venv-wheel/bin/datainf demo labels --out demo-labels
 
 bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder; see benchmarks/README.md
 	$(BIN)/python -m benchmarks.sst2 --data $(SST2)
@@ -63,4 +71,4 @@ experiments-quick: .venv/tested  ## a cut of each experiment in minutes, anew, o
 	touch $@
 
 clean:
-	rm -rf .venv .venv-quanda datainf-demo datainf-demo-labels datainf-demo-images
+	rm -rf .venv .venv-quanda .venv-wheel dist datainf-demo datainf-demo-labels datainf-demo-images

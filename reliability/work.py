@@ -42,7 +42,8 @@ class Work:
     def config(self, out: Path) -> RunConfig:
         return RunConfig(
             train=str(self.folder / "train.jsonl"), query=str(self.folder / "query.jsonl"),
-            out=str(out), adapter=str(self.folder / "adapter"), seed=1, shard_rows=SHARD_ROWS, curvature_rows=DRAWN,
+            out=str(out), adapter=str(self.folder / "adapter"), seed=1, shard_rows=SHARD_ROWS,
+            curvature_rows=DRAWN,
         )  # fmt: skip
 
 

@@ -13,8 +13,8 @@ import datainf
 ROOT = Path(datainf.__file__).parent
 
 ORDER = [
-    "errors", "words", "files", "fingerprint", "progress", "devices", "memory", "projection",
-    "linalg", "second_moments", "store", "gradient_flow", "scores", "estimators",
+    "errors", "words", "files", "fingerprint", "progress", "devices", "ranks", "memory",
+    "projection", "linalg", "second_moments", "store", "gradient_flow", "scores", "estimators",
     "tasks", "gradients", "conventions", "columns", "data", "checkpoints", "models", "pipelines",
     "views",
     "scoring", "top_scoring", "attribution", "explanations", "config", "planning",
@@ -25,7 +25,7 @@ ORDER = [
 
 ALLOWED = {
     "estimators": {"errors", "linalg"},
-    "linalg": {"errors", "memory"},
+    "linalg": {"errors", "memory", "ranks"},
     "errors": set(),
 }
 FORBIDDEN = {"gradients": {"estimators", "scores", "attribution"}, "scores": {"store"}}

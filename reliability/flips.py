@@ -1,0 +1,80 @@
+"""A bit that is flipped anywhere in what a run left is found, and its file named.
+
+    python -m reliability.flips --flips 2000
+
+Each flip is of one bit, in a file of a run's stores, indices and scores, every other time drawn by
+its size, and at a place drawn evenly in it; then all of it is read as `datainf verify` reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from datainf.applications.verify import verify
+from datainf.runs import run
+from reliability.work import Work
+
+KEPT = Path(__file__).parent / "results" / "flips.json"
+CHECKED = ("*.safetensors", "index.json")
+"""Files with checksums; tables for people are made again from them."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--flips", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = flips(Path(folder), options.flips, options.seed)
+    KEPT.parent.mkdir(exist_ok=True)
+    KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(lines(found)))
+
+
+def flips(folder: Path, count: int, seed: int) -> dict[str, Any]:
+    work, out, chance = Work(folder / "work").make(), folder / "run", random.Random(seed)
+    run(work.config(out))
+    files = [path for pattern in CHECKED for path in sorted(out.rglob(pattern))]
+    sizes = [path.stat().st_size for path in files]
+    found = []
+    for turn in range(count):
+        (path,) = chance.choices(files, sizes if turn % 2 else None)
+        data = path.read_bytes()
+        place, bit = chance.randrange(len(data)), chance.randrange(8)
+        path.write_bytes(flipped(data, place, bit))
+        named = [str(fault.path.relative_to(out)) for fault in verify(out).faults]
+        path.write_bytes(data)
+        name = str(path.relative_to(out))
+        found.append({"file": name, "byte": place, "bit": bit, "named": name in named})
+    if verify(out).faults:
+        raise SystemExit("what was flipped is not back")
+    return {"files": len(files), "bytes": sum(sizes), "flips": found}
+
+
+def flipped(data: bytes, place: int, bit: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
+
+
+def kind_of(name: str) -> str:
+    last = Path(name).name
+    return "a shard" if last.startswith("shard-") else last
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    table = ["| a bit flipped in | flips | found and named |", "|---|---|---|"]
+    counts = Counter(kind_of(one["file"]) for one in found["flips"])
+    named = Counter(kind_of(one["file"]) for one in found["flips"] if one["named"])
+    table += [f"| {kind} | {count:,} | {named[kind]:,} |" for kind, count in sorted(counts.items())]
+    return [*table, f"| all | {len(found['flips']):,} | {sum(named.values()):,} |"]
+
+
+if __name__ == "__main__":
+    main()

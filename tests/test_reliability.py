@@ -1,0 +1,23 @@
+"""A few of each: killed runs go on to the same bytes, flipped bits are found. The tables of
+docs/reliability.md are what the scripts found."""
+
+from __future__ import annotations
+
+import reliability.__main__ as command
+from reliability import flips, kills
+
+
+def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
+    found = kills.trials(tmp_path, moments=6, ranks=1, seed=1)
+    assert len(found["trials"]) == 6
+    assert all(one["resumed"] and one["identical"] for one in found["trials"]), found
+
+
+def test_flipped_bits_are_found(tmp_path):
+    found = flips.flips(tmp_path, count=40, seed=1)["flips"]
+    assert len(found) == 40
+    assert [one for one in found if not one["named"]] == []
+
+
+def test_the_page_is_what_the_kept_results_come_to():
+    assert command.PAGE.read_text(encoding="utf-8") == command.page()
