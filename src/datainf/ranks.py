@@ -15,8 +15,8 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+from torch import distributed as dist
 
 from datainf.errors import DatainfError
 
