@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from reliability import flips, kills
+from reliability import flips, fuzz, kills
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
@@ -20,21 +21,29 @@ the tests do a few of each.
 
 
 def page() -> str:
-    parts = [INTRO]
-    for name, title in (("kills-1", "One process killed"), ("kills-2", "One of several killed")):
-        if (path := RESULTS / f"{name}.json").exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            about = (kills.__doc__ or "").partition("\n\n    ")
-            rest = about[2].partition("\n\n")[2] if name == "kills-1" else RANKS
-            parts += [f"## {title}\n", *([f"{about[0]}\n"] if name == "kills-1" else []), rest,
-                      "\n".join(kills.lines(found)), ""]  # fmt: skip
-    if flips.KEPT.exists():
-        found = json.loads(flips.KEPT.read_text(encoding="utf-8"))
-        about = (flips.__doc__ or "").partition("\n\n    ")
-        parts += ["## Flipped bits\n", f"{about[0]}\n", about[2].partition("\n\n")[2],
-                  f"{found['files']} files, {found['bytes']:,} bytes.\n",
-                  "\n".join(flips.lines(found)), ""]  # fmt: skip
-    return "\n".join(parts)
+    return "\n".join([INTRO, *killed(), *section("flips", "Flipped bits", flips),
+                      *section("fuzz", "Broken files", fuzz)])  # fmt: skip
+
+
+def killed() -> list[str]:
+    found = section("kills-1", "One process killed", kills)
+    path = RESULTS / "kills-2.json"
+    if path.exists():
+        table = kills.lines(json.loads(path.read_text(encoding="utf-8")))
+        found += ["## One of several killed", "", RANKS, *table, ""]
+    return found
+
+
+def section(name: str, title: str, module: Any) -> list[str]:
+    """What a script says of itself, and its table."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return []
+    first, _, rest = (module.__doc__ or "").partition("\n\n    ")
+    commands, _, more = rest.partition("\n\n")
+    table = module.lines(json.loads(path.read_text(encoding="utf-8")))
+    ran = [line.strip() for line in commands.splitlines()]
+    return [f"## {title}", "", first, "", more.strip(), "", "```sh", *ran, "```", "", *table, ""]
 
 
 RANKS = """By `torchrun --nproc-per-node 2 --max-restarts 3`: a worker is killed, or torchrun

@@ -3,6 +3,11 @@ docs/reliability.md are what the scripts found."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import reliability.__main__ as command
 from reliability import flips, kills
 
@@ -17,6 +22,23 @@ def test_flipped_bits_are_found(tmp_path):
     found = flips.flips(tmp_path, count=40, seed=1)["flips"]
     assert len(found) == 40
     assert [one for one in found if not one["named"]] == []
+
+
+def test_broken_files_are_refused(tmp_path):
+    """In a process of its own, whose memory is bounded."""
+    code = (
+        "import sys, json; from pathlib import Path; from reliability import fuzz; "
+        "print(json.dumps(fuzz.fuzz(Path(sys.argv[1]), 600, 3)))"
+    )
+    root = Path(command.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["failures"] == []
+    outcomes = {name for counts in found["outcomes"].values() for name in counts}
+    assert outcomes == {"read", "refused"}
 
 
 def test_the_page_is_what_the_kept_results_come_to():
