@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test support gpu lint unit quanda wheel bench results experiments experiments-quick clean
+.PHONY: demo test support gpu lint unit quanda wheel reliability bench results experiments experiments-quick clean
 
 demo: .venv/installed  ## the main job on an embedded default; no network after the install
 	$(BIN)/datainf demo
@@ -36,6 +36,13 @@ wheel: .venv/installed  ## the wheel holds the package alone, and works where no
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
 	cd dist && ../.venv-wheel/bin/datainf demo labels --out demo-labels
+
+reliability: .venv/tested  ## docs/reliability.md, half an hour: killed runs, flipped bits, broken files
+	$(BIN)/python -m reliability.kills --moments 120
+	$(BIN)/python -m reliability.kills --ranks 2 --moments 20
+	$(BIN)/python -m reliability.flips
+	$(BIN)/python -m reliability.fuzz
+	$(BIN)/python -m reliability
 
 bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder; see benchmarks/README.md
 	$(BIN)/python -m benchmarks.sst2 --data $(SST2)

@@ -3,10 +3,10 @@
     python -m reliability.kills --moments 100        # one process
     python -m reliability.kills --ranks 2 --moments 20
 
-Each moment is drawn evenly over the time that the whole run takes. A process of its own begins the
-run, has a SIGKILL then, and another goes on with it; of several ranks one is killed, and torchrun
-starts all of them again. What is left in the end is compared, byte by byte, with what an
-undisturbed run left, and no file more may be there.
+Each moment is drawn evenly over the time that the whole run takes, of several processes from when
+the first store is there. A process of its own begins the run, has a SIGKILL then, and another goes
+on with it; of several one is killed, and torchrun starts all of them again. What is left in the end
+is compared, byte by byte, with what an undisturbed run left, and no file more may be there.
 """
 
 from __future__ import annotations
@@ -56,8 +56,10 @@ def trials(folder: Path, moments: int, ranks: int, seed: int) -> dict[str, Any]:
     start = begin if ranks == 1 else begin_together
     whole = folder / "whole"
     require(start(work, folder / "first", ranks))  # the libraries are read
-    began = time.perf_counter()
-    require(start(work, whole, ranks))
+    process, began = start(work, whole, ranks), time.perf_counter()
+    if ranks > 1:
+        began = wait_for(whole, process)
+    require(process)
     seconds = time.perf_counter() - began
     truth, found = contents(whole), []
     for place in range(moments):
@@ -74,6 +76,8 @@ def trial(
     out.mkdir()
     start = begin if ranks == 1 else begin_together
     process = start(work, out, ranks)
+    if ranks > 1:  # most of their time they get ready
+        wait_for(out, process)
     time.sleep(moment)
     victim = process if ranks == 1 else chance.choice([process, *workers(process)])
     phase = phase_of(out)
@@ -91,6 +95,13 @@ def trial(
         "moment": moment, "phase": phase, "resumed": resumed, "identical": not differs,
         "differs": differs,
     }  # fmt: skip
+
+
+def wait_for(out: Path, process: Any) -> float:
+    """Until the first store is there; when that was."""
+    while not (out / "train" / "index.json").exists() and process.poll() is None:
+        time.sleep(0.005)
+    return time.perf_counter()
 
 
 class Begun:

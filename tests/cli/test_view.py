@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 import webbrowser
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +24,8 @@ def test_the_printed_address_leads_to_the_page(llama_run):
         [sys.executable, "-m", "datainf", "view", str(llama_run), "--no-browser", "--port", "0"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        # A shell has what it runs in the background ignore Ctrl-C, and all that this starts.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         url = program.stdout.readline().split()[0]

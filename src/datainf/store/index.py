@@ -150,7 +150,7 @@ class Index:
                 f"{folder} is not a gradient store: it has no {INDEX}",
                 remedy="datainf collect makes one; check the path",
             ) from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StoreCorruptError(f"{path} cannot be read: {error}") from None
         if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
             found = raw.get("schema") if isinstance(raw, dict) else None

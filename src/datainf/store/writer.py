@@ -133,14 +133,22 @@ def _enter_notes(path: Path, notes: Mapping[str, Any]) -> None:
     """Enter what other processes have written in the index, and take their notes away."""
     index, found = Index.load(path), sorted(path.glob(f"shard-*{NOTE}"))
     known = {shard.start for shard in index.shards}
-    for file in found:
-        shard = Shard(**json.loads(file.read_text(encoding="utf-8")))
+    for shard in filter(None, map(_noted, found)):
         if shard.start not in known:
             index.add(shard)
     index.notes |= notes
     index.save(path)
     for file in found:
         file.unlink()
+
+
+def _noted(file: Path) -> Shard | None:
+    """The shard that a note is of; None where it is not as it was written, and the shard is made
+    again."""
+    try:
+        return Shard(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def begun(path: Path, wanted: Index, *, but: Collection[str] = ()) -> Index | None:
