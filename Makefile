@@ -34,7 +34,7 @@ wheel: .venv/installed  ## the wheel holds the package alone, and works where no
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	$(PYTHON) scripts/check_wheel.py dist/*.whl
 	$(PYTHON) -m venv .venv-wheel
-	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$(echo dist/*.whl)[diffusion]"
 	cd dist && ../.venv-wheel/bin/datainf demo labels --out demo-labels
 
 reliability: .venv/tested  ## docs/reliability.md, half an hour: killed runs, flipped bits, broken files
