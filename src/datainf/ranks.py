@@ -58,12 +58,11 @@ class Ranks:
         if self.count == 1:
             return X
         whole = X.new_empty((n, *X.shape[1:]))
-        parts = [whole[Ranks(rank, self.count).part(n)] for rank in range(self.count)]
-        for rank, part in enumerate(parts):
-            part.copy_(X) if rank == self.rank else None
-            own = part.contiguous()
+        for rank in range(self.count):
+            part = Ranks(rank, self.count).part(n)
+            own = X.contiguous() if rank == self.rank else X.new_empty(whole[part].shape)
             dist.broadcast(own, rank)
-            part.copy_(own)
+            whole[part] = own
         return whole
 
     def of_first(self, work: Callable[[], T]) -> T:
