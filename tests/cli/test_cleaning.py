@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from browser import browser, needs_browser, opened
+from browser import browser, expect, needs_browser, opened
 from conftest import TEXTS, write_rows
 from datainf.config import RunConfig
 from datainf.runs import run
@@ -317,7 +317,7 @@ def test_the_review_page(made, datainf, tmp_path):
         address = (folder / "review.html").as_uri()
         with opened(chromium, address, accept_downloads=True) as page:
             cards = page.locator(".suspect")
-            assert cards.count() == 12
+            expect(cards).to_have_count(12)
             rows_of = cards.evaluate_all("all => all.map(one => Number(one.dataset.row))")
             cards.nth(0).locator("[data-decide=drop]").click()
             cards.nth(1).locator(".relabel").fill("1")
@@ -334,7 +334,7 @@ def test_the_review_page(made, datainf, tmp_path):
             )
             cards.nth(0).locator("details summary").click()
             page.wait_for_selector(".near")
-            assert cards.nth(0).locator(".near").count() == 3
+            expect(cards.nth(0).locator(".near")).to_have_count(3)
             with page.expect_download() as started:
                 page.locator("#download").click()
             path = tmp_path / started.value.suggested_filename
@@ -343,7 +343,7 @@ def test_the_review_page(made, datainf, tmp_path):
             page.wait_for_selector("body[data-ready]")
             assert "1 to drop, 1 to relabel" in page.locator(".counted").inner_text()
             page.locator(".toolbar select").last.select_option("drop")
-            assert page.locator(".suspect").count() == 1
+            expect(page.locator(".suspect")).to_have_count(1)
     found = json.loads(path.read_text())
     truth = [{"row": rows_of[0], "decision": "drop"},
              {"row": rows_of[1], "decision": "relabel", "label": "1"},

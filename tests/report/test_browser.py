@@ -40,7 +40,7 @@ def scores_of(page, kind):
 def test_the_first_query_is_shown_with_its_scores(chromium, llama_page, llama_run):
     scores = load_scores(llama_run / "scores.safetensors")
     with opened(chromium, llama_page) as page:
-        assert page.locator(".query-row").count() == 7
+        expect(page.locator(".query-row")).to_have_count(7)
         for kind, largest in (("helps", True), ("harms", False)):
             found = [score for _, score in scores.top_rows(0, 5, largest=largest)]
             truth = [score for score in found if (score > 0) == largest]
@@ -72,9 +72,9 @@ def test_keys_go_through_the_queries(chromium, llama_page):
         page.keyboard.press("k")
         expect(page.locator(".query .place code")).to_have_text(first)
         page.keyboard.press("2")
-        assert page.locator("table.examples tbody tr").count() == 13
+        expect(page.locator("table.examples tbody tr")).to_have_count(13)
         page.keyboard.press("3")
-        assert page.locator(".chart rect").count() == 60
+        expect(page.locator(".chart rect")).to_have_count(60)
         page.keyboard.press("1")
         page.keyboard.press("?")
         assert page.locator("dialog.help").is_visible()
@@ -108,7 +108,7 @@ def test_a_row_is_expanded(chromium, llama_page):
         page.keyboard.press("1")
         details = page.locator(".card details.tensors").first
         details.locator("summary").click()
-        assert details.locator(".bar-row").count() == 8
+        expect(details.locator(".bar-row")).to_have_count(8)
 
 
 def test_examples_are_filtered_and_sorted(chromium, bert_page):
@@ -139,7 +139,7 @@ def test_wrong_answers_are_marked(chromium, bert_page, bert_run):
         wrong = page.locator(".query-row .label.wrong").count()
         page.keyboard.press("j")
         assert wrong == sum(not answer.agrees for answer in answers)
-        assert page.locator(".query .label").count() == 2
+        expect(page.locator(".query .label")).to_have_count(2)
 
 
 def test_hostile_data_is_text(chromium, llama_page, bert_page):
@@ -150,7 +150,7 @@ def test_hostile_data_is_text(chromium, llama_page, bert_page):
             for text in (HOSTILE[0], HOSTILE[1], HOSTILE[3], HOSTILE[4]):
                 assert text in shown
             assert "\\u202e" in shown, "what turns the text is shown, not followed"
-            assert page.locator("table img, table svg, table iframe").count() == 0
+            expect(page.locator("table img, table svg, table iframe")).to_have_count(0)
             assert page.evaluate("document.querySelectorAll('script').length") == (
                 page.evaluate("document.querySelectorAll('script[id^=data-]').length + 1")
             )
