@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -46,4 +47,17 @@ def opened(found, address, *, refused=None, **options):
     assert elsewhere == []
 
 
-__all__ = ["browser", "expect", "needs_browser", "opened"]
+def soon(page, check, *, within=10):
+    """`check`, tried again until what the page draws next passes its assertions. A page draws what
+    was asked of it a frame later: what is read at once may be what stood there before."""
+    end = time.monotonic() + within
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() > end:
+                raise
+        page.wait_for_timeout(50)
+
+
+__all__ = ["browser", "expect", "needs_browser", "opened", "soon"]

@@ -328,10 +328,8 @@ def test_the_review_page(made, datainf, tmp_path):
             page.keyboard.press("j")
             page.keyboard.press("d")
             page.keyboard.press("u")
-            assert (
-                "1 to drop, 1 to relabel, 1 to keep; 9 open"
-                in page.locator(".counted").inner_text()
-            )
+            counted = page.locator(".counted")
+            expect(counted).to_contain_text("1 to drop, 1 to relabel, 1 to keep; 9 open")
             cards.nth(0).locator("details summary").click()
             page.wait_for_selector(".near")
             expect(cards.nth(0).locator(".near")).to_have_count(3)
@@ -341,7 +339,7 @@ def test_the_review_page(made, datainf, tmp_path):
             started.value.save_as(path)
             page.reload()
             page.wait_for_selector("body[data-ready]")
-            assert "1 to drop, 1 to relabel" in page.locator(".counted").inner_text()
+            expect(counted).to_contain_text("1 to drop, 1 to relabel")
             page.locator(".toolbar select").last.select_option("drop")
             expect(page.locator(".suspect")).to_have_count(1)
     found = json.loads(path.read_text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from browser import browser, expect, needs_browser, opened
+from browser import browser, expect, needs_browser, opened, soon
 from conftest import HOSTILE, TEXTS, attributed
 from datainf import load_scores
 from datainf.report import write_report
@@ -54,14 +54,19 @@ def test_search_and_order(chromium, llama_page):
         page.keyboard.press("/")
         page.keyboard.type("r5")
         expect(page.locator(".query-row")).to_have_count(1)
-        assert page.locator(".counted").first.inner_text() == "1 of 7 queries"
+        expect(page.locator(".counted").first).to_have_text("1 of 7 queries")
         page.locator("#search").fill("no such query")
         expect(page.locator(".query-row")).to_have_count(0)
         page.locator("#search").fill("")
         page.locator(".side select").select_option("loss")
-        shown = page.locator(".query-row .loss").all_inner_texts()
-        losses = [float(text.removeprefix("loss ")) for text in shown]
-        assert losses == sorted(losses, reverse=True)
+
+        def by_loss():
+            shown = page.locator(".query-row .loss").all_inner_texts()
+            losses = [float(text.removeprefix("loss ")) for text in shown]
+            assert len(losses) == 7
+            assert losses == sorted(losses, reverse=True)
+
+        soon(page, by_loss)
 
 
 def test_keys_go_through_the_queries(chromium, llama_page):
@@ -77,7 +82,7 @@ def test_keys_go_through_the_queries(chromium, llama_page):
         expect(page.locator(".chart rect")).to_have_count(60)
         page.keyboard.press("1")
         page.keyboard.press("?")
-        assert page.locator("dialog.help").is_visible()
+        expect(page.locator("dialog.help")).to_be_visible()
 
 
 def test_the_heat_map(chromium, llama_page):
@@ -103,8 +108,12 @@ def test_a_row_is_expanded(chromium, llama_page):
         row = page.locator("tr[data-row='12']")
         short = len(row.inner_text())
         row.locator("button.more").click()
-        assert len(row.inner_text()) > short + 2000
-        assert "more characters" in row.inner_text()
+        expect(row).to_contain_text("more characters")
+
+        def longer():
+            assert len(row.inner_text()) > short + 2000
+
+        soon(page, longer)
         page.keyboard.press("1")
         details = page.locator(".card details.tensors").first
         details.locator("summary").click()
@@ -113,9 +122,19 @@ def test_a_row_is_expanded(chromium, llama_page):
 
 def test_examples_are_filtered_and_sorted(chromium, bert_page):
     with opened(chromium, bert_page) as page:
+
+        def labelled():
+            labels = page.locator(".card .labels .label:first-child .value").all_inner_texts()
+            assert set(labels) == {"LABEL_1"}
+
+        def by_loss(descending):
+            cells = page.locator("tbody td:nth-child(5)").all_inner_texts()
+            losses = [float(text) for text in cells]
+            assert len(losses) > 1
+            assert losses == sorted(losses, reverse=descending)
+
         page.locator(".toolbar select").first.select_option("1")
-        labels = page.locator(".card .labels .label:first-child .value").all_inner_texts()
-        assert set(labels) == {"LABEL_1"}
+        soon(page, labelled)
         page.locator(".toolbar select").first.select_option("")
         page.locator(".toolbar input[type=search]").fill("jugs")
         expect(page.locator(".card").filter(has_not_text="jugs")).to_have_count(0)
@@ -123,12 +142,9 @@ def test_examples_are_filtered_and_sorted(chromium, bert_page):
         expect(page.locator(".card").first).to_be_visible()
         page.keyboard.press("Escape")
         page.keyboard.press("2")
-        page.locator("table.examples th button", has_text="loss").click()
-        losses = [float(t) for t in page.locator("tbody td:nth-child(5)").all_inner_texts()]
-        assert losses == sorted(losses, reverse=True)
-        page.locator("table.examples th button", has_text="loss").click()
-        losses = [float(t) for t in page.locator("tbody td:nth-child(5)").all_inner_texts()]
-        assert losses == sorted(losses)
+        for descending in (True, False):
+            page.locator("table.examples th button", has_text="loss").click()
+            soon(page, lambda down=descending: by_loss(down))
 
 
 def test_wrong_answers_are_marked(chromium, bert_page, bert_run):
@@ -171,12 +187,13 @@ def test_a_phone(chromium, llama_page):
     with opened(chromium, llama_page, viewport={"width": 380, "height": 800}) as page:
         wide = "document.documentElement.scrollWidth"
         assert page.evaluate(wide) <= 380
-        assert not page.locator(".side").is_visible()
+        expect(page.locator(".side")).to_be_hidden()
         page.locator(".open-list").click()
         page.locator(".query-row").nth(2).click()
-        assert not page.locator(".side").is_visible()
-        for tab in ("training", "overview"):
+        expect(page.locator(".side")).to_be_hidden()
+        for tab, shown in (("training", "table.examples"), ("overview", ".overview")):
             page.locator(f"[data-tab={tab}]").click()
+            page.wait_for_selector(shown)
             assert page.evaluate(wide) <= 380
 
 
@@ -197,10 +214,9 @@ def test_a_search_without_hits_says_so(chromium, llama_page):
 
 def test_where_it_was_is_in_its_address(chromium, llama_page):
     with opened(chromium, llama_page + "#tab=queries&query=3") as page:
-        scores = page.locator(".query .place code").inner_text()
-        assert scores == "r6"
+        expect(page.locator(".query .place code")).to_have_text("r6")
         page.keyboard.press("3")
-        assert "tab=overview" in page.url
+        page.wait_for_url("**tab=overview**")
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def test_what_the_model_says_becomes_the_data_s_label(review_page):
         card = page.locator(".suspect", has=page.locator(".said")).first
         assert name in card.locator(".label.wrong").inner_text()
         said.click()
-        assert card.get_attribute("data-decision") == "relabel"
+        expect(card).to_have_attribute("data-decision", "relabel")
         assert name == f"LABEL_{card.locator('.relabel').input_value()}"
         options = page.locator(".toolbar select").nth(1).locator("option").all_inner_texts()
         assert options == ["all", "0 · LABEL_0", "1 · LABEL_1", "2 · LABEL_2"]
@@ -63,7 +63,7 @@ def test_two_tabs_decide_together(review_page):
         expect(other.locator(".suspect").nth(0)).to_have_attribute("data-decision", "drop")
         other.locator("[data-decide=keep]").nth(1).click()
         expect(page.locator(".suspect").nth(1)).to_have_attribute("data-decision", "keep")
-        assert "1 to drop, 0 to relabel, 1 to keep" in page.locator(".counted").inner_text()
+        expect(page.locator(".counted")).to_contain_text("1 to drop, 0 to relabel, 1 to keep")
 
 
 def names(labels, **known):

@@ -148,11 +148,11 @@ def test_a_new_query_in_the_browser(contents):
             page.locator(".go").click()
             page.wait_for_selector(".page .card .token")
             assert page.locator(".card").count() > 0
-            assert "<b>brown</b>" in page.locator(".query").last.inner_text()
+            expect(page.locator(".query").last).to_contain_text("<b>brown</b>")
             page.locator("#ask-completion").fill("")
             page.locator("#ask-completion").press("Control+Enter")
             page.wait_for_selector(".failed")
-            assert "completion is empty" in page.locator(".failed").inner_text()
+            expect(page.locator(".failed")).to_contain_text("completion is empty")
         server.shutdown()
 
 
