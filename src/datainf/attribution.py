@@ -267,7 +267,9 @@ def damping_of(
     mean = None
     if len(known) == len(squares):
         mean = sum(share * square for share, square in zip(shares, known, strict=True))
-    return flow_damping(len(rows), mean, rate_sum, rule, len(views), examples=len(views[0].store))
+    return flow_damping(
+        len(rows), mean, rate_sum, rule, len(views), examples=len(views[0].store.sound)
+    )
 
 
 def _paired(

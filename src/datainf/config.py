@@ -15,6 +15,7 @@ from datainf.errors import InputError, OptionError
 from datainf.estimators import from_name
 from datainf.files import write_atomically
 from datainf.gradient_flow import read_damping
+from datainf.gradients.collector import OnNonfinite, require_known
 from datainf.models import TASK_OPTIONS, device_of, dtype_of
 from datainf.projection import Projection
 from datainf.store.encoding import stored_dtype
@@ -60,6 +61,7 @@ class RunConfig:
     store: str | None = None
     project: int | None = None
     shard_rows: int | None = None
+    on_nonfinite: OnNonfinite | None = None
     max_length: int | None = None
     max_target_length: int | None = None
     labels: str | None = None
@@ -107,6 +109,7 @@ class RunConfig:
                 f"{self.top} examples of each end are to be shown, and {self.keep} kept",
                 remedy=f"--keep {self.top} or more; or fewer by --top",
             )
+        require_known(self.on_nonfinite or "stop")
         # Before hours of gradients, not after.
         stored_dtype(self.store or "float32")
         if self.project is not None:

@@ -197,6 +197,7 @@ def _options(
         "batch_tokens": config.batch_tokens,
         "shard_rows": config.shard_rows,
         "second_moments": moments,
+        "on_nonfinite": config.on_nonfinite or "stop",
     }
 
 

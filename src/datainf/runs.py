@@ -12,7 +12,7 @@ RUN/
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from datainf.ranks import ranks
 from datainf.run_checkpoints import Place, folders_of, places_of, steps_of
 from datainf.run_gradients import Collected, once, prepare_run, sources_of
 from datainf.run_plan import Planner
-from datainf.run_stores import ASKED, SCORES, SETTINGS, read_run
+from datainf.run_stores import ASKED, QUERY, SCORES, SETTINGS, TRAIN, read_run
 from datainf.scores import AnyScores, load_scores
 from datainf.store import GradientStore
 from datainf.tasks import Task
@@ -49,13 +49,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, in memory: its scores, its data, and how to show them."""
+    """A finished run, in memory: its scores, its data, and how to show them. Of training examples
+    and of queries, the rows that were skipped at some checkpoint, and why."""
 
     scores: AnyScores
     train: Examples
     query: Examples
     train_losses: torch.Tensor
     query_losses: torch.Tensor
+    train_skipped: Mapping[int, str]
+    query_skipped: Mapping[int, str]
     describe: Callable[[Any], str]
 
 
@@ -86,7 +89,11 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     # Losses are those of the model as it is in the end.
     train_losses, query_losses = (store.losses for store in found[-1].stores)
     say_if_it_guesses(found[-1].task, train_losses, say)
-    finished = Run(scores, train, query, train_losses, query_losses, found[-1].task.describe)
+    of_train, of_query = zip(*(one.stores for one in found), strict=True)
+    finished = Run(
+        scores, train, query, train_losses, query_losses, skipped(of_train), skipped(of_query),
+        found[-1].task.describe,
+    )  # fmt: skip
     ranks().of_first(lambda: _write(finished, config, out, say))
     return finished
 
@@ -123,9 +130,16 @@ def _scored(
     return attribute_top(train, query, config.method, k=config.keep, **options)
 
 
+def skipped(stores: Sequence[GradientStore]) -> dict[int, str]:
+    """Rows that were skipped in some of the stores of several checkpoints, and why, in order."""
+    found = {row: why for store in stores for row, why in store.skipped.items()}
+    return dict(sorted(found.items()))
+
+
 def say_if_it_guesses(task: Task, losses: Tensor, say: Say) -> None:
     """A model does worse than one that knows nothing where labels or weights are not its own."""
-    mean = float(losses.double().mean()) if len(losses) else 0.0
+    known = losses[losses.isfinite()].double()
+    mean = float(known.mean()) if len(known) else 0.0
     if task.guessing is not None and mean > task.guessing:
         say(
             f"the model's mean loss on its training data is {mean:.3g}, and guessing has "
@@ -175,7 +189,8 @@ def write_top(finished: Run, path: Path, k: int) -> None:
             "query_id": identifier,
             "query_row": row,
             "query": describe(finished.describe, finished.query, row),
-            "loss": float(finished.query_losses[row]),
+            "loss": words.plain(float(finished.query_losses[row])),
+            **_why_skipped(finished.query_skipped, row),
             "helpful": entries(finished, row, k, largest=True),
             "harmful": entries(finished, row, k, largest=False),
         }
@@ -190,12 +205,17 @@ def entries(finished: Run, query: int | None, k: int, *, largest: bool) -> list[
             "train_id": finished.scores.train_ids[row],
             "train_row": row,
             "score": score,
-            "loss": float(finished.train_losses[row]),
+            "loss": words.plain(float(finished.train_losses[row])),
+            **_why_skipped(finished.train_skipped, row),
             "where": finished.train.where(row),
             "text": describe(finished.describe, finished.train, row),
         }
         for row, score in finished.scores.top_rows(query, k, largest=largest)
     ]
+
+
+def _why_skipped(rows: Mapping[int, str], row: int) -> dict[str, str]:
+    return {"skipped": rows[row]} if row in rows else {}
 
 
 def describe(in_words: Callable[[Any], str], examples: Examples, row: int) -> str:
@@ -214,11 +234,15 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
     """
     config = replace(read_run(folder), out=str(folder))
     scores = load_scores((scored or folder) / SCORES)
-    last = folders_of(config.checkpoints, folder)[-1]
-    stores = [GradientStore.open(last / part) for part in ("train", "query")]
+    folders = folders_of(config.checkpoints, folder)
+    of_train, of_query = (
+        [GradientStore.open(folder / part) for folder in folders] for part in (TRAIN, QUERY)
+    )
+    stores = [of_train[-1], of_query[-1]]
     queries = (config.query, config.query_split, config.query_limit)
     if asked := scores.diagnostics.get(ASKED):
         stores[1] = GradientStore.open(asked)
+        of_query = [stores[1]]
         queries = (str(stores[1].index.notes.get("source")), None, len(stores[1]))
     if [scores.train_ids, scores.query_ids] != [store.ids for store in stores]:
         raise OptionError(
@@ -244,6 +268,8 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
         examples[1],
         stores[0].losses,
         stores[1].losses,
+        skipped(of_train),
+        skipped(of_query),
         _in_words(task_name, examples, config),
     )
 

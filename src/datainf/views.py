@@ -97,13 +97,13 @@ class Views:
 
     @property
     def rows(self) -> GradientStore:
-        """Whose rows stand for the curvature."""
-        return self.store if self.drawn is None else self.drawn
+        """Whose rows stand for the curvature: none that was skipped."""
+        return (self.store if self.drawn is None else self.drawn).sound
 
     @cached_property
     def curvature(self) -> dict[str, GradientMatrix]:
         """These rows by block, [N, d], scaled as training gradients are."""
-        if self.drawn is None:
+        if self.rows is self.store:
             return self.train
         return self._matrices(self._row_parts, self.options.norm_powers[0])
 
@@ -177,7 +177,9 @@ class Views:
 
     @cached_property
     def _row_parts(self) -> Parts:
-        return self._train_parts if self.drawn is None else self._parts(self.drawn, self._scales)
+        if self.rows is self.store:
+            return self._train_parts
+        return self._parts(self.rows, self._scales)
 
     def _parts(self, store: GradientStore, scales: Mapping[str, Tensor] | None) -> Parts:
         parts = {name: G.to(device=self.device) for name, G in store.blocks.items()}
@@ -246,7 +248,8 @@ def _scales(train: GradientStore, metric: Metric, device: torch.device) -> dict[
         return None
     if metric == "fisher":
         moments = {
-            name: spread(G.to(device=device)).mean_square() for name, G in train.blocks.items()
+            name: spread(G.to(device=device)).mean_square()
+            for name, G in train.sound.blocks.items()
         }
     else:
         moments = train.second_moments or {}

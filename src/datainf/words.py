@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,3 +52,8 @@ def _in_four_digits(value: Any) -> str:
         return f"{kind}:{float(number):.4g}" if kind else str(value)
     except ValueError:
         return str(value)
+
+
+def plain(number: float) -> float | None:
+    """As JSON has it, which knows neither NaN nor infinity."""
+    return number if math.isfinite(number) else None

@@ -5,7 +5,8 @@ Four signals, each of which is high where an example is suspect:
     influence        −mean_q score(q, k): training on k raises the loss of the queries, which are to
                      be right (a validation set)
     self-influence   score(k, k): the model had to bend far for k
-    loss             k's own loss, after it was trained on
+    loss             k's own loss, after it was trained on; infinite where k was skipped, since its
+                     loss or gradient is not finite
     neighbours       −Σ_j cos_kj / Σ_j |cos_kj| over those whose gradients are most like k's or its
                      negative: they would undo what is learned of k
 
@@ -14,6 +15,7 @@ and one from several of them, `combined`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -91,8 +93,16 @@ def signal(
         return _self_influence(train[-1], progress)
     if name == "loss":
         shares = torch.tensor(weights or [1.0] * len(train), dtype=torch.float64)
-        return sum_of(shares / shares.sum(), [store.losses.double() for store in train])
+        return sum_of(shares / shares.sum(), [_losses(store) for store in train])
     return -neighbours(directions(train[-1]), NEIGHBOURS).agreement
+
+
+def _losses(store: GradientStore) -> Tensor:
+    """[n], float64; of those that were skipped, since something of theirs was not finite, none is
+    higher."""
+    losses = store.losses.double()
+    losses[list(store.skipped)] = torch.inf
+    return losses
 
 
 def _self_influence(store: GradientStore, progress: Progress | None) -> Tensor:
@@ -105,10 +115,12 @@ def combined(signals: Mapping[Signal, Tensor], of: Sequence[Signal] = COMBINED) 
     """1 − (Π_s p_s)^(1/|of|) over some signals s, [n], float64 in [0, 1), with p_s the share of
     examples that are as suspect by s or more. Its order is that of Fisher's way to put p-values
     together (Fisher 1925): whoever is among the first by one signal comes early, and by several
-    first."""
+    first. Whoever is infinitely suspect by one is by all."""
     n = len(next(iter(signals.values())))
     ranks = (torch.from_numpy(rankdata(-signals[name].numpy(), "max")) for name in of)
     logs = torch.stack([(rank.double() / n).log() for rank in ranks])
+    infinite = torch.stack([signals[name] for name in of]).isinf().any(dim=0)
+    logs[:, infinite] = -math.log(n)
     return 1 - logs.mean(dim=0).exp()
 
 

@@ -89,7 +89,7 @@ def select(
     """Choose among n examples.
 
     Args:
-        measure: [n], higher = sooner dropped.
+        measure: [n], higher = sooner dropped; infinite for what was skipped.
         drop: How many to drop, the worst.
         keep: How many to keep, the best, in its place.
         above: Drop those whose measure is above it.
@@ -101,7 +101,7 @@ def select(
         name: Of the measure, for the reasons.
 
     Raises `OptionError` where nothing is asked for, or both to drop and to keep; for a measure that
-    is not finite; and where nothing would stay.
+    is not a number; and where nothing would stay.
     """
     decided, n = decided or {}, len(measure)
     _check(measure, drop, keep, above, directions, decided)
@@ -161,8 +161,8 @@ def _check(
         )  # fmt: skip
     if above is not None and math.isnan(above):
         raise OptionError("the threshold is not a number")
-    if not torch.isfinite(measure).all():
-        raise OptionError("the measure is not finite for every example")
+    if measure.isnan().any():
+        raise OptionError("the measure is not a number for every example")
     if unknown := [row for row in decided if not 0 <= row < len(measure)]:
         raise OptionError(f"there is no row {unknown[0]} of {len(measure)}")
 

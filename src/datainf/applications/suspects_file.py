@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from datainf import words
 from datainf.applications.mislabeled import Suspects
 from datainf.data import Examples
 from datainf.errors import OptionError
@@ -61,8 +62,12 @@ def _csv(table: pa.Table) -> bytes:
 
 
 def _json_lines(table: pa.Table) -> bytes:
-    lines = [json.dumps(row, ensure_ascii=False) for row in table.to_pylist()]
+    lines = [json.dumps(_plain(row), ensure_ascii=False) for row in table.to_pylist()]
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: words.plain(v) if isinstance(v, float) else v for k, v in row.items()}
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -141,8 +141,9 @@ def _quiet_libraries() -> None:
 def _say_our_warnings() -> None:
     """Our own warnings, once each, as messages; others as they are."""
     from datainf.gradients.engine import FallbackWarning, UnusedWarning
+    from datainf.gradients.pending import SkippedWarning
 
-    ours = (FallbackWarning, UnusedWarning)
+    ours = (FallbackWarning, UnusedWarning, SkippedWarning)
     for category in ours:
         warnings.simplefilter("once", category)
     show = warnings.showwarning

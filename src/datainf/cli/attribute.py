@@ -69,6 +69,7 @@ def attribute(
     store: o.Store = None,
     project: o.Project = None,
     shard_rows: o.ShardRows = None,
+    on_nonfinite: o.OnNonfinite = None,
     seed: o.Seed = None,
     train_split: Annotated[
         str | None, typer.Option(help="Split of --train.", rich_help_panel=o.DATA_PANEL)

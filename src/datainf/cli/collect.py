@@ -43,6 +43,7 @@ def collect(
     store: o.Store = None,
     project: o.Project = None,
     shard_rows: o.ShardRows = None,
+    on_nonfinite: o.OnNonfinite = None,
     seed: o.Seed = None,
     split: Annotated[
         str | None, typer.Option(help="Split of --data.", rich_help_panel=o.DATA_PANEL)

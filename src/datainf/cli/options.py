@@ -119,6 +119,16 @@ ShardRows = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+OnNonfinite = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHAT",
+        help="What becomes of an example whose loss or gradient is NaN or infinite: stop at it, or "
+        "skip it, which lists it in the store and the report and gives it no part in any score. "
+        "(default stop)",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(help="Of whatever is random. (default 0)", rich_help_panel=MODEL_PANEL),

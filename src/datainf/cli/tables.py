@@ -26,14 +26,16 @@ def print_query(out: Console, run: Run, row: int, k: int) -> None:
     """One query with its most helpful and most harmful training examples."""
     identifier = plain(str(run.scores.query_ids[row]))
     text = plain(_one_line(describe(run.describe, run.query, row)), TEXT)
-    loss = float(run.query_losses[row])
-    out.print(f"\n[bold]query {escape(identifier)}[/] (loss {loss:.3f})  {escape(text)}")
+    about = f"loss {float(run.query_losses[row]):.3f}"
+    if row in run.query_skipped:
+        about = f"skipped: {run.query_skipped[row]}"
+    out.print(f"\n[bold]query {escape(identifier)}[/] ({about})  {escape(text)}")
     _print_ends(out, run, row, k)
 
 
 def print_mean(out: Console, run: Run, k: int) -> None:
     """The training examples that helped and hurt all queries together, by their mean score."""
-    loss = float(run.query_losses.double().mean())
+    loss = float(run.query_losses.double().nanmean())
     queries = words.count(len(run.scores.query_ids), "query", "queries")
     out.print(f"\n[bold]mean over {queries}[/] (mean loss {loss:.3f})")
     _print_ends(out, run, None, k)
@@ -43,7 +45,7 @@ def _print_ends(out: Console, run: Run, row: int | None, k: int) -> None:
     for largest, title in ((True, "helpful"), (False, "harmful")):
         found = entries(run, row, k, largest=largest)
         # A row with k or fewer training examples has no other end to show.
-        shown = [entry for entry in found if (entry["score"] > 0) == largest]
+        shown = [entry for entry in found if entry["score"] * (1 if largest else -1) > 0]
         if shown:
             out.print(_table(shown, title))
         else:
@@ -60,7 +62,7 @@ def _table(found: list[dict[str, Any]], title: str) -> Table:
         table.add_row(
             score,
             escape(plain(str(entry["train_id"]))),
-            f"{entry['loss']:.3f}",
+            "nan" if entry["loss"] is None else f"{entry['loss']:.3f}",
             escape(plain(_one_line(entry["text"]), TEXT)),
         )
     return table

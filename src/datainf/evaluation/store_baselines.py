@@ -16,7 +16,7 @@ def store_baselines(train: GradientStore, m: int, *, seed: int = 0) -> dict[str,
     n = len(train)
     norms = torch.stack([G.sq_norms.double() for G in train.blocks.values()]).sum(dim=0).sqrt()
     return {
-        "own loss": -train.losses.double().expand(m, n),
+        "own loss": -train.losses.double().nan_to_num(torch.inf).expand(m, n),
         "gradient norm": -norms.expand(m, n),
         "chance": torch.rand((m, n), generator=torch.Generator().manual_seed(seed)),
     }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from datainf.errors import DataError, ModelError, OptionError
 from datainf.fingerprint import digest, tensors_digest
-from datainf.gradients.collector import Collector
+from datainf.gradients.collector import Collector, OnNonfinite, require_known
 from datainf.gradients.engine import PerExample
 from datainf.gradients.layout import held_bytes, laid_out
 from datainf.gradients.parameters import adapter_settings, architecture, blocks_of, select, weights
@@ -50,6 +50,7 @@ def collect(
     fallback: bool = True,
     second_moments: Mapping[str, Tensor] | None = None,
     sample: bool = True,
+    on_nonfinite: OnNonfinite = "stop",
     notes: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> GradientStore:
@@ -84,6 +85,9 @@ def collect(
             with the store, for `attribute(metric="adam")`.
         sample: Whether a store that is made smaller keeps some of its examples' gradients in full
             beside, for `datainf score --check`.
+        on_nonfinite: What becomes of an example whose loss or gradient is NaN or infinite: `stop`
+            at it, or `skip` it: it is stored as zeros and noted, see `GradientStore.skipped`, and
+            has no part in any score; a `SkippedWarning` names it.
         notes: Plain JSON values to keep in the index.
         progress: Where to show how far it is.
 
@@ -97,7 +101,8 @@ def collect(
         ModelError: nothing is trainable, or none of it takes part in the loss; or second moments
             that do not fit the trainable parameters.
         PlanError: the longest example alone does not fit in memory.
-        NonFiniteError: a loss or gradient is NaN or infinite; the examples are named.
+        NonFiniteError: a loss or gradient is NaN or infinite, and is not to be skipped, or all
+            are; the examples are named.
         StoreMismatchError: `out` holds a store of something else.
         StoreBusyError, WriteError: see `datainf.errors`.
     """
@@ -105,7 +110,8 @@ def collect(
     return prepare(
         model, dataset, task, out=out, trainable=trainable, dtype=dtype, project=project,
         batch_tokens=batch_tokens, shard_rows=shard_rows, fallback=fallback,
-        second_moments=second_moments, sample=sample, notes=notes, progress=progress,
+        second_moments=second_moments, sample=sample, on_nonfinite=on_nonfinite, notes=notes,
+        progress=progress,
     ).collect(progress)  # fmt: skip
 
 
@@ -123,6 +129,7 @@ def prepare(
     fallback: bool = True,
     second_moments: Mapping[str, Tensor] | None = None,
     sample: bool = True,
+    on_nonfinite: OnNonfinite = "stop",
     notes: dict[str, Any] | None = None,
     progress: Progress,
 ) -> PendingStore:
@@ -131,6 +138,7 @@ def prepare(
         raise OptionError(f"batch_tokens must be at least 1, got {batch_tokens}")
     if shard_rows is not None and shard_rows < 1:
         raise OptionError(f"shard_rows must be at least 1, got {shard_rows}")
+    require_known(on_nonfinite)
     model, dataset, task = _asked(model, dataset, task)
     task = task.for_model(model)
     chosen = select(model, trainable)
@@ -147,14 +155,14 @@ def prepare(
     gradients = PerExample(model, chosen, task, device, fallback=fallback, reductions=reductions)
     sites, itemsize = gradients.capture.sites, in_full.torch_dtype.itemsize
     row_bytes = held_bytes(index.blocks, reductions, sites, itemsize)
-    collector = Collector(gradients, task, dataset, found, batch_tokens, row_bytes)
+    collector = Collector(gradients, task, dataset, found, batch_tokens, row_bytes, on_nonfinite)
     some: Any = Rows(dataset, sampled_rows(index), found.ids)
     prepare_sample = None
     if sample:
         prepare_sample = partial(
             prepare, model, some, task, out=Path(out) / SAMPLE, trainable=trainable,
             batch_tokens=batch_tokens, fallback=fallback, second_moments=second_moments,
-            progress=progress,
+            on_nonfinite=on_nonfinite, progress=progress,
         )  # fmt: skip
     return PendingStore(Path(out), index, found, collector, moments, prepare_sample, shard_rows)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -14,6 +14,7 @@ from datainf import words
 from datainf.errors import (
     ModelError,
     NonFiniteError,
+    OptionError,
     PlanError,
     StoreMismatchError,
     VerificationError,
@@ -45,8 +46,18 @@ SPOT_CHECKED_ROWS = 64
 """A shard of as many examples has one compared with autograd."""
 CHECKED = 3
 """Examples that every start compares with autograd."""
+OnNonfinite = Literal["stop", "skip"]
+"""What becomes of an example whose loss or gradient is NaN or infinite."""
 Heard = Callable[[int, float], None]
 """Is told of every batch: its tokens, padding counted, and the seconds that it took."""
+
+
+def require_known(on_nonfinite: str) -> None:
+    """Raises `OptionError` for none of `OnNonfinite`."""
+    if on_nonfinite not in get_args(OnNonfinite):
+        raise OptionError(
+            f"unknown on_nonfinite {on_nonfinite!r}", remedy=" or ".join(get_args(OnNonfinite))
+        )
 
 
 def max_rows(row_bytes: int, device: torch.device) -> int:
@@ -68,10 +79,12 @@ class Collector:
         survey: Survey,
         batch_tokens: int | None,
         row_bytes: int,
+        on_nonfinite: OnNonfinite = "stop",
     ) -> None:
         """`batch_tokens`: None for what `settle_budget` finds. `row_bytes`: what an example's
         gradients take while its batch is computed."""
         self.gradients, self.task, self.dataset, self.survey = gradients, task, dataset, survey
+        self.on_nonfinite = on_nonfinite
         self.batch_tokens, self.row_bytes = batch_tokens, row_bytes
         self.max_rows = max_rows(row_bytes, gradients.device)
         self._footprint: Footprint | None = None
@@ -201,21 +214,41 @@ class Collector:
         self, draft: ShardDraft, rows: range, advance: Callable[[int], None], heard: Heard
     ) -> int | None:
         """Collect a shard's rows in batches of like lengths; the row that had the most padding, if
-        any had."""
-        lengths = self.survey.lengths
+        any had. Where rows of a batch are skipped, the others are taken again without them."""
+        lengths, planned = self.survey.lengths, self.batches(rows)
         padded, suspect, started = 0, None, time.perf_counter()
-        for batch, found in self.take(self.batches(rows)):
-            finite = draft.put([row - rows.start for row in batch], found.gradients, found.losses)
-            del found  # before the next batch takes as much
-            if not finite.all():
-                self._blame(finite, batch, draft.dtype)
-            padding = lengths[batch[0]] - lengths[batch[-1]]
-            if len(batch) > 1 and padding >= padded:
-                padded, suspect = padding, batch[-1]
-            advance(len(batch))
-            heard(self.padded(batch), time.perf_counter() - started)
-            started = time.perf_counter()
+        while planned:
+            again: list[list[int]] = []
+            for batch, found in self.take(planned):
+                places = [row - rows.start for row in batch]
+                finite = draft.put(places, found.gradients, found.losses)
+                del found  # before the next batch takes as much
+                sound = batch if finite.all() else self._sound(finite, batch, draft, rows.start)
+                padding = lengths[batch[0]] - lengths[batch[-1]]
+                if sound is batch and len(batch) > 1 and padding >= padded:
+                    padded, suspect = padding, batch[-1]
+                if sound is not batch and sound:
+                    again.append(sound)
+                advance(len(batch) if sound is batch else len(batch) - len(sound))
+                heard(self.padded(batch), time.perf_counter() - started)
+                started = time.perf_counter()
+            planned = sorted(again, key=self.padded, reverse=True)
         return suspect
+
+    def _sound(
+        self, finite: Tensor, batch: Sequence[int], draft: ShardDraft, start: int
+    ) -> list[int]:
+        """The rows of a batch that `ShardDraft.put` found finite; the others are skipped, or raise
+        `NonFiniteError`."""
+        if self.on_nonfinite == "stop":
+            self._blame(finite, batch, draft.dtype)
+        sound = []
+        for row, of_row in zip(batch, finite, strict=True):
+            if of_row.all():
+                sound.append(row)
+            else:
+                draft.skip(row - start, self._what(of_row[None]))
+        return sound
 
     def take(self, planned: Sequence[list[int]]) -> Iterator[tuple[list[int], BatchGradients]]:
         """The gradients of batches, longest first, in the order of `spread`; where memory runs out
@@ -260,8 +293,8 @@ class Collector:
         if not self.task.repeatable:
             return
         there = GradientStore(store.path, store.index)
-        first, last = store.index.shards[0], store.index.shards[-1]
-        for row in sorted({first.start, last.start + last.rows - 1}):
+        known = [row for rows in store.index.done() for row in rows if row not in there.skipped]
+        for row in sorted({*known[:1], *known[-1:]}):
             loss, gradient = there.example(row)
             example, dtype = self._examples([row])[0], store.index.torch_dtype
             what = departure(self.gradients, example, loss, gradient, dtype)
@@ -289,20 +322,29 @@ class Collector:
     def _blame(self, finite: Tensor, rows: Sequence[int], stored: torch.dtype) -> None:
         """Raises `NonFiniteError` naming the rows that `ShardDraft.put` found not finite, and the
         first block."""
-        culprits = [self._name(rows[place]) for place in (~finite.all(dim=1)).nonzero().flatten()]
-        shown = ", ".join(culprits[:5]) + (f" and {len(culprits) - 5} more" if culprits[5:] else "")
-        what, first = "the loss is NaN or infinite", ""
-        if finite[:, -1].all():
-            block = int((~finite.all(dim=0)).nonzero()[0])
-            name = list(self.gradients.chosen)[block]
-            what = f"the gradient of {name} or its squared norm is NaN or infinite in float32"
-            if stored == torch.float16:
-                first = "--store bfloat16, since float16 ends at 65,504; or "
+        culprits = [rows[place] for place in (~finite.all(dim=1)).nonzero().flatten()]
+        first = ""
+        if stored == torch.float16 and finite[:, -1].all():
+            first = "--store bfloat16, since float16 ends at 65,504; or "
         raise NonFiniteError(
-            f"{shown}: {what}",
+            f"{self.names(culprits)}: {self._what(finite)}",
             remedy=f"{first}look at the row; check the adapter's weights for NaN; --dtype float32 "
-            "if the model runs in half precision. Finished shards are kept",
+            "if the model runs in half precision; or --on-nonfinite skip, which leaves such rows "
+            "out and lists them. Finished shards are kept",
         )
+
+    def _what(self, finite: Tensor) -> str:
+        """What is not finite of rows, [rows, blocks + 1]."""
+        if not finite[:, -1].all():
+            return "the loss is NaN or infinite"
+        block = int((~finite.all(dim=0)).nonzero()[0])
+        name = list(self.gradients.chosen)[block]
+        return f"the gradient of {name} or its squared norm is NaN or infinite in float32"
+
+    def names(self, rows: Sequence[int], most: int = 5) -> str:
+        """Rows as the data set names them, the first of many."""
+        more = f" and {len(rows) - most:,} more" if len(rows) > most else ""
+        return ", ".join(self._name(row) for row in rows[:most]) + more
 
 
 def _of_all_lengths(rows: Sequence[int]) -> list[int]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from datainf.errors import OptionError
 from datainf.gradients import survey
 from datainf.gradients.collect import prepare
+from datainf.gradients.collector import OnNonfinite
 from datainf.gradients.pending import PendingStore
 from datainf.progress import Progress, Silent
 from datainf.projection import Projection
@@ -47,6 +48,7 @@ def collect_curvature(
     batch_tokens: int | None = None,
     shard_rows: int | None = None,
     second_moments: Mapping[str, Tensor] | None = None,
+    on_nonfinite: OnNonfinite = "stop",
     notes: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> GradientStore:
@@ -58,7 +60,8 @@ def collect_curvature(
 
     Args:
         model, task, out, trainable, dtype, project, batch_tokens, shard_rows, second_moments,
-            notes, progress: As for `collect`; made smaller as the training gradients are.
+            on_nonfinite, notes, progress: As for `collect`; made smaller as the training gradients
+            are.
         dataset: The training data.
         rows: How many gradients. Of a larger data set, a random part with one draw each; a smaller
             one is gone through several times, with other targets each time. By default
@@ -73,7 +76,7 @@ def collect_curvature(
     return prepare_curvature(
         model, dataset, task, out=out, rows=rows, seed=seed, trainable=trainable, dtype=dtype,
         project=project, batch_tokens=batch_tokens, shard_rows=shard_rows,
-        second_moments=second_moments, notes=notes, progress=progress,
+        second_moments=second_moments, on_nonfinite=on_nonfinite, notes=notes, progress=progress,
     ).collect(progress)  # fmt: skip
 
 

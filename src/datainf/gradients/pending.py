@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,10 @@ from datainf.second_moments import has_moments, save_moments
 from datainf.store import GradientStore, Index
 from datainf.store.shards import as_stored
 from datainf.store.writer import StoreWriter, begun, writer
+
+
+class SkippedWarning(UserWarning):
+    """Examples were skipped, since their losses or gradients are not finite."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,23 @@ class PendingStore:
                 raise
         if self.index.is_smaller and self.sample is not None:
             self.sample().collect(progress, heard)
-        return GradientStore.open(self.out)
+        return self._said(GradientStore.open(self.out))
+
+    def _said(self, store: GradientStore) -> GradientStore:
+        """A `SkippedWarning` names what was skipped of the store."""
+        if store.skipped:
+            rows = list(store.skipped)
+            count, names = words.count(len(rows), "example"), self.collector.names(rows)
+            verbs = ("was", "takes") if len(rows) == 1 else ("were", "take")
+            warnings.warn(
+                f"{store.path}: {count} {verbs[0]} skipped, and {verbs[1]} no part in any score: "
+                f"{names}. "
+                f"Of the first, {store.skipped[rows[0]]}",
+                SkippedWarning,
+                stacklevel=3,
+            )
+            store.sound  # noqa: B018 - there has to be some
+        return store
 
     def _kept(self) -> str:
         """What is on the disk of a store that was stopped, and what is lost with its last shard."""

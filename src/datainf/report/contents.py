@@ -36,6 +36,7 @@ TENSORS_SHOWN = 8
 STEPS = 1000
 """Parts of a score are kept in so many steps of the largest."""
 MOST_LABELS, MOST_FILES = 100, 100
+SKIPPED_SHOWN = 20
 
 
 class NoSuchPartError(LookupError):
@@ -55,8 +56,12 @@ class Contents:
     def resize(self, *, limit: int, side: int) -> None:
         """Keep so many characters of a text, and pixels of a picture's side."""
         run = self.subject.run
-        self.train = Described(run.train, run.train_losses, run.describe, limit, side)
-        self.query = Described(run.query, run.query_losses, run.describe, limit, side)
+        self.train = Described(
+            run.train, run.train_losses, run.describe, limit, side, run.train_skipped
+        )
+        self.query = Described(
+            run.query, run.query_losses, run.describe, limit, side, run.query_skipped
+        )
 
     @cached_property
     def ends(self) -> list[tuple[list[tuple[int, float]], list[tuple[int, float]]]]:
@@ -142,7 +147,7 @@ class Contents:
             "queries": {
                 "ids": [str(identifier) for identifier in scores.query_ids],
                 "heads": [self.query.head(row) for row in range(m)],
-                "losses": [float(loss) for loss in run.query_losses],
+                "losses": [words.plain(float(loss)) for loss in run.query_losses],
                 "best": [helpful[0][1] if helpful else 0.0 for helpful, _ in self.ends],
                 "worst": [harmful[0][1] if harmful else 0.0 for _, harmful in self.ends],
                 "wrong": [_is_wrong(answers.get(row)) for row in range(m)],
@@ -173,9 +178,18 @@ class Contents:
             "scores": told(self.scores),
             "gradients": f"{words.count(sum(block.width for block in index.blocks), 'parameter')} "
             f"in {words.count(len(index.blocks), 'tensor')}",
+            "skipped": self._skipped(),
             "made by": f"datainf {datainf.__version__}",
         }  # fmt: skip
         return [[name, value] for name, value in found.items() if value]
+
+    def _skipped(self) -> str:
+        """Examples and queries whose losses or gradients were not finite, the first of many."""
+        run, found = self.subject.run, []
+        for examples, rows in ((run.train, run.train_skipped), (run.query, run.query_skipped)):
+            found += [f"{examples.where(row)}: {why}" for row, why in rows.items()]
+        more = f"; and {len(found) - SKIPPED_SHOWN:,} more" if found[SKIPPED_SHOWN:] else ""
+        return "; ".join(found[:SKIPPED_SHOWN]) + more
 
     def _query(self, row: int) -> dict[str, Any]:
         helpful, harmful = self.ends[row]

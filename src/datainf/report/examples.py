@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from datainf import words
 from datainf.data import Examples
 from datainf.report.pictures import thumbnail
 from datainf.tasks.answers import Answer
@@ -21,12 +22,14 @@ HEAD = 160
 
 class Described:
     """The rows of a data set for a page. `limit` is how many characters of a text are kept, and
-    `side` how many pixels of a picture."""
+    `side` how many pixels of a picture; `skipped` are the rows without a gradient, and why."""
 
     def __init__(
-        self, examples: Examples, losses: Any, in_words: Callable[[Any], str], limit: int, side: int
-    ) -> None:
+        self, examples: Examples, losses: Any, in_words: Callable[[Any], str], limit: int,
+        side: int, skipped: Mapping[int, str] | None = None,
+    ) -> None:  # fmt: skip
         self.examples, self.losses, self.in_words = examples, losses, in_words
+        self.skipped = skipped or {}
         self.limit, self.side = limit, side
 
     def example(
@@ -37,7 +40,8 @@ class Described:
         known = {
             "row": row,
             "id": str(self.examples.ids[row]),
-            "loss": float(self.losses[row]),
+            "loss": words.plain(float(self.losses[row])),
+            "skipped": self.skipped.get(row),
             "where": self.examples.where(row),
             "href": self._href(values),
             "file": self.file(row),

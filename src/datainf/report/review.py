@@ -41,7 +41,9 @@ class _Contents:
         run = subject.run
         self.subject, self.found, self.said = subject, found, said
         self.rows = found.order[:count]
-        self.train = Described(run.train, run.train_losses, run.describe, LIMIT, SIDE)
+        self.train = Described(
+            run.train, run.train_losses, run.describe, LIMIT, SIDE, run.train_skipped
+        )
         near = {int(row) for suspect in self.rows for row in found.near.rows[suspect][:NEAR]}
         self.shown = sorted({*self.rows, *near})
 
@@ -94,7 +96,7 @@ class _Contents:
                 "rank": rank,
                 "combined": round(float(self.found.combined[row]), 4),
                 "signals": [
-                    [name, float(f"{float(values[row]):.4g}"),
+                    [name, words.plain(float(f"{float(values[row]):.4g}")),
                      round(float(np.searchsorted(sorted_signals[name], float(values[row])))
                            / max(1, len(values) - 1), 4)]
                     for name, values in self.found.signals.items()

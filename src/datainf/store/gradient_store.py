@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datainf.errors import StoreIncompleteError, StoreMismatchError
+from datainf.errors import NonFiniteError, StoreIncompleteError, StoreMismatchError
 from datainf.linalg import ChunkedMatrix, GradientMatrix, RowScaled, accumulate_dtype
 from datainf.second_moments import load_moments
 from datainf.store.encoding import Encoded
@@ -95,6 +95,30 @@ class GradientStore:
         return torch.cat([file.tensor(SQ_NORMS) for file in self._files])
 
     @cached_property
+    def skipped(self) -> Mapping[int, str]:
+        """Rows whose losses or gradients were not finite, and what was not: they are stored as
+        zeros, and have no part in anything. Their losses are as they were."""
+        return {
+            shard.start + place: why for shard in self.index.shards for place, why in shard.skipped
+        }
+
+    @cached_property
+    def sound(self) -> GradientStore:
+        """The examples that were not skipped; the store itself where none was.
+
+        Raises `NonFiniteError` if none is left.
+        """
+        if not self.skipped:
+            return self
+        ids = [own for row, own in enumerate(self.ids) if row not in self.skipped]
+        if not ids:
+            raise NonFiniteError(
+                f"{self.path}: all of its examples were skipped. Of the first, {self.skipped[0]}",
+                remedy="check the adapter's weights for NaN, and --dtype",
+            )
+        return self.pick(ids)
+
+    @cached_property
     def second_moments(self) -> dict[str, Tensor] | None:
         """Adam's v̂ by block [d_l], of the training that led to the weights; None if the store was
         collected without."""
@@ -114,7 +138,12 @@ class GradientStore:
         for file in self._files:
             places = [place for place, known in enumerate(file.ids) if known in wanted]
             if places:
-                shard = replace(file.shard, start=start, rows=len(places))
+                skipped = tuple(
+                    (places.index(place), why)
+                    for place, why in file.shard.skipped
+                    if place in places
+                )
+                shard = replace(file.shard, start=start, rows=len(places), skipped=skipped)
                 files.append(ShardPart.of(file, places, shard))
                 start += len(places)
         if start < len(wanted):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import prod
@@ -69,13 +70,28 @@ def projected_by(projection: Mapping[str, Any] | None) -> str:
 @dataclass(frozen=True)
 class Shard:
     """Rows start … start+rows-1 of the store, in one file; the checksum is its header's, which
-    holds those of its tensors."""
+    holds those of its tensors. `skipped` are those of its rows, counted from its start, whose
+    losses or gradients were not finite, each with what was not: they are stored as zeros."""
 
     file: str
     start: int
     rows: int
     bytes: int
     checksum: str
+    skipped: tuple[tuple[int, str], ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it; without `skipped` where nothing was."""
+        return {name: value for name, value in asdict(self).items() if name != "skipped" or value}
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> Self:
+        """From `plain`. Raises `TypeError` or `ValueError` for anything else."""
+        skipped = tuple((operator.index(place), str(why)) for place, why in raw.get("skipped", ()))
+        shard = cls(**{**raw, "skipped": skipped})
+        if any(not 0 <= place < shard.rows for place, _ in skipped):
+            raise ValueError(f"shard {shard.file!r} has no such rows as it skipped")
+        return shard
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
@@ -103,6 +119,11 @@ class Index:
     @property
     def rows_done(self) -> int:
         return sum(shard.rows for shard in self.shards)
+
+    def done(self) -> Iterator[range]:
+        """The rows of each shard that is there, in order."""
+        for shard in self.shards:
+            yield range(shard.start, shard.start + shard.rows)
 
     def missing(self) -> Iterator[range]:
         """The rows of each shard still to be written, in order: those at the end, and those that
@@ -136,7 +157,8 @@ class Index:
         return DTYPES[self.dtype]
 
     def save(self, folder: Path) -> None:
-        content = json.loads(json.dumps(asdict(self)))  # keys as they will be read
+        plain = asdict(self) | {"shards": [shard.plain() for shard in self.shards]}
+        content = json.loads(json.dumps(plain))  # keys as they will be read
         text = json.dumps(content | {CHECKSUM: _checksum(content)}, indent=1, ensure_ascii=False)
         write_atomically(folder / INDEX, text.encode())
 
@@ -168,9 +190,9 @@ class Index:
             raw["blocks"] = [
                 Block(**block | {"shape": tuple(block["shape"])}) for block in raw["blocks"]
             ]
-            raw["shards"] = [Shard(**shard) for shard in raw["shards"]]
+            raw["shards"] = [Shard.read(shard) for shard in raw["shards"]]
             index = cls(**{name.name: raw[name.name] for name in fields(cls)})
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreCorruptError(f"{path} is damaged: {error}") from None
         index._check(path)
         return index

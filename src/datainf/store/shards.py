@@ -52,6 +52,7 @@ class ShardDraft:
         self.losses = torch.empty(rows)
         self.sq_norms = torch.empty((rows, len(self.blocks)))
         self.scales = torch.ones((rows, len(self.blocks))) if self.dtype == torch.int8 else None
+        self.skipped: dict[int, str] = {}
         self._ids = torch.tensor(list(_id_bytes(ids)), dtype=torch.uint8)
         self._header = Header(_shapes(index, rows, len(self._ids)))
         self._thread = ThreadPoolExecutor(1, "datainf-rows")
@@ -87,6 +88,13 @@ class ShardDraft:
         self.sq_norms[at], self.losses[at] = beside[:, :-1], beside[:, -1]
         self._begin_sync(sum(rows.nbytes for rows in on_host))
         return beside.isfinite()
+
+    def skip(self, place: int, why: str) -> None:
+        """Take a row that was put for none: its gradient is zero then, its loss stays."""
+        self.skipped[place] = why
+        zeros = {block.name: torch.zeros((1, block.columns)) for block in self.blocks}
+        self._wait()
+        self.put([place], zeros, self.losses[place : place + 1].clone())
 
     def row(self, place: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One row's loss, a scalar, and gradient as stored, block name → [columns], float32 or

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,13 @@ class StoreWriter:
 
     def _finish(self, draft: ShardDraft, rows: range) -> None:
         size, checksum = draft.finish()
-        shard = Shard(draft.path.name, rows.start, len(rows), size, checksum)
+        skipped = tuple(sorted(draft.skipped.items()))
+        shard = Shard(draft.path.name, rows.start, len(rows), size, checksum, skipped)
         self.index.add(shard)
         if self.ranks.count == 1:
             self.index.save(self.path)
         else:
-            note = json.dumps(asdict(shard)).encode()
+            note = json.dumps(shard.plain()).encode()
             write_atomically(draft.path.with_suffix(NOTE), note)
 
     @property
@@ -146,8 +147,8 @@ def _noted(file: Path) -> Shard | None:
     """The shard that a note is of; None where it is not as it was written, and the shard is made
     again."""
     try:
-        return Shard(**json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, RecursionError):
+        return Shard.read(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -40,6 +40,8 @@ def label_answers(labels: Labels, logits: Sequence[Tensor], targets: Sequence[An
 
 
 def _label_answer(labels: Labels, logits: Tensor, target: Any) -> Answer:
+    if not logits.isfinite().all():
+        return Answer("nothing that is finite")
     if not isinstance(target, list):
         probabilities = logits.softmax(dim=0)
         best = int(probabilities.argmax())

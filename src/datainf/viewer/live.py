@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datainf import words
 from datainf.errors import DataError, DatainfError, OptionError
 from datainf.explanations import Explanation, Pair, explain_solved
 from datainf.memory import available
@@ -227,7 +228,7 @@ class LiveContents(Contents):
         (answer,) = self.models.at(self.models.count - 1).answers([example])
         return self.query.looks(example, answer) | {
             "asked": self._count,
-            "loss": loss,
+            "loss": words.plain(loss),
             "helpful": [list(entry) for entry in ends[0]],
             "harmful": [list(entry) for entry in ends[1]],
             "cut": self.models.at(self.models.count - 1).cut(example),

@@ -10,7 +10,9 @@ function placeOf(example) {
     example.where === undefined ? null : example.href && !served
       ? h("a", { href: example.href, title: "open the file", rel: "noreferrer" }, example.where)
       : h("span", {}, example.where),
-    h("span", { title: "its loss under the model as it is in the end" }, "loss " + number(example.loss)));
+    h("span", { title: "its loss under the model as it is in the end" }, "loss " + number(example.loss)),
+    example.skipped === undefined ? null : h("span", { class: "skipped", title: example.skipped },
+      "skipped: " + example.skipped));
 }
 
 /** A label as the data have it, and what the model calls it. */

@@ -25,7 +25,7 @@ function queriesTab(overview, state) {
       if (!sought || q.heads[i].toLowerCase().includes(sought)
           || String(q.ids[i]).toLowerCase().includes(sought)) found.push(i);
     }
-    const by = { loss: (i) => -q.losses[i], helped: (i) => -q.best[i], harmed: (i) => q.worst[i] }[order];
+    const by = { loss: (i) => -(q.losses[i] ?? Infinity), helped: (i) => -q.best[i], harmed: (i) => q.worst[i] }[order];
     if (by) found.sort((a, b) => by(a) - by(b) || a - b);
     counted.textContent = found.length === total
       ? count(total, "query", "queries") : `${found.length} of ${count(total, "query", "queries")}`;
@@ -101,7 +101,7 @@ function results(overview, state, narrow, query, examples, why) {
         && (!narrow.file || example.file === narrow.file)
         && (!narrow.label || String(example.label) === narrow.label)
         && (!sought || searchable(example).includes(sought)));
-    if (narrow.order === "loss") shown.sort((a, b) => b.example.loss - a.example.loss);
+    if (narrow.order === "loss") shown.sort((a, b) => (b.example.loss ?? Infinity) - (a.example.loss ?? Infinity) || 0);
     if (narrow.order === "row") shown.sort((a, b) => a.row - b.row);
     return h("section", { class: "column " + kind }, h("h2", {}, title), h("p", { class: "note" }, meaning),
       shown.length ? shown.map((entry) => card(overview, entry, why[entry.row], largest, state.heat))

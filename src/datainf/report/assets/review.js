@@ -84,7 +84,7 @@ function narrowed(overview, examples, decisions, { text, label, state, order }) 
       && (!sought || searchable(example).includes(sought));
   });
   const by = overview.signals.indexOf(order);
-  if (by >= 0) found.sort((a, b) => b.signals[by][1] - a.signals[by][1]);
+  if (by >= 0) found.sort((a, b) => (b.signals[by][1] ?? Infinity) - (a.signals[by][1] ?? Infinity) || 0);
   else if (order === "row") found.sort((a, b) => a.row - b.row);
   return found;
 }

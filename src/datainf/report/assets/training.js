@@ -4,7 +4,7 @@ function trainingTab(overview, state) {
   const columns = [
     ["row", "row", (e) => e.row], ["mean", "mean score", (e) => e.mean],
     ["helps", "helps", (e) => e.helps], ["harms", "harms", (e) => e.harms],
-    ["loss", "loss", (e) => e.loss],
+    ["loss", "loss", (e) => e.loss ?? Infinity],
   ];
   let sorted = ["mean", -1];
   const narrow = { text: "", file: "", label: "", end: "both" };
@@ -32,7 +32,7 @@ function trainingTab(overview, state) {
         && (narrow.end === "both" || (narrow.end === "helpful") === (e.mean > 0))
         && (!sought || searchable(e.example).includes(sought)));
     const value = columns.find(([key]) => key === sorted[0])[2];
-    shown.sort((a, b) => sorted[1] * (value(a) - value(b)) || a.row - b.row);
+    shown.sort((a, b) => sorted[1] * (value(a) - value(b) || 0) || a.row - b.row);
     const listed = overview.many.length;
     counted.textContent = `${count(shown.length, "example")}` + (listed < overview.n
       ? ` of the ${listed} at both ends; ${overview.n.toLocaleString("en")} in all` : ` of ${listed}`);
