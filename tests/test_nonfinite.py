@@ -215,11 +215,11 @@ def test_a_run_s_files(skipped_run):
     assert np.isfinite(table["score"]).all()
 
 
-def test_the_commands(skipped_run, skipping, datainf, tmp_path):
+def test_the_commands(skipped_run, datainf, tmp_path):
     code, _, err = datainf("attribute", "--config", skipped_run / "run.yaml", "--no-report")
     assert code == 0, err
     assert "2 examples were skipped, and take no part in any score" in " ".join(err.split())
-    code, out, err = datainf("mislabeled", skipped_run, "--out", tmp_path / "suspects.jsonl")
+    code, _, err = datainf("mislabeled", skipped_run, "--out", tmp_path / "suspects.jsonl")
     assert code == 0, err
     suspects = [json.loads(line) for line in (tmp_path / "suspects.jsonl").open()]
     assert [one["train_row"] for one in suspects[:2]] == [4, 9]

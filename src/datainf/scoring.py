@@ -162,7 +162,7 @@ def score(
             total += values
         traces = {name: trace for _, traced in of_damping for name, trace in traced.items()}
         in_order = {name: traces[name] for name in views.train}
-        found.append((finite(total.cpu(), estimator), in_order))
+        found.append((finite(total.cpu(), estimator, views.store), in_order))
     return found
 
 
@@ -215,7 +215,7 @@ def self_influence(
         return total
 
     total = sum(in_parallel(some, list(views.train), device), torch.zeros(()))
-    return finite(total.cpu() * views.as_query.float(), estimator)
+    return finite(total.cpu() * views.as_query.float(), estimator, views.store)
 
 
 def query_batches(
@@ -232,11 +232,17 @@ def told(traces: Traces) -> dict[str, Any]:
     return {"blocks": {name: asdict(trace) for name, trace in traces.items()}}
 
 
-def finite(values: Tensor, estimator: Estimator) -> Tensor:
-    """The values; raises `NonFiniteError` if some are not finite."""
+def finite(values: Tensor, estimator: Estimator, train: GradientStore) -> Tensor:
+    """The values; raises `NonFiniteError` if some are not finite, with the training example whose
+    gradient is the largest."""
     if not torch.isfinite(values).all():
+        norms = train.sq_norms.double().sum(dim=1).sqrt()
+        largest, usual = int(norms.argmax()), float(norms.median())
+        times = f", {float(norms[largest]) / usual:.2g} times the median" if usual else ""
         raise NonFiniteError(
-            f"the scores by {estimator.name} are not finite: they left the range of float32",
-            remedy="a larger --damping; datainf inspect shows the norms by block",
+            f"the scores by {estimator.name} are not finite: they left the range of float32. The "
+            f"largest gradient is that of the training example {train.ids[largest]!r}, of norm "
+            f"{float(norms[largest]):.3g}{times}",
+            remedy="look at that example; --normalize unit, or a larger --damping",
         )
     return values

@@ -66,7 +66,7 @@ def top(
             for largest in (True, False)
         )
         for rows, values in _scores(solvers, shares, batch, n):
-            finite(values, estimator)
+            finite(values, estimator, views[0].store)
             best.add(values)
             worst.add(values)
             sums[rows] += values.sum(dim=0, dtype=torch.float64)
