@@ -22,7 +22,7 @@ from datainf.gradient_flow import DRAWN, OWN, RATE_SUM, flow_damping, read_dampi
 from datainf.linalg import Damping
 from datainf.progress import Progress, Silent
 from datainf.scores import Scores, TopScores, over_checkpoints, weighted_sum
-from datainf.store import GradientStore
+from datainf.store import GradientStore, joined
 from datainf.tasks.sampled import OF
 from datainf.views import Blocks, Metric, Normalize, Options, Views, views_of
 
@@ -60,8 +60,9 @@ def attribute(
     foretell best what retraining does; for all others the paper's.
 
     Args:
-        train, query: Stores collected from the same weights, or their folders; or of several
-            checkpoints of one training, a list of each: the scores are their mean, weighted by
+        train, query: Stores collected from the same weights, or their folders. Of a list, those of
+            the same weights and of unlike data are read as one, see `datainf.store.joined`; those
+            of several checkpoints of one training give scores that are their mean, weighted by
             `weights`.
         method: `gauss-newton`, `ridge`, `datainf`, `exact`, `cg`, `lissa`, `gradient`,
             `weighted-gradient`, or an estimator with its own settings. By default `gauss-newton`,
@@ -298,9 +299,26 @@ def _paired(
 
 
 def _opened(stores: Stores) -> list[GradientStore]:
-    """Each of them, opened where its folder was given."""
+    """One for each checkpoint, opened where its folder was given; those of the same weights and of
+    unlike data are read as one."""
     each = [stores] if isinstance(stores, GradientStore | str | PathLike) else stores
-    return [one if isinstance(one, GradientStore) else GradientStore.open(one) for one in each]
+    checkpoints: list[list[GradientStore]] = []
+    for one in each:
+        store = one if isinstance(one, GradientStore) else GradientStore.open(one)
+        own = next((some for some in checkpoints if _has_a_part(some, store)), None)
+        if own is None:
+            checkpoints.append([store])
+        else:
+            own.append(store)
+    return [joined(some) for some in checkpoints]
+
+
+def _has_a_part(checkpoint: Sequence[GradientStore], store: GradientStore) -> bool:
+    """Whether a store has other examples of the checkpoint's weights than those that it has."""
+    own = store.index.fingerprints
+    known = [one.index.fingerprints for one in checkpoint]
+    same = all(known[0][what] == own[what] for what in ("base", "adapter"))
+    return same and all(one["data"] != own["data"] for one in known)
 
 
 def _require_not_drawn(store: GradientStore) -> None:

@@ -123,6 +123,7 @@ def prepare_stores(
     trained: Path | None = None,
     others: Sequence[Path | None] = (),
     named_by: Examples | None = None,
+    append: bool = False,
     progress: Progress,
     say: Say,
 ) -> Prepared:
@@ -130,7 +131,8 @@ def prepare_stores(
     note the sum of the training's learning rates, if it is known. The curvature is of the first of
     them, if a folder for it is given and the method takes it. `trained` is the folder with the
     optimizer, `others` those of the other checkpoints whose gradients will stand beside these,
-    `named_by` the data whose folders name the classes, if not the first."""
+    `named_by` the data whose folders name the classes, if not the first. `append`: the stores are
+    there, and are added to."""
     first = next(iter(sources.values()))
     task_name = first.task
     overrules = "" if config.task else "; --task overrules"
@@ -146,7 +148,15 @@ def prepare_stores(
     known = {} if rate_sum is None else {RATE_SUM: rate_sum}
     options = _options(config, method, moments) | {"progress": progress}
     stores = [
-        prepare(model, examples, task, out=folder, notes=_source(examples) | known, **options)
+        prepare(
+            model,
+            examples,
+            task,
+            out=folder,
+            notes=_source(examples) | known,
+            append=append,
+            **options,
+        )
         for folder, examples in sources.items()
     ]
     drawn, wanted = None, config.curvature_rows is not None or from_name(method).needs_curvature

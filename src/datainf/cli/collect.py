@@ -60,6 +60,14 @@ def collect(
             "data: for --curvature of `datainf score`.",
         ),
     ] = None,
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append",
+            help="Add the examples to the store that is there, whose shards stay as they are. "
+            "--data is what the store was made of, with more at its end, or data of its own.",
+        ),
+    ] = False,
     *,
     shared: dict[str, Any],
 ) -> None:
@@ -77,6 +85,12 @@ def collect(
     from datainf.run_plan import Planner
 
     values = o.given(own) | shared
+    append = values.pop("append", False)
+    if append and curvature_rows is not None:
+        raise OptionError(
+            "gradients of drawn targets are of all data at once: none are added to them",
+            remedy="--curvature-rows without --append, in a new folder",
+        )
     source, rows, part = values.pop("data"), values.pop("limit", None), values.pop("split", None)
     values |= {"train": source, "query": source}
     if run is not None and (model or adapter):
@@ -102,7 +116,7 @@ def collect(
             config = replace(config, metric=metric)
             more: Any = {"trained": trained, "others": others} | told
             if curvature_rows is None:
-                prepared = prepare_stores(config, {folder: examples}, **more)
+                prepared = prepare_stores(config, {folder: examples}, append=append, **more)
             else:
                 prepared = prepare_drawn(config, examples, folder, **more)
             if forecast is None:

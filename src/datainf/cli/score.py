@@ -44,7 +44,10 @@ def score(
     ] = False,
     train: Annotated[
         list[Path] | None,
-        typer.Option(help="Without a run: the training store; of several checkpoints each."),
+        typer.Option(
+            help="Without a run: the training store; several of the same weights are as one, and "
+            "of several checkpoints each is given."
+        ),
     ] = None,
     query: Annotated[
         list[Path] | None,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from datainf.errors import DataError, ModelError, OptionError
 from datainf.fingerprint import digest, tensors_digest
+from datainf.gradients.append import appended, rows_there
 from datainf.gradients.collector import Collector, OnNonfinite, require_known
 from datainf.gradients.engine import PerExample
 from datainf.gradients.layout import held_bytes, laid_out
@@ -51,6 +52,7 @@ def collect(
     second_moments: Mapping[str, Tensor] | None = None,
     sample: bool = True,
     on_nonfinite: OnNonfinite = "stop",
+    append: bool = False,
     notes: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> GradientStore:
@@ -88,6 +90,10 @@ def collect(
         on_nonfinite: What becomes of an example whose loss or gradient is NaN or infinite: `stop`
             at it, or `skip` it: it is stored as zeros and noted, see `GradientStore.skipped`, and
             has no part in any score; a `SkippedWarning` names it.
+        append: Add the examples to the store that is at `out`, whose shards stay as they are.
+            `dataset` is the data that the store was made of, with more at its end, or data of its
+            own, which come after those of the store; ids that only count rows go on counting.
+            Interrupted, the same call goes on.
         notes: Plain JSON values to keep in the index.
         progress: Where to show how far it is.
 
@@ -103,15 +109,17 @@ def collect(
         PlanError: the longest example alone does not fit in memory.
         NonFiniteError: a loss or gradient is NaN or infinite, and is not to be skipped, or all
             are; the examples are named.
-        StoreMismatchError: `out` holds a store of something else.
+        StoreMismatchError: `out` holds a store of something else; or is to be added to, and has
+            these examples already.
+        StoreError: there is no store that could be added to, or it has to be finished first.
         StoreBusyError, WriteError: see `datainf.errors`.
     """
     progress = progress or Silent()
     return prepare(
         model, dataset, task, out=out, trainable=trainable, dtype=dtype, project=project,
         batch_tokens=batch_tokens, shard_rows=shard_rows, fallback=fallback,
-        second_moments=second_moments, sample=sample, on_nonfinite=on_nonfinite, notes=notes,
-        progress=progress,
+        second_moments=second_moments, sample=sample, on_nonfinite=on_nonfinite, append=append,
+        notes=notes, progress=progress,
     ).collect(progress)  # fmt: skip
 
 
@@ -130,6 +138,7 @@ def prepare(
     second_moments: Mapping[str, Tensor] | None = None,
     sample: bool = True,
     on_nonfinite: OnNonfinite = "stop",
+    append: bool = False,
     notes: dict[str, Any] | None = None,
     progress: Progress,
 ) -> PendingStore:
@@ -145,11 +154,13 @@ def prepare(
     device = next(iter(chosen.values())).device
     keep_few_primitives(model, device)
     projection = project if isinstance(project, Projection | None) else Projection(project)
-    found = survey(dataset, task, progress)
+    found = survey(dataset, task, progress, rows_there(Path(out)) if append else None)
     in_full = _index(model, chosen, task, found)
     stored = stored_dtype(dtype or in_full.torch_dtype)
     index = laid_out(in_full, stored, projection, shard_rows=shard_rows)
     index.notes = {**(notes or {}), "truncated": found.truncated, "tokens": sum(found.lengths)}
+    if append:
+        index, found, dataset = appended(Path(out), index, found, dataset)
     moments = _moments(second_moments, chosen, index)
     reductions = reductions_of(projection, index.blocks, moments, device)
     gradients = PerExample(model, chosen, task, device, fallback=fallback, reductions=reductions)
@@ -158,7 +169,7 @@ def prepare(
     collector = Collector(gradients, task, dataset, found, batch_tokens, row_bytes, on_nonfinite)
     some: Any = Rows(dataset, sampled_rows(index), found.ids)
     prepare_sample = None
-    if sample:
+    if sample and not append:  # of a store that grows it is of the first rows
         prepare_sample = partial(
             prepare, model, some, task, out=Path(out) / SAMPLE, trainable=trainable,
             batch_tokens=batch_tokens, fallback=fallback, second_moments=second_moments,

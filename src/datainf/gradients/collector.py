@@ -109,7 +109,9 @@ class Collector:
 
     def _probed(self) -> Footprint:
         known: list[tuple[int, int]] = []
-        for row in growing(self.survey.lengths):
+        start = self.survey.start
+        for place in growing(self.survey.lengths[start:]):
+            row = start + place
             tokens = max(1, self.survey.lengths[row])
             if known:
                 self._require_fit(Footprint.of(known), row)
@@ -149,7 +151,7 @@ class Collector:
         """Compare a few examples of unlike lengths, so that there is padding, with one-at-a-time
         autograd, those of the probe if they are enough; shorter ones where memory runs out, and
         none together where two are too many."""
-        candidates = sorted(range(len(self.dataset)), key=lambda row: self.survey.lengths[row])
+        candidates = sorted(self.survey.rows, key=lambda row: self.survey.lengths[row])
         if self.batch_tokens == 1:
             candidates = candidates[:1]
         probed = sorted(self._alone) if len(candidates) > 1 else []
@@ -293,7 +295,10 @@ class Collector:
         if not self.task.repeatable:
             return
         there = GradientStore(store.path, store.index)
-        known = [row for rows in store.index.done() for row in rows if row not in there.skipped]
+        known = [
+            row for rows in store.index.done() for row in rows
+            if row in self.survey.rows and row not in there.skipped
+        ]  # fmt: skip
         for row in sorted({*known[:1], *known[-1:]}):
             loss, gradient = there.example(row)
             example, dtype = self._examples([row])[0], store.index.torch_dtype

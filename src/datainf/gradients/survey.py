@@ -24,13 +24,22 @@ small data sets are not tokenized twice."""
 @dataclass(frozen=True)
 class Survey:
     """Ids, lengths in tokens, a digest of what the model will see, and how many examples were cut
-    to its limit; and the first examples as the task encodes them."""
+    to its limit; and the first examples as the task encodes them. `beginning` is the digest of the
+    first rows alone, of as many as were asked for; the rows before `start` are those of a store
+    that is added to, and cannot be asked for."""
 
     ids: list[int | str]
     lengths: list[int]
     digest: str
     truncated: int
     first: list[Any]
+    beginning: str | None = None
+    start: int = 0
+
+    @property
+    def rows(self) -> range:
+        """Those that can be asked for."""
+        return range(self.start, len(self.ids))
 
     def examples(self, rows: Iterable[int], task: Task, dataset: Sequence[Any]) -> list[Any]:
         """Rows of the data set that was surveyed, encoded; the caller's own. Raises `DataError`,
@@ -43,8 +52,12 @@ class Survey:
         ]
 
 
-def survey(dataset: Sequence[Any], task: Task, progress: Progress) -> Survey:
-    """Raises `DataError` naming the first example that the task cannot use, an id that stands
+def survey(
+    dataset: Sequence[Any], task: Task, progress: Progress, beginning: int | None = None
+) -> Survey:
+    """`beginning`: of how many rows a digest is taken beside that of all.
+
+    Raises `DataError` naming the first example that the task cannot use, an id that stands
     twice, or an empty data set."""
     n = len(dataset)
     if n == 0:
@@ -54,7 +67,10 @@ def survey(dataset: Sequence[Any], task: Task, progress: Progress) -> Survey:
     found: list[int | str] = []
     lengths, truncated, state = [], 0, xxhash.xxh3_128()
     first, room = list[Any](), float(KEPT_NUMBERS)
+    of_beginning = None
     for row in range(n):
+        if row == beginning:
+            of_beginning = _closed(state, found)
         example = dataset[row]
         encoded = _encode(task, example, dataset, row)
         found.append(_identifier(example, row) if ids is None else ids[row])
@@ -65,8 +81,14 @@ def survey(dataset: Sequence[Any], task: Task, progress: Progress) -> Survey:
             first.append(_copy(encoded))
         advance(1)
     _require_unique(found, dataset)
-    state.update(digest(found).encode())
-    return Survey(found, lengths, state.hexdigest(), truncated, first)
+    return Survey(found, lengths, _closed(state, found), truncated, first, of_beginning)
+
+
+def _closed(state: xxhash.xxh3_128, ids: list[int | str]) -> str:
+    """The digest of the rows that were taken in."""
+    state = state.copy()
+    state.update(digest(ids).encode())
+    return str(state.hexdigest())
 
 
 def _identifier(example: Any, row: int) -> int | str:

@@ -13,6 +13,7 @@ every tensor's checksum is checked when it is first read.
 """
 
 from datainf.store.gradient_store import SAMPLE, GradientStore
-from datainf.store.index import Block, Index, Shard
+from datainf.store.index import Block, Index, Part, Shard
+from datainf.store.joined import joined
 
-__all__ = ["SAMPLE", "Block", "GradientStore", "Index", "Shard"]
+__all__ = ["SAMPLE", "Block", "GradientStore", "Index", "Part", "Shard", "joined"]

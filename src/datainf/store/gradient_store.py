@@ -27,10 +27,14 @@ class GradientStore:
     """A finished store, opened for reading; see `open`."""
 
     def __init__(
-        self, path: Path, index: Index, files: Sequence[ShardFile | ShardPart] | None = None
-    ) -> None:
+        self, path: Path, index: Index, files: Sequence[ShardFile | ShardPart] | None = None,
+        ids: list[int | str] | None = None,
+    ) -> None:  # fmt: skip
+        """`ids`: other ones than the shards have."""
         self.path = path
         self.index = index
+        if ids is not None:
+            self.ids = ids
         if files is None:
             files = [ShardFile(path, shard, index) for shard in index.shards]
         self._files = files
@@ -134,9 +138,11 @@ class GradientStore:
 
         Raises `StoreMismatchError` for ids that the store does not have.
         """
-        wanted, files, start = set(ids), [], 0
+        wanted, files, start = set(ids), list[ShardFile | ShardPart](), 0
+        own = [row for row, known in enumerate(self.ids) if known in wanted]
         for file in self._files:
-            places = [place for place, known in enumerate(file.ids) if known in wanted]
+            rows = range(file.shard.start, file.shard.start + file.shard.rows)
+            places = [row - rows.start for row in own if row in rows]
             if places:
                 skipped = tuple(
                     (places.index(place), why)
@@ -150,8 +156,13 @@ class GradientStore:
             raise StoreMismatchError(
                 f"{self.path} has {start} of the {len(wanted)} examples that were asked for"
             )
-        index = replace(self.index, n=start, shards=[file.shard for file in files])
-        return GradientStore(self.path, index, files)
+        index = replace(self.index, n=start, shards=[file.shard for file in files], parts=[])
+        return GradientStore(self.path, index, files, [self.ids[row] for row in own])
+
+    @property
+    def files(self) -> Sequence[ShardFile | ShardPart]:
+        """Its shards, in the order of the rows."""
+        return self._files
 
     def example(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One example's loss, a scalar, and gradient as stored, block name → [columns], float32

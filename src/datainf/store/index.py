@@ -6,7 +6,8 @@ import bisect
 import json
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import accumulate
 from math import prod
 from pathlib import Path
 from typing import Any, Self
@@ -94,6 +95,16 @@ class Shard:
         return shard
 
 
+@dataclass(frozen=True)
+class Part:
+    """Rows that came to a store at one time: how many, the fingerprint of the data that they came
+    with, and where those were."""
+
+    rows: int
+    data: str
+    source: str | None = None
+
+
 def _checksum(content: Mapping[str, Any]) -> str:
     """Of what an index holds, however it is laid out."""
     return bytes_digest(json.dumps(content, sort_keys=True).encode())
@@ -103,7 +114,8 @@ def _checksum(content: Mapping[str, Any]) -> str:
 class Index:
     """What index.json holds. `fingerprints` tells base, adapter, data and task; `projection` by
     what the rows were made smaller, see `datainf.projection`; `task` and `notes` are plain JSON
-    values for people and for opening the store again."""
+    values for people and for opening the store again; `parts`, of a store that has grown, are its
+    rows as they came."""
 
     n: int
     dtype: str
@@ -114,6 +126,7 @@ class Index:
     task: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     shards: list[Shard] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     schema: int = SCHEMA
 
     @property
@@ -127,15 +140,36 @@ class Index:
 
     def missing(self) -> Iterator[range]:
         """The rows of each shard still to be written, in order: those at the end, and those that
-        are gone from between others."""
-        start = 0
+        are gone from between others. None has rows that came at different times."""
+        start, ends = 0, [*accumulate(part.rows for part in self.parts), self.n]
         for shard in [*self.shards, None]:
             end = self.n if shard is None else shard.start
             while start < end:
-                stop = min(end, start + self.shard_rows)
+                own = next(place for place in ends if place > start)
+                stop = min(end, own, start + self.shard_rows)
                 yield range(start, stop)
                 start = stop
             start = end if shard is None else shard.start + shard.rows
+
+    def number(self, rows: range) -> int:
+        """Where the shard of these rows stands among all, those that are still to come counted."""
+        starts = [shard.start for shard in self.shards] + [some.start for some in self.missing()]
+        return sum(start < rows.start for start in starts)
+
+    @property
+    def came(self) -> list[Part]:
+        """All rows as they came: those of a store that has not grown at once."""
+        whole = Part(self.n, self.fingerprints["data"], self.notes.get("source"))
+        return self.parts or [whole]
+
+    def grown(self, wanted: Index) -> Index:
+        """This index with room for the rows that `wanted` adds to it; itself if that adds none."""
+        if not wanted.parts or self.came != wanted.parts[:-1]:
+            return self
+        return replace(
+            self, n=wanted.n, parts=wanted.parts, notes=self.notes | wanted.notes,
+            fingerprints=self.fingerprints | {"data": wanted.fingerprints["data"]},
+        )  # fmt: skip
 
     def add(self, shard: Shard) -> None:
         """Enter a shard, in the order of the rows."""
@@ -158,6 +192,8 @@ class Index:
 
     def save(self, folder: Path) -> None:
         plain = asdict(self) | {"shards": [shard.plain() for shard in self.shards]}
+        if not self.parts:
+            del plain["parts"]
         content = json.loads(json.dumps(plain))  # keys as they will be read
         text = json.dumps(content | {CHECKSUM: _checksum(content)}, indent=1, ensure_ascii=False)
         write_atomically(folder / INDEX, text.encode())
@@ -191,6 +227,7 @@ class Index:
                 Block(**block | {"shape": tuple(block["shape"])}) for block in raw["blocks"]
             ]
             raw["shards"] = [Shard.read(shard) for shard in raw["shards"]]
+            raw["parts"] = [Part(**part) for part in raw.get("parts", [])]
             index = cls(**{name.name: raw[name.name] for name in fields(cls)})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreCorruptError(f"{path} is damaged: {error}") from None
@@ -205,5 +242,7 @@ class Index:
             if shard.start < start or Path(shard.file).name != shard.file:
                 raise StoreCorruptError(f"{path} is damaged: shard {shard.file!r} is out of place")
             start = shard.start + shard.rows
+        if self.parts and sum(part.rows for part in self.parts) != self.n:
+            raise StoreCorruptError(f"{path} is damaged: its parts have not {self.n} rows")
         if start > self.n:
             raise StoreCorruptError(f"{path} is damaged: {start} rows, {self.n} expected")

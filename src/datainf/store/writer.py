@@ -57,7 +57,7 @@ class StoreWriter:
         meanwhile; those that are in the index stay.
         """
         self.finish()
-        name = f"shard-{rows.start // self.index.shard_rows:05d}.safetensors"
+        name = f"shard-{self.index.number(rows):05d}.safetensors"
         draft = ShardDraft(self.path / name, self.index, ids)
         try:
             yield draft
@@ -122,6 +122,7 @@ def _begin(path: Path, wanted: Index, held: ExitStack) -> None:
             )
         wanted.save(path)
         return
+    index.save(path)  # with the rows that are to come to it
     _enter_notes(path, index.notes)
     index = Index.load(path)
     index.shards = [shard for shard in index.shards if _is_sound(path, index, shard)]
@@ -153,14 +154,14 @@ def _noted(file: Path) -> Shard | None:
 
 
 def begun(path: Path, wanted: Index, *, but: Collection[str] = ()) -> Index | None:
-    """The index of the store at `path` that was made for the same request; None if there is none.
-    `but`: fingerprints that are not compared.
+    """The index of the store at `path` that was made for the same request, or for a part of it
+    that `wanted` adds to; None if there is none. `but`: fingerprints that are not compared.
 
     Raises `StoreMismatchError` naming the difference if the store was made for another.
     """
     if not (path / INDEX).exists():
         return None
-    found = Index.load(path)
+    found = Index.load(path).grown(wanted)
     _require_same_request(path, found, wanted, but)
     return found
 

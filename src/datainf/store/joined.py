@@ -1,0 +1,64 @@
+"""Several stores of the same weights, read as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from datainf.errors import StoreMismatchError
+from datainf.fingerprint import digest
+from datainf.store.gradient_store import GradientStore
+from datainf.store.shards import ShardFile, ShardPart
+
+
+def joined(stores: Sequence[GradientStore]) -> GradientStore:
+    """The examples of all of them, one store's after another's, read where they lie. Where the ids
+    of each only count rows, they go on counting. What a store has beside its rows is the first's.
+
+    Raises `StoreMismatchError` for stores of other weights, parameters, tasks or dtypes than the
+    first, or with an id that another has.
+    """
+    first = stores[0]
+    if len(stores) == 1:
+        return first
+    files, start = list[ShardFile | ShardPart](), 0
+    for store in stores:
+        _require_like(first, store)
+        for file in store.files:
+            files.append(replace(file, shard=replace(file.shard, start=start)))
+            start += file.shard.rows
+    index = replace(
+        first.index, n=start, shards=[file.shard for file in files], parts=[],
+        fingerprints=first.index.fingerprints
+        | {"data": digest([store.index.fingerprints["data"] for store in stores])},
+    )  # fmt: skip
+    return GradientStore(first.path, index, files, _ids(stores))
+
+
+def _require_like(first: GradientStore, store: GradientStore) -> None:
+    first.require_same_model(store)
+    for what, own, other in (
+        ("tasks", first.index.fingerprints["task"], store.index.fingerprints["task"]),
+        ("dtypes", first.index.dtype, store.index.dtype),
+    ):
+        if own != other:
+            raise StoreMismatchError(
+                f"{first.path} and {store.path} cannot be read as one: they are of other {what}",
+                remedy="collect both in the same way",
+            )
+
+
+def _ids(stores: Sequence[GradientStore]) -> list[int | str]:
+    if all(store.ids == list(range(len(store))) for store in stores):
+        return list(range(sum(map(len, stores))))
+    owners: dict[int | str, GradientStore] = {}
+    for store in stores:
+        for identifier in store.ids:
+            if identifier in owners:
+                raise StoreMismatchError(
+                    f"{owners[identifier].path} and {store.path} both have an example with the id "
+                    f"{identifier!r}",
+                    remedy="ids that are unique over all data, or none in any of them",
+                )
+        owners |= dict.fromkeys(store.ids, store)
+    return list(owners)

@@ -1,0 +1,187 @@
+"""Examples that come to a store later: what was there stays to the byte."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from conftest import TEXTS, make_model, write_rows
+from datainf import GradientStore, attribute, collect, tasks
+from datainf.errors import DataError, StoreError, StoreIncompleteError, StoreMismatchError
+
+OLD = [{"prompt": text, "completion": text[::-1]} for text in TEXTS]
+NEW = [{"prompt": text[::-1], "completion": f" {text}"} for text in TEXTS[:5]]
+NAMED = [row | {"id": f"r{place}"} for place, row in enumerate([*OLD, *NEW])]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model("llama")
+
+
+@pytest.fixture(scope="module")
+def task(tokenizer):
+    return tasks.CausalLM(tokenizer)
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}
+
+
+def same(store, other):
+    assert store.ids == other.ids
+    torch.testing.assert_close(store.losses, other.losses)
+    for name, G in store.blocks.items():
+        torch.testing.assert_close(G.to_dense(), other.blocks[name].to_dense())
+
+
+@pytest.fixture
+def begun(model, task, tmp_path):
+    """A store of six examples by four a shard, so that the last shard is not full."""
+    collect(model, OLD, task, out=tmp_path / "s", shard_rows=4)
+    return tmp_path / "s"
+
+
+@pytest.mark.parametrize("data", [NEW, [*OLD, *NEW]], ids=["new data", "data that grew"])
+def test_old_shards_are_not_touched(model, task, begun, tmp_path, data):
+    before = files(begun)
+    inodes = {name: (begun / name).stat().st_ino for name in before}
+    store = collect(model, data, task, out=begun, append=True)
+    assert len(store) == 11
+    after = files(begun)
+    assert list(after) == [f"shard-{number:05d}.safetensors" for number in range(4)]
+    assert {name: after[name] for name in before} == before
+    assert {name: (begun / name).stat().st_ino for name in before} == inodes
+    whole = collect(model, [*OLD, *NEW], task, out=tmp_path / "whole", shard_rows=4)
+    same(store, whole)
+    assert store.index.notes["tokens"] == whole.index.notes["tokens"]
+    torch.testing.assert_close(
+        attribute(store, whole, "datainf").values, attribute(whole, whole, "datainf").values
+    )
+
+
+def test_data_that_grew_are_those_of_the_store(model, task, begun):
+    """It is then as if it had been made of all."""
+    collect(model, [*OLD, *NEW], task, out=begun, append=True)
+    again = collect(model, [*OLD, *NEW], task, out=begun)
+    assert len(again) == 11
+    with pytest.raises(StoreMismatchError, match=r"examples \(11 there, 6 asked for\)"):
+        collect(model, OLD, task, out=begun)
+
+
+def test_it_grows_again(model, task, begun, tmp_path):
+    collect(model, NEW[:2], task, out=begun, append=True)
+    store = collect(model, NEW[2:], task, out=begun, append=True)
+    same(store, collect(model, [*OLD, *NEW], task, out=tmp_path / "whole"))
+    assert [part.rows for part in store.index.parts] == [6, 2, 3]
+    assert len(collect(model, NEW[2:], task, out=begun, append=True)) == 11, "they are there"
+    with pytest.raises(StoreMismatchError, match="has these examples already"):
+        collect(model, NEW[:2], task, out=begun, append=True)
+
+
+class Stops(Exception):
+    pass
+
+
+@pytest.mark.parametrize("data", [NEW, [*OLD, *NEW]], ids=["new data", "data that grew"])
+def test_it_goes_on(model, task, begun, tmp_path, monkeypatch, data):
+    from datainf.gradients.collector import Collector
+
+    taken, shard = [], Collector.shard
+
+    def stops(self, store, rows, *rest):
+        if len(taken) == 1:
+            raise Stops
+        taken.append(rows)
+        shard(self, store, rows, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Collector, "shard", stops)
+        with pytest.raises(Stops):
+            collect(model, data, task, out=begun, append=True)
+    assert taken == [range(6, 10)]
+    kept = files(begun)
+    assert len(kept) == 3
+    store = collect(model, data, task, out=begun, append=True)
+    assert {name: files(begun)[name] for name in kept} == kept
+    same(store, collect(model, [*OLD, *NEW], task, out=tmp_path / "whole"))
+
+
+def test_a_shard_that_is_lost_is_made_again(model, task, begun):
+    collect(model, NEW, task, out=begun, append=True)
+    whole = files(begun)
+    (begun / "shard-00002.safetensors").unlink()
+    collect(model, NEW, task, out=begun, append=True)
+    assert files(begun) == whole
+    for name in ("shard-00001", "shard-00002"):
+        (begun / f"{name}.safetensors").unlink()
+    with pytest.raises(StoreIncompleteError, match="4 of the 6 examples that others are to be"):
+        collect(model, NEW, task, out=begun, append=True)
+
+
+def test_of_data_that_grew_any_shard_is_made_again(model, task, begun):
+    collect(model, [*OLD, *NEW], task, out=begun, append=True)
+    whole = files(begun)
+    for name in ("shard-00001", "shard-00002"):
+        (begun / f"{name}.safetensors").unlink()
+    collect(model, [*OLD, *NEW], task, out=begun)
+    assert files(begun) == whole
+
+
+def test_ids(model, task, tmp_path):
+    collect(model, NAMED[:6], task, out=tmp_path / "s")
+    assert collect(model, NAMED[6:], task, out=tmp_path / "s", append=True).ids == [
+        row["id"] for row in NAMED
+    ]
+    twice = [NEW[0] | {"id": "n0"}, NEW[1] | {"id": "r3"}]
+    with pytest.raises(DataError, match="example 1: the store has an example with the id 'r3'"):
+        collect(model, twice, task, out=tmp_path / "s", append=True)
+    store = collect(model, NEW, task, out=tmp_path / "s", append=True)
+    assert store.ids == [*(row["id"] for row in NAMED), *range(5)]
+
+
+def test_what_does_not_fit_is_refused(model, task, begun, tmp_path, tokenizer):
+    before = files(begun), (begun / "index.json").read_bytes()
+    with pytest.raises(StoreMismatchError, match=r"adapter's \(trainable\) weights"):
+        collect(make_model("llama", seed=1), NEW, task, out=begun, append=True)
+    with pytest.raises(StoreMismatchError, match="max_length"):
+        collect(model, NEW, tasks.CausalLM(tokenizer, max_length=80), out=begun, append=True)
+    with pytest.raises(StoreMismatchError, match="--store"):
+        collect(model, NEW, task, out=begun, append=True, dtype="bfloat16")
+    with pytest.raises(StoreError, match="is not a gradient store"):
+        collect(model, NEW, task, out=tmp_path / "none", append=True)
+    assert (files(begun), (begun / "index.json").read_bytes()) == before
+
+
+def test_smaller_rows_keep_their_sample(model, task, tmp_path):
+    first = collect(model, OLD, task, out=tmp_path / "s", dtype="int8")
+    kept = files(tmp_path / "s" / "sample")
+    store = collect(model, NEW, task, out=tmp_path / "s", dtype="int8", append=True)
+    assert files(tmp_path / "s" / "sample") == kept
+    assert store.sample.ids == first.ids
+    assert len(store) == 11
+
+
+def test_the_command(saved_llama, datainf, tmp_path):
+    old = write_rows(tmp_path / "old.jsonl", OLD)
+    new = write_rows(tmp_path / "new.jsonl", NEW)
+    how = ["--adapter", saved_llama[1], "--out", tmp_path / "s"]
+    code, _, err = datainf("collect", "--data", old, *how, "--shard-rows", 4)
+    assert code == 0, err
+    code, _, err = datainf("collect", "--data", new, *how, "--append")
+    assert code == 0, err
+    assert "11 gradients of" in err
+    store = GradientStore.open(tmp_path / "s")
+    assert [(part.rows, part.source) for part in store.index.parts] == [
+        (6, str(old)),
+        (5, str(new)),
+    ]
+    code, _, err = datainf("collect", "--data", new, *how, "--append", "--curvature-rows", 4)
+    assert code == 1
+    assert "of all data at once" in err
+    code, _, err = datainf("verify", tmp_path / "s")
+    assert code == 0, err
+    raw = json.loads((tmp_path / "s" / "index.json").read_text())
+    assert raw["n"] == 11
