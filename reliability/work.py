@@ -11,6 +11,7 @@ import transformers
 
 from datainf.config import RunConfig
 from datainf.demos.demo import BASE
+from datainf.provenance import RECORD
 
 ROWS, QUERIES, SHARD_ROWS, DRAWN = 60, 4, 4, 20
 WORDS = (
@@ -54,9 +55,9 @@ def row(place: int) -> str:
 
 
 def contents(run: Path) -> dict[str, bytes]:
-    """What a run leaves, but for run.yaml, which names its folder."""
+    """What a run leaves, but for run.yaml, which names its folder, and for what tells the time."""
     return {
         str(path.relative_to(run)): path.read_bytes()
         for path in sorted(run.rglob("*"))
-        if path.is_file() and path.name not in ("run.yaml", ".lock")
+        if path.is_file() and path.name not in ("run.yaml", ".lock", RECORD)
     }

@@ -7,7 +7,7 @@ Options, checkpoints and stores are checked here; the work is in `datainf.scorin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -21,6 +21,7 @@ from datainf.estimators import Estimator, from_name
 from datainf.gradient_flow import DRAWN, OWN, RATE_SUM, flow_damping, read_damping
 from datainf.linalg import Damping
 from datainf.progress import Progress, Silent
+from datainf.provenance import versions
 from datainf.scores import Scores, TopScores, over_checkpoints, weighted_sum
 from datainf.store import GradientStore, joined
 from datainf.tasks.sampled import OF
@@ -201,7 +202,7 @@ def attribute_top(
     told = over_checkpoints([scoring.told(traces) for traces in found.traces], asked.shares)
     return TopScores(
         found.helpful, found.harmful, found.mean, asked.queries[0].ids, first.store.ids,
-        estimator.name, _settings(estimator, parsed, first), told,
+        estimator.name, _settings(estimator, parsed, first), {**told, **asked.made_by()},
     )  # fmt: skip
 
 
@@ -210,7 +211,7 @@ def _summed(
 ) -> Scores:
     """Scores over all checkpoints by what each counts, from those of each."""
     first, estimator = asked.views[0], asked.estimator
-    return weighted_sum(
+    summed = weighted_sum(
         [
             Scores(
                 values, asked.queries[0].ids, first.store.ids, estimator.name,
@@ -220,6 +221,7 @@ def _summed(
         ],
         asked.shares,
     )  # fmt: skip
+    return replace(summed, diagnostics={**summed.diagnostics, **asked.made_by()})
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,15 @@ class Request:
     queries: list[GradientStore]
     shares: list[float]
     dampings: list[Damping]
+
+    def made_by(self) -> dict[str, Any]:
+        """For the diagnostics: versions, and the checksum of each store's index, in which those of
+        its shards are; one for each checkpoint."""
+        drawn = [view.drawn for view in self.views if view.drawn is not None]
+        stores = {"train": [view.store for view in self.views], "query": self.queries}
+        stores |= {"curvature": drawn} if drawn else {}
+        checksums = {name: [one.index.checksum for one in some] for name, some in stores.items()}
+        return {"made_by": {"versions": versions(), "stores": checksums}}
 
 
 def requested(

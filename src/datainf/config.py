@@ -18,6 +18,7 @@ from datainf.gradient_flow import read_damping
 from datainf.gradients.collector import OnNonfinite, require_known
 from datainf.models import TASK_OPTIONS, device_of, dtype_of
 from datainf.projection import Projection
+from datainf.provenance import in_a_line
 from datainf.store.encoding import stored_dtype
 from datainf.views import Blocks, Metric, Normalize, Options
 
@@ -167,7 +168,7 @@ class RunConfig:
             if values[name] is not None and Path(values[name]).exists():
                 values[name] = str(Path(values[name]).resolve())
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        write_atomically(path, text.encode())
+        write_atomically(path, f"# {in_a_line()}\n{text}".encode())
 
     @classmethod
     def from_values(cls, values: dict[str, Any], source: str) -> Self:

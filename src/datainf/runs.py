@@ -31,6 +31,7 @@ from datainf.files import make_folder, write_atomically
 from datainf.gradient_flow import RATE_SUM
 from datainf.models import base_of, load_reader, make_task
 from datainf.progress import Progress, Silent
+from datainf.provenance import recorder
 from datainf.ranks import ranks
 from datainf.run_checkpoints import Place, folders_of, places_of, steps_of
 from datainf.run_gradients import Collected, once, prepare_run, sources_of
@@ -38,6 +39,7 @@ from datainf.run_plan import Planner
 from datainf.run_stores import ASKED, QUERY, SCORES, SETTINGS, TRAIN, read_run
 from datainf.scores import AnyScores, load_scores
 from datainf.store import GradientStore
+from datainf.store.index import INDEX
 from datainf.tasks import Task
 from datainf.tasks.text_to_image import caption
 
@@ -69,6 +71,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     interruption, it goes on where it was. Raises `DatainfError`s; see `datainf.errors`.
     """
     progress, say, out = progress or Silent(), once(say), Path(config.out)
+    note = recorder(out, seed=config.seed)
     places = places_of(config, say)
     config = replace(config, checkpoints=steps_of(config, places))
     train, query = sources_of(config, places[-1])
@@ -95,7 +98,15 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
         found[-1].task.describe,
     )  # fmt: skip
     ranks().of_first(lambda: _write(finished, config, out, say))
+    if ranks().is_first:
+        stores = [store for one in found for store in (*one.stores, one.curvature)]
+        note([*own_files(out), *(one.path / INDEX for one in stores if one is not None)])
     return finished
+
+
+def own_files(folder: Path) -> list[Path]:
+    """What a run's folder has beside its stores."""
+    return [folder / name for name in (SETTINGS, SCORES, "scores.parquet", "top.jsonl")]
 
 
 def _settings_of_an_interrupted_run(config: RunConfig, settings: Path) -> None:

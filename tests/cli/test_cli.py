@@ -100,8 +100,8 @@ def test_attribute_gives_what_the_library_gives(finished, data, saved_llama, tmp
     entry = next(e for e in table if e["query_id"] == "r1" and e["rank"] == 0)
     assert entry["train_id"] == scores.top(1, 1)[0].train_id
     assert sorted(path.name for path in finished.iterdir()) == [
-        "curvature", "query", "report.html", "run.yaml", "scores.parquet", "scores.safetensors",
-        "top.jsonl", "train",
+        "curvature", "provenance.jsonl", "query", "report.html", "run.yaml", "scores.parquet",
+        "scores.safetensors", "top.jsonl", "train",
     ]  # fmt: skip
 
 
@@ -130,7 +130,8 @@ def test_a_run_replays_to_the_same_bytes(finished, datainf, tmp_path):
     old, new = files(finished), files(again)
     assert old.keys() == new.keys()
     different = {name for name in old if old[name] != new[name]}
-    assert different == {"report.html", "run.yaml"}, "they name their own folder"
+    own = {"report.html", "run.yaml", "provenance.jsonl"}
+    assert different == own, "they name their own folder, and the time"
     code, *_ = datainf("attribute", "--config", again / "run.yaml", "--top", 1)
     assert code == 0
     assert yaml.safe_load((again / "run.yaml").read_text())["top"] == 1

@@ -23,6 +23,7 @@ from datainf.data import Examples
 from datainf.data.write import written_name
 from datainf.errors import OptionError
 from datainf.files import make_folder, write_atomically
+from datainf.provenance import versions
 
 MANIFEST, SETTINGS, KEPT, WEIGHTS = "manifest.jsonl", "selection.json", "kept.json", "weights.npy"
 OWN, DATA = {MANIFEST, SETTINGS, KEPT, WEIGHTS}, "data"
@@ -59,7 +60,7 @@ def write_selection(
     counts = {
         "source": train.source, "digest": train.digest, "data": data.name, "rows": len(train),
         "kept": len(kept), "dropped": len(selection.reasons), "not scored": len(unscored),
-        "relabelled": len(selection.labels),
+        "relabelled": len(selection.labels), "made_by": versions(),
     }  # fmt: skip
     write_atomically(out / SETTINGS, json.dumps({**counts, **settings}, indent=1).encode())
     write_atomically(out / KEPT, json.dumps(kept).encode())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datainf.cli import options as o
-from datainf.cli.console import progress, say
+from datainf.cli.console import is_first, progress, say
 from datainf.errors import OptionError
 
 if TYPE_CHECKING:
@@ -80,9 +80,11 @@ def collect(
     from datainf.config import RunConfig
     from datainf.data import load
     from datainf.models import candidates
+    from datainf.provenance import recorder
     from datainf.run_checkpoints import at_each
     from datainf.run_gradients import once, prepare_drawn, prepare_stores
     from datainf.run_plan import Planner
+    from datainf.store.index import INDEX
 
     values = o.given(own) | shared
     append = values.pop("append", False)
@@ -123,7 +125,10 @@ def collect(
                 how: Any = {"scored": False, "alike": run is not None}
                 forecast = Planner(config, prepared, folders, **how).begin(tell)
             metric = prepared.metric
+            note = recorder(folder, seed=settings.seed)
             prepared.collect(bars, tell, forecast)
+            if is_first():
+                note([folder / INDEX])
             del prepared  # and the model with it, before the next is loaded
 
 

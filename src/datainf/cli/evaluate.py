@@ -74,9 +74,10 @@ def evaluate(
     """
     from datainf.evaluation import Budget, Command, Function
     from datainf.evaluation import evaluate as evaluate_run
-    from datainf.evaluation.run_evaluation import BASELINES, THIS_RUN
+    from datainf.evaluation.run_evaluation import BASELINES, FOLDER, RESULT, THIS_RUN
     from datainf.evaluation.training_again import Training
     from datainf.evaluation.ways import WAYS
+    from datainf.provenance import recorder
 
     if (train_command is None) == (train_function is None):
         raise OptionError(
@@ -94,10 +95,12 @@ def evaluate(
     say(f"{words.count(on_parts, 'training')} on random parts{removals}")
     if parts < FEW:
         say(f"fewer than {FEW} parts are too few for a figure to rely on; fifty are many")
+    note = recorder(out or run / FOLDER)
     with progress() as bars:
         found = evaluate_run(
             run, training, methods=method or (), budget=budget, out=out, progress=bars, say=say
         )
+    note([(out or run / FOLDER) / RESULT])
     shown = console()
     _print_lds(shown, found)
     if found.removal:

@@ -67,12 +67,14 @@ def mislabeled(
     """
     from datainf.applications.mislabeled import mislabeled as find
     from datainf.applications.suspects_file import check_ending, write_suspects
+    from datainf.provenance import recorder
     from datainf.report.readers import Said
     from datainf.report.review import REVIEW, write_review
     from datainf.report.subject import Subject
 
     if out is not None:
         check_ending(out)
+    note, wrote = recorder(run), list[Path]()
     subject = Subject.open(run, scores)
     if out is not None:
         subject.require_free(out)
@@ -81,11 +83,14 @@ def mislabeled(
     print_suspects(console(), subject.run, found, k)
     if out is not None:
         write_suspects(out, found, subject.run.train, subject.run.describe)
+        wrote.append(out)
         say(f"{words.count(len(found.combined), 'example')} by suspicion are in {out}")
     if review:
         said = _said(subject, found.order[:reviewed]) if model else Said()
         path = write_review(subject, found, said, subject.scored / REVIEW, reviewed)
+        wrote.append(path)
         say(f"to look at, and to decide: {path}")
+    note(wrote)
 
 
 def _said(subject: Subject, rows: list[int]) -> Said:

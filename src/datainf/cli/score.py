@@ -168,10 +168,12 @@ def _check(asked: dict[str, Any]) -> None:
 def _write(out: Path, asked: dict[str, Any], keep: int | None, *, elsewhere: bool) -> None:
     """Score, and leave the files of each damping, of all scores or of the ends to keep; of queries
     from elsewhere than the run, their store is noted."""
+    from datainf.provenance import recorder
     from datainf.ranks import ranks
     from datainf.run_stores import ASKED, SCORES
     from datainf.runs import say_what_is_replaced, told, write_scores
 
+    note = recorder(out)
     found = _scored(asked, keep)
     if elsewhere:  # so that `top` finds their texts
         noted = {ASKED: str(asked["query"][-1].path.absolute())}
@@ -182,6 +184,8 @@ def _write(out: Path, asked: dict[str, Any], keep: int | None, *, elsewhere: boo
         say_what_is_replaced(folder / SCORES, scores, say)
         ranks().of_first(partial(write_scores, scores, folder))
         queries = words.count(len(scores.query_ids), "query", "queries")
+        if ranks().is_first:
+            note([folder / SCORES, folder / "scores.parquet"])
         say(f"{folder}: {queries}, {words.count(len(scores.train_ids), 'training example')}")
         say(told(scores))
         for warning in _unconverged(scores.diagnostics):

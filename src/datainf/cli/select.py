@@ -89,7 +89,8 @@ def select(
     from datainf.applications.neighbours import directions
     from datainf.applications.select import Amount
     from datainf.applications.select import select as choose
-    from datainf.applications.selected_files import SETTINGS, write_selection
+    from datainf.applications.selected_files import OWN, SETTINGS, write_selection
+    from datainf.provenance import recorder
     from datainf.report.review import read_decisions
     from datainf.report.subject import Subject
 
@@ -115,8 +116,9 @@ def select(
         "above": above, "balance": balance, "diverse": likeness if diverse else None,
         "decisions": None if decisions is None else str(decisions),
     }  # fmt: skip
-    earlier = (out / SETTINGS).is_file()
+    earlier, note = (out / SETTINGS).is_file(), recorder(out)
     data = write_selection(out, chosen, train, settings)
+    note([data, *(out / name for name in OWN)])
     if earlier:
         say(f"the earlier selection in {out} has made way")
     alike = sum(why.startswith("near-duplicate") for why in chosen.reasons.values())

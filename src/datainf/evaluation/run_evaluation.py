@@ -32,7 +32,7 @@ from datainf.run_gradients import load_model_and_task
 from datainf.run_stores import RunStores, read_run
 from datainf.runs import open_run
 
-RESULT, TRUTH, WORK = "evaluation.json", "truth", "work"
+FOLDER, RESULT, TRUTH, WORK = "evaluate", "evaluation.json", "truth", "work"
 THIS_RUN = "this run"
 SIMILARITY = "representation similarity"
 BASELINES = (SIMILARITY, "own loss", "gradient norm", "chance")
@@ -132,7 +132,7 @@ def evaluate(
         raise OptionError("functions cannot train side by side", remedy="--jobs 1, or a command")
     scored = evaluated.scored(methods, say)
     parts, chosen_on = random_parts(n, budget.parts, share=budget.share), held_out(m)
-    out = out or run / "evaluate"
+    out = out or run / FOLDER
     make_folder(out)
     again = TrainAgain(
         training, evaluated.config, evaluated.train, evaluated.query, out / WORK,

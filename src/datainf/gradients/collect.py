@@ -25,6 +25,7 @@ from datainf.linalg import accumulate_dtype
 from datainf.memory import keep_few_primitives
 from datainf.progress import Progress, Silent
 from datainf.projection import Projection
+from datainf.provenance import versions
 from datainf.store import SAMPLE, GradientStore, Index
 from datainf.store.encoding import stored_dtype
 from datainf.tasks import Task
@@ -158,7 +159,10 @@ def prepare(
     in_full = _index(model, chosen, task, found)
     stored = stored_dtype(dtype or in_full.torch_dtype)
     index = laid_out(in_full, stored, projection, shard_rows=shard_rows)
-    index.notes = {**(notes or {}), "truncated": found.truncated, "tokens": sum(found.lengths)}
+    index.notes = {
+        **(notes or {}), "truncated": found.truncated, "tokens": sum(found.lengths),
+        "made_by": versions(),
+    }  # fmt: skip
     if append:
         index, found, dataset = appended(Path(out), index, found, dataset)
     moments = _moments(second_moments, chosen, index)

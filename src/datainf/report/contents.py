@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import datainf
 from datainf import words
 from datainf.explanations import Explanation, Pair
+from datainf.provenance import in_a_line
 from datainf.report.examples import MOST_TOKENS, Described, label_of
 from datainf.report.insight import Insight
 from datainf.report.statistics import agreement, block_shares, histogram, short
@@ -179,9 +179,19 @@ class Contents:
             "gradients": f"{words.count(sum(block.width for block in index.blocks), 'parameter')} "
             f"in {words.count(len(index.blocks), 'tensor')}",
             "skipped": self._skipped(),
-            "made by": f"datainf {datainf.__version__}",
+            "seed": str(config.seed),
+            "made by": self._made_by(),
         }  # fmt: skip
         return [[name, value] for name, value in found.items() if value]
+
+    def _made_by(self) -> str:
+        """The versions that the scores were computed by, and a hash that stands for the stores."""
+        made = self.scores.diagnostics.get("made_by")
+        if made is None:  # scores of an older version, or of a person's own
+            return in_a_line()
+        checksums = ", ".join(f"{name} {' '.join(own)}" for name, own in made["stores"].items())
+        found = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+        return f"{found}; stores: {checksums}"
 
     def _skipped(self) -> str:
         """Examples and queries whose losses or gradients were not finite, the first of many."""

@@ -198,13 +198,16 @@ class Ranked(ABC):
         """Write a long table, a row for each (query, training example) pair that is kept:
         `query_id`, `train_id` (text), `query_row`, `train_row` (int32), `score` (float32), `rank`
         (int32, 0 = most helpful of its query, n - 1 = most harmful). One row group a query, so that
-        a reader can take one query alone.
+        a reader can take one query alone. The schema's metadata say the method, its settings, and
+        what made the scores.
 
         Raises `WriteError` if the disk refuses.
         """
         from datainf.scores.table import write_table  # brings pyarrow; only this needs it
 
-        write_table(Path(path), self.query_ids, self.train_ids, self._table_rows())
+        about = {"method": self.method, "settings": dict(self.settings)}
+        about |= {"made_by": made} if (made := self.diagnostics.get("made_by")) else {}
+        write_table(Path(path), self.query_ids, self.train_ids, self._table_rows(), about)
 
     @abstractmethod
     def _table_rows(self) -> Iterator[QueryRows]:

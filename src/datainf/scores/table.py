@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,12 +26,16 @@ SCHEMA = pa.schema(
 )
 
 
-def write_table(path: Path, query_ids: Ids, train_ids: Ids, queries: Iterable[QueryRows]) -> None:
+def write_table(
+    path: Path, query_ids: Ids, train_ids: Ids, queries: Iterable[QueryRows],
+    about: Mapping[str, Any],
+) -> None:  # fmt: skip
     """Write what each query has, in the order of `query_ids`; what the columns are stands with
-    `Ranked.to_parquet`."""
+    `Ranked.to_parquet`. `about`: plain values, for the schema's metadata."""
     make_folder(path.parent)
+    schema = SCHEMA.with_metadata({"datainf": json.dumps(about, sort_keys=True)})
     ids = pa.array([str(identifier) for identifier in train_ids])
-    with writing_aside(path) as aside, pq.ParquetWriter(aside, SCHEMA) as writer:
+    with writing_aside(path) as aside, pq.ParquetWriter(aside, schema) as writer:
         for row, (identifier, found) in enumerate(zip(query_ids, queries, strict=True)):
             count = len(found.train_rows)
             train_rows = pa.array(found.train_rows.int().numpy())
@@ -41,4 +47,4 @@ def write_table(path: Path, query_ids: Ids, train_ids: Ids, queries: Iterable[Qu
                 pa.array(found.scores.float().numpy()),
                 pa.array(found.ranks.int().numpy()),
             ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=SCHEMA))
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))

@@ -190,13 +190,23 @@ class Index:
         """Of the stored rows."""
         return DTYPES[self.dtype]
 
+    @property
+    def checksum(self) -> str:
+        """Of all that it says, the shards' checksums among it: it stands for the store's bytes."""
+        return _checksum(self._content())
+
     def save(self, folder: Path) -> None:
+        content = self._content()
+        text = json.dumps(content | {CHECKSUM: _checksum(content)}, indent=1, ensure_ascii=False)
+        write_atomically(folder / INDEX, text.encode())
+
+    def _content(self) -> dict[str, Any]:
+        """As it will be read."""
         plain = asdict(self) | {"shards": [shard.plain() for shard in self.shards]}
         if not self.parts:
             del plain["parts"]
-        content = json.loads(json.dumps(plain))  # keys as they will be read
-        text = json.dumps(content | {CHECKSUM: _checksum(content)}, indent=1, ensure_ascii=False)
-        write_atomically(folder / INDEX, text.encode())
+        content: dict[str, Any] = json.loads(json.dumps(plain))
+        return content
 
     @classmethod
     def load(cls, folder: Path) -> Self:

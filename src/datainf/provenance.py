@@ -1,0 +1,108 @@
+"""What made a file: in it, the versions of what computed it; beside it, the command and its times.
+
+Nothing that is written into a store, scores, a table or a page tells the time, so that the same
+command gives the same bytes twice. A folder's `provenance.jsonl` has a line for each command that
+wrote into it: what was asked for, when, by which versions and on what machine, and the digests of
+the files that it left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import datainf
+from datainf.files import make_folder, write_atomically
+from datainf.fingerprint import file_digest
+
+RECORD = "provenance.jsonl"
+PACKAGES = (
+    "torch", "transformers", "peft", "accelerate", "datasets", "diffusers", "numpy", "safetensors",
+)  # fmt: skip
+"""That numbers may depend on."""
+PROGRAMS = ("datainf", "__main__.py")
+"""How the command line is called."""
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of datainf, of Python, and of the packages that are installed among `PACKAGES`."""
+    found = {"datainf": datainf.__version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def in_a_line() -> str:
+    """The versions as people read them."""
+    return ", ".join(f"{name} {version}" for name, version in versions().items())
+
+
+def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
+    """Begin to note what is made in a folder; call it with the files in the end. `known`: plain
+    values that decide the result, such as seeds and the digests of data.
+
+    A file that was not written is left out, and nothing is noted where there is none.
+    """
+    started = datetime.now(UTC)
+
+    def note(files: Iterable[Path]) -> None:
+        found = {_name(path, folder): file_digest(path) for path in files if path.is_file()}
+        if not found:
+            return
+        line = {
+            "command": command(),
+            "started": started.isoformat(timespec="seconds"),
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "machine": machine(),
+            **known,
+            "files": found,
+        }
+        _append(folder / RECORD, json.dumps(line, ensure_ascii=False))
+
+    return note
+
+
+def command() -> list[str] | None:
+    """The arguments that the program was started with; None in a program of a person's own."""
+    program, *arguments = sys.argv or [""]
+    return ["datainf", *arguments] if Path(program).name in PROGRAMS else None
+
+
+def machine() -> dict[str, Any]:
+    """What of it floating point may depend on."""
+    import torch
+
+    return {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _name(path: Path, folder: Path) -> str:
+    """Within the folder, or in full where it is elsewhere."""
+    path, folder = path.absolute(), folder.absolute()
+    return str(path.relative_to(folder)) if folder in path.parents else str(path)
+
+
+def _append(path: Path, line: str) -> None:
+    """In full or not at all: what was noted before stays."""
+    make_folder(path.parent)
+    before = path.read_bytes() if path.is_file() else b""
+    write_atomically(path, before + line.encode("utf-8", "replace") + b"\n")
