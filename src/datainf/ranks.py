@@ -19,6 +19,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from datainf.errors import DatainfError
+from datainf.launcher import end_with_launcher
 
 T = TypeVar("T")
 
@@ -105,6 +106,7 @@ def _started() -> Ranks:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1 or "RANK" not in os.environ:
         return Ranks()
+    end_with_launcher()
     if not dist.is_initialized():
         if torch.cuda.is_available():
             local = int(os.environ.get("LOCAL_RANK", "0"))

@@ -26,8 +26,9 @@ from datainf.ranks import Ranks, ranks
 from datainf.store.index import INDEX, Index, Shard, difference, projected_by
 from datainf.store.shards import ShardDraft, ShardFile
 
+SHARD = ".safetensors"
 NOTE = ".json"
-"""How the note of a shard ends, which is its file's name otherwise."""
+"""How shards end, and the note of each, which has its name otherwise."""
 
 
 class StoreWriter:
@@ -57,7 +58,7 @@ class StoreWriter:
         meanwhile; those that are in the index stay.
         """
         self.finish()
-        name = f"shard-{self.index.number(rows):05d}.safetensors"
+        name = f"shard-{self.index.number(rows):05d}{SHARD}"
         draft = ShardDraft(self.path / name, self.index, ids)
         try:
             yield draft
@@ -115,7 +116,7 @@ def _begin(path: Path, wanted: Index, held: ExitStack) -> None:
     held.enter_context(locked(path))
     index = begun(path, wanted)
     if index is None:
-        if any(path.glob("*.safetensors")):
+        if any(path.glob(f"*{SHARD}")):
             raise StoreError(
                 f"{path} holds safetensors files but no {INDEX}: it is not a gradient store",
                 remedy="an empty or new folder",
@@ -125,6 +126,7 @@ def _begin(path: Path, wanted: Index, held: ExitStack) -> None:
     index.save(path)  # with the rows that are to come to it
     _enter_notes(path, index.notes)
     index = Index.load(path)
+    _sweep(path, index)
     index.shards = [shard for shard in index.shards if _is_sound(path, index, shard)]
     if not index.shards:
         index.shard_rows = wanted.shard_rows
@@ -141,6 +143,15 @@ def _enter_notes(path: Path, notes: Mapping[str, Any]) -> None:
     index.notes |= notes
     index.save(path)
     for file in found:
+        file.unlink()
+
+
+def _sweep(path: Path, index: Index) -> None:
+    """Take away what writers that were killed left: files that were not finished, and shards that
+    were and are in no index. Shards of other rows or processes would not take their places."""
+    known = {shard.file for shard in index.shards}
+    unknown = (file for file in path.glob(f"shard-*{SHARD}") if file.name not in known)
+    for file in (*path.glob("*.tmp"), *unknown):
         file.unlink()
 
 

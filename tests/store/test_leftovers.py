@@ -1,0 +1,64 @@
+"""What writers that were killed left in a store's folder goes when it is opened to be gone on with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+
+import pytest
+
+from benchmarks.made_stores import make
+from datainf.store import Index
+from datainf.store.writer import NOTE
+
+LEFT = ("index.json.tmp", "shard-00001.json.tmp", "shard-00007.safetensors.tmp",
+        "second_moments.safetensors.tmp")  # fmt: skip
+
+
+def made(folder):
+    return make(folder, 6, {"a": 3}, seed=0, rows=2).path
+
+
+@pytest.fixture
+def whole(tmp_path):
+    return made(tmp_path / "whole")
+
+
+@pytest.fixture
+def store(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "store")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+def test_files_that_were_not_finished(store, whole):
+    """Some have names that the shards still to be written do not."""
+    for name in LEFT:
+        (store / name).write_bytes(b"left")
+    made(store)
+    assert contents(store) == contents(whole)
+
+
+def test_a_shard_that_is_in_no_index(store, whole):
+    """A run with smaller shards was killed after its last, before that was entered."""
+    (store / "shard-00009.safetensors").write_bytes(b"left")
+    (store / "second_moments.safetensors").write_bytes(b"no shard")
+    made(store)
+    assert (store / "second_moments.safetensors").read_bytes() == b"no shard"
+    (store / "second_moments.safetensors").unlink()
+    assert contents(store) == contents(whole)
+
+
+def test_shards_that_have_a_note_stay(store, whole):
+    """They are finished: several processes note them beside, and enter them in the end."""
+    index = Index.load(store)
+    *index.shards, last = index.shards
+    index.save(store)
+    (store / last.file).with_suffix(NOTE).write_text(json.dumps(asdict(last)))
+    before = (store / last.file).stat().st_ino
+    made(store)
+    assert (store / last.file).stat().st_ino == before, "not made again"
+    assert contents(store) == contents(whole)
