@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets  # noqa: F401
 import peft  # noqa: F401
 import torch
 import transformers  # noqa: F401
+from torch.distributed import run as torchrun
+from torch.distributed.launcher.api import elastic_launch
+from torch.multiprocessing import _prctl_pr_set_pdeathsig
 
-from datainf.config import RunConfig
-from datainf.runs import run
+import datainf.report
+import datainf.runs  # noqa: F401
+from datainf.cli import app
+from datainf.launcher import end_with_launcher
 
 
-def go_on(config: RunConfig) -> None:
-    """Begin a run, or go on with it."""
+def alone(arguments: Sequence[str], log: Path) -> None:
+    """The command line."""
+    _say_to(log)
+    _work(arguments)
+
+
+def together(options: Sequence[str], arguments: Sequence[str], log: Path) -> None:
+    """torchrun with these options, and the command line in each of its processes. These are forked,
+    and so have the libraries read: each start takes tenths of a second in place of many."""
+    _say_to(log)
+    parser = torchrun.get_args_parser()
+    config, _, _ = torchrun.config_from_args(
+        parser.parse_args([*options, "--start-method", "fork", "-m", "datainf"])
+    )
+    elastic_launch(config, _one_of_several)(arguments)
+
+
+def _one_of_several(arguments: Sequence[str]) -> None:
+    _prctl_pr_set_pdeathsig(0)  # of forked processes alone: commands outlive a killed torchrun
+    end_with_launcher()  # as python -m datainf begins
+    _work(arguments)
+
+
+def _work(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
-    run(config)
+    try:
+        app(list(arguments))
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def _say_to(log: Path) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+    sys.stdout.flush()
+    for stream in (1, 2):
+        os.dup2(file, stream)

@@ -1,188 +1,154 @@
 """A run that is killed at random moments goes on to the bytes of one that was not.
 
-    python -m reliability.kills --moments 100        # one process
-    python -m reliability.kills --ranks 2 --moments 20
+    python -m reliability.kills --moments 120              # one process
+    python -m reliability.kills --ranks 2 --moments 40     # several
+    python -m reliability.kills --ranks 4 --moments 20
 
-Each moment is drawn evenly over the time that the whole run takes, of several processes from when
-the first store is there. A process of its own begins the run, has a SIGKILL then, and another goes
-on with it; of several one is killed, and torchrun starts all of them again. What is left in the end
-is compared, byte by byte, with what an undisturbed run left, and no file more may be there.
+Each moment is drawn in two steps: a phase of the run, of which each has its share of the moments,
+and a time in it, evenly over what the phase takes undisturbed. A process begins the run, has a
+SIGKILL then, and another goes on with it. Of several processes, by `torchrun --max-restarts 3`, who
+is killed is drawn too: a worker, upon which torchrun starts all of them again; the first of them,
+which holds the lock and writes the index; or torchrun itself, upon which they have to end by
+themselves before the same command is given again. What is left in the end is compared, byte by
+byte, with what an undisturbed run of as many processes left, and no file more may be there.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
-import os
 import random
 import shutil
-import subprocess
-import sys
-import tempfile
 import time
-from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from datainf.store import Index
-from reliability.begun import go_on
+from reliability import script
+from reliability.phases import FINISHED, STARTING, WHOLE, Sign, measured, phase_of, wait_for
+from reliability.processes import (
+    Command,
+    Process,
+    ends_well,
+    kill,
+    locks_are_free,
+    of_ranks,
+    outlived,
+    workers,
+)
 from reliability.work import Work, contents
 
-KEPT = Path(__file__).parent / "results"
-RESTARTS = 3
+ALONE, TORCHRUN, FIRST, OTHER = "alone", "torchrun", "the first", "another"
+"""Who is killed."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--moments", type=int, default=100)
-    parser.add_argument("--ranks", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = trials(Path(folder), options.moments, options.ranks, options.seed)
-    KEPT.mkdir(exist_ok=True)
-    path = KEPT / f"kills-{options.ranks}.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(lines(found)))
+@dataclass(frozen=True)
+class Trial:
+    """A command that is killed in one of its phases and given again; `run` is its folder."""
+
+    command: Command
+    signs: Mapping[str, Sign]
+    run: Path
+
+    def begin_until(self, phase: str, moment: float) -> Process:
+        """The command, a moment after the phase has begun, or at its end."""
+        process = self.command.begin()
+        wait_for(phase, self.signs, self.run, self.command.log, process)
+        deadline = time.monotonic() + moment
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.0005)
+        return process
+
+    def kill(self, process: Process, victim: str) -> dict[str, Any]:
+        """Kill one, and see that the run ends well nevertheless."""
+        phase, found = phase_of(self.signs, self.run, self.command.log), dict[str, Any]()
+        if process.poll() is not None:
+            phase = FINISHED
+        elif victim in (FIRST, OTHER) and (started := workers(process)):
+            started[0 if victim == FIRST else -1].kill()
+        else:
+            victim, left = ALONE if victim == ALONE else TORCHRUN, kill(process)
+            if victim == TORCHRUN:
+                found["outlived"] = outlived(left)
+            found["free"] = locks_are_free(self.run)
+        went_on = ends_well(process if victim in (FIRST, OTHER) else self.command.begin())
+        return {"phase": phase, "victim": victim, **found, "resumed": went_on}
 
 
-def trials(folder: Path, moments: int, ranks: int, seed: int) -> dict[str, Any]:
-    work, chance = Work(folder / "work").make(), random.Random(seed)
-    start = begin if ranks == 1 else begin_together
-    whole = folder / "whole"
-    require(start(work, folder / "first", ranks))  # the libraries are read
-    process, began = start(work, whole, ranks), time.perf_counter()
-    if ranks > 1:
-        began = wait_for(whole, process)
-    require(process)
-    seconds = time.perf_counter() - began
-    truth, found = contents(whole), []
+def trials(folder: Path, moments: int, ranks: int, seed: int, rows: int) -> dict[str, Any]:
+    work = Work(folder / "work", rows=rows).make()
+    victims = [ALONE] if ranks == 1 else [TORCHRUN, FIRST, OTHER]
+
+    def begun(name: str) -> Trial:
+        out = folder / name / "run"
+        out.mkdir(parents=True)
+        arguments = ["attribute", "--config", str(work.settings(out)), "--no-report"]
+        return Trial(Command(arguments, folder / name / "log", of_ranks(ranks)), WHOLE, out)
+
+    first, whole = begun("first"), begun("whole")
+    measured(first.signs, first.command, first.run)  # the libraries are read
+    seconds = measured(whole.signs, whole.command, whole.run)
+    found = killed(begun, seconds, victims, moments, random.Random(seed), contents(whole.run))
+    return {"ranks": ranks, "rows": rows, "seconds": seconds, "trials": found}
+
+
+def killed(
+    begun: Any, seconds: Mapping[str, float], victims: list[str], moments: int,
+    chance: random.Random, truth: Mapping[str, bytes],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """So many trials, each phase that takes time in its turn; `truth` is what is to be left."""
+    found, phases = [], [phase for phase in seconds if phase != FINISHED]
     for place in range(moments):
-        out = folder / f"run-{place}"
-        moment = chance.uniform(0, seconds)
-        found.append(trial(work, out, truth, moment, ranks, chance))
-        shutil.rmtree(out)
-    return {"ranks": ranks, "seconds": seconds, "trials": found}
+        trial = begun("trial")
+        phase = phases[place % len(phases)]
+        moment = chance.uniform(0, seconds[phase])
+        process = trial.begin_until(phase, moment)
+        one = trial.kill(process, chance.choice(victims))
+        one |= {"moment": moment} | compared(contents(trial.run), truth)
+        found.append(one)
+        script.say(place, moments, *(f"{name}: {value};" for name, value in one.items()))
+        shutil.rmtree(trial.run.parent)
+    return found
 
 
-def trial(
-    work: Work, out: Path, truth: dict[str, bytes], moment: float, ranks: int, chance: random.Random
-) -> dict[str, Any]:
-    out.mkdir()
-    start = begin if ranks == 1 else begin_together
-    process = start(work, out, ranks)
-    if ranks > 1:  # most of their time they get ready
-        wait_for(out, process)
-    time.sleep(moment)
-    victim = process if ranks == 1 else chance.choice([process, *workers(process)])
-    phase = phase_of(out)
-    victim.kill()
-    if ranks > 1 and victim.pid != process.pid:  # torchrun starts them again
-        resumed = process.wait() == 0
-    else:
-        process.wait()
-        for child in workers(process):
-            child.kill()
-        resumed = start(work, out, ranks).wait() == 0
-    left = contents(out)
+def compared(left: Mapping[str, bytes], truth: Mapping[str, bytes]) -> dict[str, Any]:
+    """Whether the same files with the same bytes are left."""
     differs = sorted(name for name in {*left, *truth} if left.get(name) != truth.get(name))
-    return {
-        "moment": moment, "phase": phase, "resumed": resumed, "identical": not differs,
-        "differs": differs,
-    }  # fmt: skip
-
-
-def wait_for(out: Path, process: Any) -> float:
-    """Until the first store is there; when that was."""
-    while not (out / "train" / "index.json").exists() and process.poll() is None:
-        time.sleep(0.005)
-    return time.perf_counter()
-
-
-class Begun:
-    """A process as `subprocess` has them."""
-
-    def __init__(self, process: Any) -> None:
-        self.process, self.pid = process, process.pid
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def wait(self) -> int:
-        self.process.join()
-        return int(self.process.exitcode)
-
-
-def begin(work: Work, out: Path, _ranks: int) -> Begun:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reliability.begun"])
-    process = context.Process(target=go_on, args=(work.config(out),))
-    process.start()
-    return Begun(process)
-
-
-def begin_together(work: Work, out: Path, ranks: int) -> Any:
-    """torchrun, which starts its processes again when one has died."""
-    config = work.folder / f"{out.name}.yaml"
-    work.config(out).save(config)
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-        str(ranks), "--max-restarts", str(RESTARTS), "-m", "datainf", "attribute", "--config",
-        str(config), "--no-report",
-    ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return psutil.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-def workers(process: Any) -> list[psutil.Process]:
-    try:
-        return psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def require(process: Any) -> None:
-    if process.wait() != 0:
-        raise SystemExit("the undisturbed run failed")
-
-
-def phase_of(out: Path) -> str:
-    """How far a run is, by what is on the disk."""
-    if (out / "top.jsonl").exists():
-        return "finished"
-    if (out / "scores.safetensors").exists():
-        return "writing"
-    for name in ("curvature", "query", "train"):
-        if (out / name / "index.json").exists():
-            index = Index.load(out / name)
-            if name == "curvature" and index.rows_done == index.n:
-                return "scoring"
-            return f"collecting {name}"
-    return "starting"
+    return {"identical": not differs, "differs": differs}
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """A table by how far the run was."""
-    by_phase = Counter(one["phase"] for one in found["trials"])
-    table = [
-        "| killed while | moments | went on to the end | the same bytes |",
-        "|---|---|---|---|",
-    ]
-    for phase, count in sorted(by_phase.items()):
-        own = [one for one in found["trials"] if one["phase"] == phase]
-        resumed, same = (sum(one[key] for one in own) for key in ("resumed", "identical"))
-        table.append(f"| {phase} | {count} | {resumed} | {same} |")
-    total = found["trials"]
-    resumed, same = (sum(one[key] for one in total) for key in ("resumed", "identical"))
-    return [*table, f"| all | {len(total)} | {resumed} | {same} |"]
+    """A table by how far the run was, and what became of processes that lost their torchrun."""
+    several = found["ranks"] > 1
+    own = [f"{victim} killed" for victim in (OTHER, FIRST, TORCHRUN)] if several else []
+    head = ["killed while", "moments", *own, "went on to the end", "the same bytes"]
+    phases = [STARTING, *WHOLE]
+    there = [phase for phase in phases if any(t["phase"] == phase for t in found["trials"])]
+    rows = [row(phase, [t for t in found["trials"] if t["phase"] == phase], several)
+            for phase in there]  # fmt: skip
+    told = script.table(head, [*rows, row("all", found["trials"], several)])
+    return [*told, "", after(found["trials"])] if several else told
+
+
+def row(name: str, trials: list[dict[str, Any]], several: bool) -> list[object]:
+    own = [sum(t["victim"] == victim for t in trials) for victim in (OTHER, FIRST, TORCHRUN)]
+    ends = [sum(t[key] for t in trials) for key in ("resumed", "identical")]
+    return [name, len(trials), *(own if several else []), *ends]
+
+
+def after(trials: list[dict[str, Any]]) -> str:
+    """Of those that were left without their torchrun."""
+    left = [t for t in trials if "outlived" in t]
+    seconds = [t["outlived"] for t in left]
+    ended = [one for one in seconds if one is not None]
+    return (
+        f"After torchrun was killed, {len(left)} times, its processes ended by themselves "
+        f"{len(ended)} times, within {max(ended, default=0):.1f} s, and the locks of the stores "
+        f"were free then {sum(t['free'] for t in left)} times."
+    )
 
 
 if __name__ == "__main__":
-    main()
+    script.main(
+        __doc__, {"moments": 120, "ranks": 1, "seed": 0, "rows": 150}, trials, lines,
+        "kills-{ranks}",
+    )  # fmt: skip

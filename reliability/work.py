@@ -25,6 +25,8 @@ class Work:
     """Files and an adapter in a folder, and the settings of a run on them."""
 
     folder: Path
+    rows: int = ROWS
+    queries: int = QUERIES
 
     def make(self) -> Work:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +37,7 @@ class Work:
             r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
         )
         peft.get_peft_model(model, lora).save_pretrained(self.folder / "adapter")
-        for name, count, start in (("train", ROWS, 0), ("query", QUERIES, 7)):
+        for name, count, start in (("train", self.rows, 0), ("query", self.queries, 7)):
             lines = (row(start + place) for place in range(count))
             (self.folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
         return self
@@ -46,6 +48,12 @@ class Work:
             out=str(out), adapter=str(self.folder / "adapter"), seed=1, shard_rows=SHARD_ROWS,
             curvature_rows=DRAWN,
         )  # fmt: skip
+
+    def settings(self, out: Path) -> Path:
+        """The settings of a run as a file, for commands."""
+        path = self.folder / f"{out.parent.name}-{out.name}.yaml"
+        self.config(out).save(path)
+        return path
 
 
 def row(place: int) -> str:

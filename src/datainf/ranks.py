@@ -111,5 +111,23 @@ def _started() -> Ranks:
         if torch.cuda.is_available():
             local = int(os.environ.get("LOCAL_RANK", "0"))
             torch.cuda.set_device(local % torch.cuda.device_count())
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, **_meeting_place(count))
     return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def _meeting_place(count: int) -> dict[str, Any]:
+    """Where processes tell each other their addresses: as the environment says, but for what one
+    torchrun has started. Its store is the same before and after a restart of all, and has the
+    addresses of those that died (pytorch/pytorch#135712); so it has a part for each start.
+
+    Several torchruns count their restarts apart. They have TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1.
+    """
+    environment = os.environ
+    shared = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not shared or environment.get("GROUP_WORLD_SIZE") != "1":
+        return {}
+    host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+    start = environment["TORCHELASTIC_RESTART_COUNT"]
+    store = dist.PrefixStore(f"datainf/{start}", dist.TCPStore(host, port, count, is_master=False))
+    return {"store": store, "rank": int(environment["RANK"]), "world_size": count}

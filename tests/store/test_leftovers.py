@@ -1,4 +1,4 @@
-"""What writers that were killed left in a store's folder goes when it is opened to be gone on with."""
+"""What killed writers left in a store's folder goes when the store is gone on with."""
 
 from __future__ import annotations
 
