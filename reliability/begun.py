@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import datasets  # noqa: F401
@@ -27,10 +28,13 @@ def alone(arguments: Sequence[str], log: Path) -> None:
     _work(arguments)
 
 
-def together(options: Sequence[str], arguments: Sequence[str], log: Path) -> None:
+def together(
+    options: Sequence[str], arguments: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> None:
     """torchrun with these options, and the command line in each of its processes. These are forked,
     and so have the libraries read: each start takes tenths of a second in place of many."""
     _say_to(log)
+    os.environ.update(environment)
     parser = torchrun.get_args_parser()
     config, _, _ = torchrun.config_from_args(
         parser.parse_args([*options, "--start-method", "fork", "-m", "datainf"])
@@ -39,8 +43,12 @@ def together(options: Sequence[str], arguments: Sequence[str], log: Path) -> Non
 
 
 def _one_of_several(arguments: Sequence[str]) -> None:
-    _prctl_pr_set_pdeathsig(0)  # of forked processes alone: commands outlive a killed torchrun
-    end_with_launcher()  # as python -m datainf begins
+    # As a command begins, which outlives a killed torchrun, and ends at once when it is told to.
+    _prctl_pr_set_pdeathsig(0)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    end_with_launcher()
     _work(arguments)
 
 

@@ -5,11 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
-from reliability.processes import LOOK, Command, Process
+from reliability.processes import LOOK, Process
 
 Sign = Callable[[Path, Path], bool]
 """Whether a phase has begun: of the run's folder, and of the log of what it says."""
+
+
+class Work(Protocol):
+    """What can be begun, and says what it does to the log or to those whose names begin so."""
+
+    @property
+    def log(self) -> Path: ...
+
+    def begin(self) -> Process: ...
+
+
 STARTING, FINISHED = "starting", "finished"
 
 
@@ -19,7 +31,13 @@ def there(*names: str) -> Sign:
 
 
 def said(words: str) -> Sign:
-    return lambda _, log: log.exists() and words in log.read_text(encoding="utf-8")
+    """By one of those whose logs' names begin as `log`."""
+
+    def is_said(_: Path, log: Path) -> bool:
+        logs = list(log.parent.glob(f"{log.name}*"))
+        return any(words in one.read_text(encoding="utf-8", errors="replace") for one in logs)
+
+    return is_said
 
 
 SCORES = there("scores.safetensors.tmp", "scores.safetensors")
@@ -49,24 +67,24 @@ def phase_of(signs: Mapping[str, Sign], run: Path, log: Path) -> str:
     return found[-1] if found else STARTING
 
 
-def wait_for(
-    phase: str, signs: Mapping[str, Sign], run: Path, log: Path, process: Process
-) -> None:
+def wait_for(phase: str, signs: Mapping[str, Sign], run: Path, log: Path, process: Process) -> None:
     """Until a phase or one after it has begun, or the process has ended."""
     order = [STARTING, *signs]
     while order.index(phase_of(signs, run, log)) < order.index(phase) and process.poll() is None:
         time.sleep(LOOK)
 
 
-def measured(signs: Mapping[str, Sign], command: Command, run: Path) -> dict[str, float]:
-    """The seconds that each phase takes of a run that nobody disturbs."""
-    process, began = command.begin(), time.perf_counter()
+def measured(signs: Mapping[str, Sign], work: Work, run: Path) -> dict[str, float]:
+    """The seconds that each phase takes of a run that nobody disturbs, but for the last, which is
+    its end. Exits if the run fails."""
+    process, began = work.begin(), time.perf_counter()
     seconds, now = dict[str, float](), STARTING
     while process.poll() is None:
-        phase, at = phase_of(signs, run, command.log), time.perf_counter()
+        phase, at = phase_of(signs, run, work.log), time.perf_counter()
         if phase != now:
             seconds[now], now, began = at - began, phase, at
         time.sleep(LOOK)
     if process.poll() != 0:
-        raise SystemExit(f"the undisturbed run failed:\n{command.log.read_text()}")
+        logs = work.log.parent.glob(f"{work.log.name}*")
+        raise SystemExit("\n".join(["the undisturbed run failed", *(p.read_text() for p in logs)]))
     return seconds

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -27,7 +26,8 @@ RESTARTS = 3
 
 
 class Process(Protocol):
-    pid: int
+    @property
+    def pid(self) -> int: ...
 
     def kill(self) -> None: ...
 
@@ -64,7 +64,7 @@ class Command:
     torchrun: Sequence[str] = ()
     new: bool = False
     prefix: Sequence[str] = ()
-    environment: tuple[tuple[str, str], ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def begin(self) -> Process:
         self.log.unlink(missing_ok=True)
@@ -73,13 +73,14 @@ class Command:
         from reliability import begun  # which takes long
 
         if self.torchrun:
-            return Forked(begun.together, (self.torchrun, self.arguments, self.log))
+            own = self.torchrun, self.arguments, self.log, self.environment
+            return Forked(begun.together, own)
         return Forked(begun.alone, (self.arguments, self.log))
 
     def _begin_new(self) -> Process:
         own = ["-m", "torch.distributed.run", *self.torchrun] if self.torchrun else []
         command = [*self.prefix, sys.executable, *own, "-m", "datainf", *self.arguments]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"} | dict(self.environment)
+        environment = os.environ | {"OMP_NUM_THREADS": "1", **self.environment}
         with self.log.open("wb") as log:
             return psutil.Popen(command, env=environment, stdout=log, stderr=log)  # type: ignore[no-any-return]
 
