@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import datasets  # noqa: F401
@@ -28,21 +28,8 @@ def alone(arguments: Sequence[str], log: Path) -> None:
     _work(arguments)
 
 
-def together(
-    options: Sequence[str], arguments: Sequence[str], log: Path, environment: Mapping[str, str]
-) -> None:
-    """torchrun with these options, and the command line in each of its processes. These are forked,
-    and so have the libraries read: each start takes tenths of a second in place of many."""
-    _say_to(log)
-    os.environ.update(environment)
-    parser = torchrun.get_args_parser()
-    config, _, _ = torchrun.config_from_args(
-        parser.parse_args([*options, "--start-method", "fork", "-m", "datainf"])
-    )
-    elastic_launch(config, _one_of_several)(arguments)
-
-
-def _one_of_several(arguments: Sequence[str]) -> None:
+def one_of_several(arguments: Sequence[str]) -> None:
+    """The command line, in a process that torchrun has forked."""
     # As a command begins, which outlives a killed torchrun, and ends at once when it is told to.
     _prctl_pr_set_pdeathsig(0)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
@@ -50,6 +37,24 @@ def _one_of_several(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end_with_launcher()
     _work(arguments)
+
+
+def together(
+    options: Sequence[str],
+    arguments: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str],
+    work: Callable[[Sequence[str]], None] = one_of_several,
+) -> None:
+    """torchrun with these options, and some work in each of its processes. These are forked, and so
+    have the libraries read: each start takes tenths of a second in place of many."""
+    _say_to(log)
+    os.environ.update(environment)
+    parser = torchrun.get_args_parser()
+    config, _, _ = torchrun.config_from_args(
+        parser.parse_args([*options, "--start-method", "fork", "-m", "datainf"])
+    )
+    elastic_launch(config, work)(arguments)
 
 
 def _work(arguments: Sequence[str]) -> None:

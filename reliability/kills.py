@@ -6,8 +6,8 @@
 
 Each moment is drawn in two steps: a phase of the run, of which each has its share of the moments,
 and a time in it, evenly over what the phase takes undisturbed. A process begins the run, has a
-SIGKILL then, and another goes on with it. Of several processes, by `torchrun --max-restarts 3`, who
-is killed is drawn too: a worker, upon which torchrun starts all of them again; the first of them,
+SIGKILL then, and another goes on with it. Of several processes, by `torchrun --max-restarts 3`, in
+each phase in turn one of these is killed: a worker, upon which torchrun starts all of them again; the first of them,
 which holds the lock and writes the index; or torchrun itself, upon which they have to end by
 themselves before the same command is given again. What is left in the end is compared, byte by
 byte, with what an undisturbed run of as many processes left, and no file more may be there.
@@ -95,14 +95,15 @@ def killed(
     begun: Any, seconds: Mapping[str, float], victims: list[str], moments: int,
     chance: random.Random, truth: Mapping[str, bytes],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """So many trials, each phase that takes time in its turn; `truth` is what is to be left."""
+    """So many trials, each phase with each victim in turn; `truth` is what is to be left."""
     found, phases = [], [phase for phase in seconds if phase != FINISHED]
     for place in range(moments):
         trial = begun("trial")
-        phase = phases[place % len(phases)]
+        lap, at = divmod(place, len(phases))
+        phase, victim = phases[at], victims[(place + lap) % len(victims)]
         moment = chance.uniform(0, seconds[phase])
         process = trial.begin_until(phase, moment)
-        one = trial.kill(process, chance.choice(victims))
+        one = trial.kill(process, victim)
         one |= {"moment": moment} | compared(contents(trial.run), truth)
         found.append(one)
         script.say(place, moments, *(f"{name}: {value};" for name, value in one.items()))

@@ -42,6 +42,8 @@ from reliability.work import Work, contents
 NAMES = ("datainf-a", "datainf-b")
 LINKED, LOOPBACK = "a network namespace for each", "the loopback device of one machine"
 PLACES, VICTIMS = ("the host of the rendezvous", "the other"), ("a worker", "torchrun")
+IMPATIENT = ",keep_alive_interval=1,keep_alive_max_attempt=2"
+"""Of the rendezvous: a torchrun that is silent for two seconds is gone; by default for fifteen."""
 MOST_STARTS = 6
 """Of one torchrun: a run that needs more does not go on."""
 

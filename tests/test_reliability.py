@@ -6,16 +6,101 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+
+import late_ranks
 import reliability.__main__ as command
-from reliability import flips, kills
+from datainf.store import Index
+from datainf.store.writer import NOTE
+from reliability import again, flips, kills, nodes, scoring
+from reliability.phases import FINISHED
+from reliability.processes import Forked, ends_well, of_ranks
+from reliability.work import Work, contents
+
+
+def assert_all_went_on(found):
+    assert all(one["resumed"] and one["identical"] for one in found["trials"]), found
 
 
 def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
-    found = kills.trials(tmp_path, moments=6, ranks=1, seed=1)
+    found = kills.trials(tmp_path, moments=6, ranks=1, seed=1, rows=60)
     assert len(found["trials"]) == 6
-    assert all(one["resumed"] and one["identical"] for one in found["trials"]), found
+    assert len({one["phase"] for one in found["trials"]} - {FINISHED}) >= 4
+    assert_all_went_on(found)
+
+
+def test_one_of_several_processes_is_killed(tmp_path):
+    """Another, the first, and torchrun, with which the others end."""
+    found = kills.trials(tmp_path, moments=4, ranks=2, seed=1, rows=60)
+    assert {one["victim"] for one in found["trials"]} == {kills.OTHER, kills.FIRST, kills.TORCHRUN}
+    assert_all_went_on(found)
+    for one in found["trials"]:
+        assert one["victim"] != kills.TORCHRUN or (one["outlived"] is not None and one["free"])
+
+
+def test_killed_scoring_leaves_the_same_files(tmp_path):
+    found = scoring.trials(tmp_path, moments=6, seed=1, rows=60, queries=8)
+    assert {one["command"] for one in found["trials"]} == {"score", "attribute"}
+    assert_all_went_on(found)
+
+
+def test_kills_in_a_row_leave_no_more_than_one(tmp_path):
+    found = again.trials(tmp_path, runs=1, kills=6, ranks=2, seed=1, rows=60)
+    assert_all_went_on(found)
+    after = found["trials"][0]["after"]
+    assert all(one["gone"] and one["free"] for one in after)
+    assert all(one["unfinished"] <= 4 for one in after), "two shards, and what is beside them"
+    assert all(one["bytes"] < 1.2 * found["bytes"] for one in after)
+
+
+def test_processes_that_die_are_started_again_and_wait_for_one_that_is_late(tmp_path):
+    """Also where all shards of a store are there, and none in its index: the first enters them."""
+    work, out = Work(tmp_path / "work", rows=12).make(), tmp_path / "run"
+    log, options = tmp_path / "log", of_ranks(2)
+    arguments = ["attribute", "--config", str(work.settings(out)), "--no-report"]
+
+    def begin(*work):
+        return Forked(begun_together(), (options, arguments, log, {}, *work))
+
+    assert ends_well(begin())
+    whole = contents(out)
+    index = Index.load(out / "train")
+    for shard in index.shards:
+        note = (out / "train" / shard.file).with_suffix(NOTE)
+        note.write_text(json.dumps(asdict(shard)), encoding="utf-8")
+    index.shards = []
+    del index.notes["batch_tokens"]
+    index.save(out / "train")
+    assert ends_well(begin(late_ranks.late), limit=60), log.read_text(encoding="utf-8")
+    assert contents(out) == whole
+
+
+def begun_together():
+    from reliability import begun
+
+    return begun.together
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_of_two_machines_is_killed(tmp_path, place):
+    """On the loopback device, with little patience for one that is gone."""
+    work, two = Work(tmp_path / "work", rows=60).make(), [nodes.Machine("127.0.0.1", "lo")] * 2
+    out = tmp_path / "trial" / "run"
+    out.mkdir(parents=True)
+    both = nodes.pair(work, out, two, new=False, conf=nodes.IMPATIENT)
+    found = nodes.killed(both, out, "collecting train", 0.1, nodes.PLACES[place], "torchrun")
+    assert found["resumed"], [one.log.read_text(encoding="utf-8") for one in both.commands]
+    alone = tmp_path / "alone" / "run"
+    alone.mkdir(parents=True)
+    arguments = ["attribute", "--config", str(work.settings(alone)), "--no-report"]
+    assert ends_well(nodes.Command(arguments, tmp_path / "log").begin())
+    beside = nodes.beside(out, alone)
+    assert beside["stores"]
+    assert beside["off"] <= 1e-6
+    assert not list(out.rglob("*.tmp"))
 
 
 def test_flipped_bits_are_found(tmp_path):

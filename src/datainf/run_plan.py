@@ -22,6 +22,7 @@ from datainf.planning.plan import Collecting, Disk, Form, Plan, Problem, Scoring
 from datainf.planning.speed import measured
 from datainf.planning.stores import Stores
 from datainf.progress import Progress, Silent
+from datainf.ranks import ranks
 from datainf.run_checkpoints import places_of
 from datainf.run_gradients import Prepared, once, prepare_run, sources_of
 from datainf.run_stores import CURVATURE
@@ -179,6 +180,7 @@ class Planner:
         """Say the plan in the first lines, and return what hears of the batches and says how long
         they will take. Raises `PlanError` if the run does not fit."""
         plan = self.plan()
+        ranks().wait()  # before the first adds to what each of them has read here
         plan.require_fit()
         for line in first_lines(plan):
             say(line)
