@@ -5,50 +5,53 @@ python -m reliability
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
-from reliability import flips, fuzz, kills
+from reliability import again, flips, fuzz, kills, nodes, scoring, script
 
-RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 INTRO = """# Reliability
 
 What happens when things go wrong, tried out. Each table is made by a script that can be run again;
 the tests do a few of each.
 """
+SECTIONS: Sequence[tuple[str, ModuleType, Sequence[tuple[str, str]]]] = (
+    ("Killed runs", kills, (("kills-1", "One process"), ("kills-2", "Two processes"),
+                            ("kills-4", "Four processes"))),
+    ("Killed scoring", scoring, (("scoring", ""),)),
+    ("Killed again and again", again, (("again-1", "One process"), ("again-2", "Two processes"))),
+    ("Two machines", nodes, (("nodes", ""),)),
+    ("Flipped bits", flips, (("flips", ""),)),
+    ("Broken files", fuzz, (("fuzz", ""),)),
+)  # fmt: skip
+"""Titles, the scripts, and what is kept of each, with titles of their own where that is more."""
 
 
 def page() -> str:
-    return "\n".join([INTRO, *killed(), *section("flips", "Flipped bits", flips),
-                      *section("fuzz", "Broken files", fuzz)])  # fmt: skip
+    sections = [section(title, module, results) for title, module, results in SECTIONS]
+    return "\n".join([INTRO, *(line for lines in sections for line in lines)])
 
 
-def killed() -> list[str]:
-    found = section("kills-1", "One process killed", kills)
-    path = RESULTS / "kills-2.json"
-    if path.exists():
-        table = kills.lines(json.loads(path.read_text(encoding="utf-8")))
-        found += ["## One of several killed", "", RANKS, *table, ""]
-    return found
-
-
-def section(name: str, title: str, module: Any) -> list[str]:
-    """What a script says of itself, and its table."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
+def section(title: str, module: ModuleType, results: Sequence[tuple[str, str]]) -> list[str]:
+    """What a script says of itself, and its tables; nothing where nothing is kept."""
+    known = [(found, below) for name, below in results if (found := script.kept(name)) is not None]
+    if not known:
         return []
     first, _, rest = (module.__doc__ or "").partition("\n\n    ")
     commands, _, more = rest.partition("\n\n")
-    table = module.lines(json.loads(path.read_text(encoding="utf-8")))
     ran = [line.strip() for line in commands.splitlines()]
-    return [f"## {title}", "", first, "", more.strip(), "", "```sh", *ran, "```", "", *table, ""]
+    told = [f"## {title}", "", first, "", more.strip(), "", "```sh", *ran, "```", ""]
+    for found, below in known:
+        told += [f"### {below}", ""] if below else []
+        told += [*module.lines(found), "", *made(found)]
+    return told
 
 
-RANKS = """By `torchrun --nproc-per-node 2 --max-restarts 3`: a worker is killed, or torchrun
-itself.
-"""
+def made(found: script.Found) -> list[str]:
+    """When and on what, where that is kept."""
+    return [f"{found['day']}, {found['machine']}", ""] if "machine" in found else []
 
 
 if __name__ == "__main__":

@@ -8,44 +8,27 @@ its size, and at a place drawn evenly in it; then all of it is read as `datainf 
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from datainf.applications.verify import verify
 from datainf.runs import run
+from reliability import script
 from reliability.work import Work
 
-KEPT = Path(__file__).parent / "results" / "flips.json"
 CHECKED = ("*.safetensors", "index.json")
 """Files with checksums; tables for people are made again from them."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--flips", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = flips(Path(folder), options.flips, options.seed)
-    KEPT.parent.mkdir(exist_ok=True)
-    KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(lines(found)))
-
-
-def flips(folder: Path, count: int, seed: int) -> dict[str, Any]:
+def trials(folder: Path, flips: int, seed: int) -> dict[str, Any]:
     work, out, chance = Work(folder / "work").make(), folder / "run", random.Random(seed)
     run(work.config(out))
     files = [path for pattern in CHECKED for path in sorted(out.rglob(pattern))]
     sizes = [path.stat().st_size for path in files]
     tried, named, missed = Counter[str](), Counter[str](), []
-    for turn in range(count):
+    for turn in range(flips):
         (path,) = chance.choices(files, sizes if turn % 2 else None)
         data = path.read_bytes()
         place, bit = chance.randrange(len(data)), chance.randrange(8)
@@ -77,4 +60,4 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    script.main(__doc__, {"flips": 2000, "seed": 0}, trials, lines, "flips")

@@ -7,10 +7,11 @@
 Each moment is drawn in two steps: a phase of the run, of which each has its share of the moments,
 and a time in it, evenly over what the phase takes undisturbed. A process begins the run, has a
 SIGKILL then, and another goes on with it. Of several processes, by `torchrun --max-restarts 3`, in
-each phase in turn one of these is killed: a worker, upon which torchrun starts all of them again; the first of them,
-which holds the lock and writes the index; or torchrun itself, upon which they have to end by
-themselves before the same command is given again. What is left in the end is compared, byte by
-byte, with what an undisturbed run of as many processes left, and no file more may be there.
+each phase in turn one of these is killed: a worker, upon which torchrun starts all of them again;
+the first of them, which holds the lock and writes the index; or torchrun itself, upon which they
+have to end by themselves before the same command is given again. What is left in the end is
+compared, byte by byte, with what an undisturbed run of as many processes left, and no file more may
+be there.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datainf.scores import load_scores
+from datainf.scores import Scores
 from reliability import script
 from reliability.kills import compared
 from reliability.phases import FINISHED, STARTING, WHOLE, measured, phase_of, wait_for
@@ -224,7 +224,7 @@ def beside(run: Path, alone: Path) -> dict[str, Any]:
     one, other = contents(alone), contents(run)
     found: dict[str, Any] = {"stores": all(one[name] == other.get(name) for name in stores)}
     if (run / "scores.safetensors").exists():
-        a, b = (load_scores(folder / "scores.safetensors").values for folder in (alone, run))
+        a, b = (Scores.load(folder / "scores.safetensors").values for folder in (alone, run))
         found["off"] = float((a - b).norm() / a.norm())
     return found
 

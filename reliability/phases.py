@@ -41,23 +41,23 @@ def said(words: str) -> Sign:
 
 
 SCORES = there("scores.safetensors.tmp", "scores.safetensors")
-STORED: Mapping[str, Sign] = {
+STORED: dict[str, Sign] = {
     "collecting train": there("train/index.json"),
     "collecting query": there("query/index.json"),
     "collecting curvature": there("curvature/index.json"),
     "scoring": said("gradients of drawn targets"),
     "writing scores": SCORES,
 }
-WHOLE: Mapping[str, Sign] = STORED | {FINISHED: there("top.jsonl")}
+WHOLE: dict[str, Sign] = STORED | {FINISHED: there("top.jsonl")}
 """The phases of `datainf attribute --no-report`."""
-SHOWN: Mapping[str, Sign] = {
+SHOWN: dict[str, Sign] = {
     "scoring": STORED["scoring"],
     "writing scores": SCORES,
     "writing the page": there("top.jsonl"),
     FINISHED: there("report.html"),
 }
 """Those of `datainf attribute` where the stores are there."""
-SCORED: Mapping[str, Sign] = {"writing scores": SCORES, FINISHED: there("scores.parquet")}
+SCORED: dict[str, Sign] = {"writing scores": SCORES, FINISHED: there("scores.parquet")}
 """Those of `datainf score`, which says nothing before the end: scoring is its start."""
 
 

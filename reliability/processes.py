@@ -138,7 +138,7 @@ def outlived(left: Iterable[psutil.Process]) -> float | None:
 def is_alive(process: psutil.Process) -> bool:
     """Ended ones that nobody has asked for are not."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

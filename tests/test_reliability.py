@@ -104,7 +104,7 @@ def test_one_of_two_machines_is_killed(tmp_path, place):
 
 
 def test_flipped_bits_are_found(tmp_path):
-    found = flips.flips(tmp_path, count=40, seed=1)
+    found = flips.trials(tmp_path, flips=40, seed=1)
     assert sum(found["tried"].values()) == 40
     assert found["missed"] == []
     assert found["named"] == found["tried"]
