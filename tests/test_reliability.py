@@ -13,11 +13,12 @@ import pytest
 
 import late_ranks
 import reliability.__main__ as command
+from datainf.gradients.collector import BATCH_TOKENS
 from datainf.store import Index
 from datainf.store.writer import NOTE
 from reliability import again, flips, kills, nodes, scoring
 from reliability.phases import FINISHED
-from reliability.processes import Forked, ends_well, of_ranks
+from reliability.processes import Command, Forked, ends_well, kill, of_ranks, outlived
 from reliability.work import Work, contents
 
 
@@ -39,6 +40,17 @@ def test_one_of_several_processes_is_killed(tmp_path):
     assert_all_went_on(found)
     for one in found["trials"]:
         assert one["victim"] != kills.TORCHRUN or (one["outlived"] is not None and one["free"])
+
+
+def test_what_decides_the_batches_is_noted_before_the_first_shard(tmp_path):
+    """So that another start makes the same ones, whatever memory there is then."""
+    work, out = Work(tmp_path / "work", rows=60).make(), tmp_path / "run"
+    arguments = ["attribute", "--config", str(work.settings(out)), "--no-report"]
+    process = Command(arguments, tmp_path / "log", of_ranks(2)).begin()
+    while not list((out / "train").glob(f"shard-*{NOTE}")):
+        assert process.poll() is None
+    assert outlived(kill(process)) is not None
+    assert Index.load(out / "train").notes[BATCH_TOKENS] > 0
 
 
 def test_killed_scoring_leaves_the_same_files(tmp_path):
@@ -72,7 +84,6 @@ def test_processes_that_die_are_started_again_and_wait_for_one_that_is_late(tmp_
         note = (out / "train" / shard.file).with_suffix(NOTE)
         note.write_text(json.dumps(asdict(shard)), encoding="utf-8")
     index.shards = []
-    del index.notes["batch_tokens"]
     index.save(out / "train")
     assert ends_well(begin(late_ranks.late), limit=60), log.read_text(encoding="utf-8")
     assert contents(out) == whole
@@ -96,7 +107,7 @@ def test_one_of_two_machines_is_killed(tmp_path, place):
     alone = tmp_path / "alone" / "run"
     alone.mkdir(parents=True)
     arguments = ["attribute", "--config", str(work.settings(alone)), "--no-report"]
-    assert ends_well(nodes.Command(arguments, tmp_path / "log").begin())
+    assert ends_well(Command(arguments, tmp_path / "log").begin())
     beside = nodes.beside(out, alone)
     assert beside["stores"]
     assert beside["off"] <= 1e-6

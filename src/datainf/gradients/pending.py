@@ -108,6 +108,7 @@ class PendingStore:
             collector.footprint()  # of a store whose last shards turned out to be broken
             collector.check()
             collector.settle_budget(store.index.notes)
+            store.note()
             mine = store.missing
             done = 0 if store.ranks.count > 1 else store.index.rows_done
             advance = progress.stage("gradients", done + sum(map(len, mine)), done)

@@ -84,6 +84,12 @@ class StoreWriter:
             note = json.dumps(shard.plain()).encode()
             write_atomically(draft.path.with_suffix(NOTE), note)
 
+    def note(self) -> None:
+        """Put the index's notes on the disk before any shard: one process saves them with each, of
+        several the first would with the last, and those that go on after a kill need them."""
+        if self.ranks.count > 1:
+            self.ranks.of_first(lambda: _enter_notes(self.path, self.index.notes))
+
     @property
     def missing(self) -> Sequence[range]:
         """The rows of each shard that this process is to write."""
