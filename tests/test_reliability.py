@@ -85,7 +85,7 @@ def test_processes_that_die_are_started_again_and_wait_for_one_that_is_late(tmp_
         note.write_text(json.dumps(asdict(shard)), encoding="utf-8")
     index.shards = []
     index.save(out / "train")
-    assert ends_well(begin(late_ranks.late), limit=60), log.read_text(encoding="utf-8")
+    assert ends_well(begin(late_ranks.late), limit=240), log.read_text(encoding="utf-8")
     assert contents(out) == whole
 
 
