@@ -186,7 +186,7 @@ def trials(
         phases = [phase for phase in seconds if phase not in (STARTING, FINISHED)]
         for turn, (place, victim) in zip(range(moments), kinds, strict=False):
             run = _folder(folder / "trial")
-            both, phase = pair(work, run, two, new=new, conf=conf), chance.choice(phases)
+            both, phase = pair(work, run, two, new=new, conf=conf), phases[turn % len(phases)]
             one = killed(both, run, phase, chance.uniform(0, seconds[phase]), place, victim)
             one |= compared(contents(run), truth) | beside(run, out)
             found["trials"].append(one)

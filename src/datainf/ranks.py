@@ -130,6 +130,6 @@ def _meeting_place(count: int) -> dict[str, Any]:
     host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
     start = environment["TORCHELASTIC_RESTART_COUNT"]
     # Public names, which the types of torch do not export.
-    store = dist.TCPStore(host, port, count, is_master=False)  # type: ignore[attr-defined]
-    store = dist.PrefixStore(f"datainf/{start}", store)  # type: ignore[attr-defined]
+    whole = dist.TCPStore(host, port, count, is_master=False)  # type: ignore[attr-defined]
+    store = dist.PrefixStore(f"datainf/{start}", whole)  # type: ignore[attr-defined]
     return {"store": store, "rank": int(environment["RANK"]), "world_size": count}
