@@ -13,7 +13,7 @@ import datainf
 ROOT = Path(datainf.__file__).parent
 
 ORDER = [
-    "errors", "words", "files", "fingerprint", "provenance", "progress", "devices", "launcher",
+    "errors", "words", "remote", "files", "fingerprint", "provenance", "progress", "devices", "launcher",
     "ranks", "memory", "projection", "linalg", "second_moments", "store", "gradient_flow", "scores",
     "estimators", "tasks", "gradients", "conventions", "columns", "data", "checkpoints", "models",
     "pipelines", "views", "scoring", "top_scoring", "attribution", "explanations", "config",

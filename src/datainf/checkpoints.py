@@ -41,9 +41,10 @@ class Checkpoint:
 
 def find(output: str | Path) -> list[Path]:
     """The folders checkpoint-N in a Trainer's output folder, by step; none if there are none."""
+    within = Path(output) if isinstance(output, str) else output
     steps = {
         int(match[1]): folder
-        for folder in Path(output).glob("checkpoint-*")
+        for folder in within.glob("checkpoint-*")
         if (match := FOLDER.fullmatch(folder.name)) and folder.is_dir()
     }
     return [steps[step] for step in sorted(steps)]

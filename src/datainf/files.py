@@ -1,17 +1,24 @@
-"""Files that are either there in full or not at all; and what a name was meant for that is not."""
+"""Files that are either there in full or not at all; and what a name was meant for that is not.
+
+What a store is written and read by does the same in object storage, where a path `is_remote`.
+"""
 
 from __future__ import annotations
 
 import difflib
 import errno
 import fcntl
+import fnmatch
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from datainf.errors import StoreBusyError, WriteError
+from datainf.remote import cache, forbid_url, is_remote, lock, objects
 
 _REMEDIES = {
     errno.ENOSPC: "free some space or name another folder; the same command then goes on from here",
@@ -37,7 +44,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents; it may be there already."""
+    """Make a folder and its parents; it may be there already. Object storage has none to make."""
+    if is_remote(path):
+        return
+    forbid_url(path, "what is written there")
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -61,7 +71,10 @@ def suggestion(path: Path, fits: Callable[[Path], bool] | None = None) -> str:
 
 
 def free_bytes(folder: Path) -> int:
-    """What the disk of a folder has left, or of the one that it would be made in."""
+    """What the disk of a folder has left, or of the one that it would be made in. Object storage
+    has no end that it tells of."""
+    if is_remote(folder):
+        return sys.maxsize
     folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -70,10 +83,15 @@ def free_bytes(folder: Path) -> int:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One writer at a time. The system holds the lock, and lets it go with the process.
+    """One writer at a time. The system holds the lock, and lets it go with the process; for object
+    storage see `datainf.remote.lock`.
 
     Raises `StoreBusyError` if another process has it.
     """
+    if is_remote(folder):
+        with lock.locked(folder):
+            yield
+        return
     with writing(folder):
         handle = (folder / ".lock").open("w")
     with handle:
@@ -110,8 +128,92 @@ def writing_aside(path: Path) -> Iterator[Path]:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file's bytes, in full or not at all. Raises `WriteError`."""
+    if is_remote(path):
+        objects.put(path, data)
+        return
     with writing_aside(path) as aside:
         aside.write_bytes(data)
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes. Raises `FileNotFoundError`; of object storage `StoreError` too."""
+    if not is_remote(path):
+        return path.read_bytes()
+    return objects.read(path)
+
+
+def has_file(path: Path) -> bool:
+    """Whether there is such a file. Raises `StoreError` if object storage does not say."""
+    return size_of(path) is not None
+
+
+def size_of(path: Path) -> int | None:
+    """A file's bytes; None if there is none. Raises as `has_file`."""
+    if not is_remote(path):
+        return path.stat().st_size if path.is_file() else None
+    return objects.size_of(path)
+
+
+def sizes_of(folder: Path, names: Iterable[str]) -> dict[str, int | None]:
+    """The same of several files in a folder: of object storage by one listing."""
+    if not is_remote(folder):
+        return {name: size_of(folder / name) for name in names}
+    found = objects.sizes(folder)
+    return {name: found.get(name) for name in names}
+
+
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    """Those in a folder whose name fits a shell pattern, in order. Raises as `has_file`."""
+    if not is_remote(folder):
+        return sorted(folder.glob(pattern))
+    return [folder / name for name in sorted(fnmatch.filter(objects.sizes(folder), pattern))]
+
+
+def files_below(folder: Path, name: str) -> list[Path]:
+    """Those of a name in a folder and in all below it, in order. Raises as `has_file`."""
+    return objects.below(folder, name) if is_remote(folder) else sorted(folder.rglob(name))
+
+
+def remove(path: Path) -> None:
+    """Take a file away. Raises `FileNotFoundError`; of object storage only `WriteError`."""
+    if not is_remote(path):
+        path.unlink()
+        return
+    objects.remove(path)
+
+
+@contextmanager
+def on_this_machine(path: Path) -> Iterator[Path]:
+    """A file that can be mapped: the one at `path`, or what was fetched of it, for as long.
+
+    Raises `StoreError` if object storage refuses, `FileNotFoundError` if it has no such file.
+    """
+    if not is_remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        fetched = Path(folder) / path.name
+        objects.fetch(path, fetched)
+        yield fetched
+
+
+def draft_of(path: Path) -> Path:
+    """Where to write what `put_in_place` then puts at `path`: beside it, or on this machine."""
+    if not is_remote(path):
+        return path.with_name(path.name + ".tmp")
+    return cache.draft(path)
+
+
+def put_in_place(draft: Path, path: Path, checksum: str) -> None:
+    """Make a shard's draft, which is on the disk, the shard; its checksum is its header's.
+
+    Raises `WriteError` if object storage refuses. What was put there stays as a copy.
+    """
+    if not is_remote(path):
+        draft.replace(path)
+        return
+    objects.put_file(draft, path)
+    cache.keep(draft, path, checksum)
 
 
 def allocate(handle: int, size: int) -> None:
@@ -127,6 +229,8 @@ def allocate(handle: int, size: int) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make a rename durable; not every file system can."""
+    if is_remote(folder):
+        return
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

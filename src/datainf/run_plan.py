@@ -23,6 +23,7 @@ from datainf.planning.speed import measured
 from datainf.planning.stores import Stores
 from datainf.progress import Progress, Silent
 from datainf.ranks import ranks
+from datainf.remote import forbid_url, place
 from datainf.run_checkpoints import places_of
 from datainf.run_gradients import Prepared, once, prepare_run, sources_of
 from datainf.run_stores import CURVATURE
@@ -49,6 +50,7 @@ def plan_run(
     Raises what the run would before its first gradient, but for `PlanError`: what does not fit
     stands in the plan's `problems`.
     """
+    forbid_url(config.out, "a run")
     progress, say = progress or Silent(), once(say)
     places = places_of(config, say)
     train, query = sources_of(config, places[-1])
@@ -103,7 +105,7 @@ class Planner:
         stores = tuple(each.plan(self._name(each.pending.out)) for each in self.stores)
         forms = disk.forms_of(pending, len(self.folders))
         leftover = sum(each.leftover_bytes for each in self.stores)
-        takes = disk.disk_of(Path(self.config.out), stores, self.choices.scores_bytes, leftover)
+        takes = disk.disk_of(place(self.config.out), stores, self.choices.scores_bytes, leftover)
         limit = None if takes.fits else self.choices.limit(takes.free, stores)
         problems = self._problems(takes, forms, limit)
         collecting = None

@@ -14,6 +14,8 @@ from datainf.errors import OptionError, StoreIncompleteError
 from datainf.estimators import from_name
 from datainf.files import suggestion
 from datainf.gradient_flow import RATE_SUM
+from datainf.remote import forbid_url
+from datainf.remote.tries import reading
 from datainf.run_checkpoints import folders_of
 from datainf.scores.file import read_about
 from datainf.store import GradientStore
@@ -31,6 +33,7 @@ def is_run(folder: Path) -> bool:
 
 def read_run(folder: Path) -> RunConfig:
     """The settings of a run. Raises `OptionError` for a folder that is no finished one."""
+    forbid_url(folder, "a run")
     if not folder.is_dir():
         raise OptionError(
             f"there is no folder {folder}{suggestion(folder, is_run)}",
@@ -48,7 +51,8 @@ def read_run(folder: Path) -> RunConfig:
 
 def opened(folder: Path) -> list[GradientStore]:
     """A store; or those of a folder with one for each checkpoint, by step."""
-    below = find(folder)
+    with reading(folder):
+        below = find(folder)
     return [GradientStore.open(path) for path in (below if below else [folder])]
 
 

@@ -33,6 +33,7 @@ from datainf.models import base_of, load_reader, make_task
 from datainf.progress import Progress, Silent
 from datainf.provenance import recorder
 from datainf.ranks import ranks
+from datainf.remote import forbid_url
 from datainf.run_checkpoints import Place, folders_of, places_of, steps_of
 from datainf.run_gradients import Collected, once, prepare_run, sources_of
 from datainf.run_plan import Planner
@@ -70,6 +71,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     Data, model, disk and memory are checked before any gradient is taken. Run again after an
     interruption, it goes on where it was. Raises `DatainfError`s; see `datainf.errors`.
     """
+    forbid_url(config.out, "a run")
     progress, say, out = progress or Silent(), once(say), Path(config.out)
     note = recorder(out, seed=config.seed)
     places = places_of(config, say)

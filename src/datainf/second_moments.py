@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from datainf.errors import OptionError, StoreCorruptError
-from datainf.files import write_atomically
+from datainf.files import has_file, on_this_machine, write_atomically
 from datainf.fingerprint import digest
 
 FILE = "second_moments.safetensors"
@@ -37,7 +37,7 @@ def save_moments(folder: Path, moments: Mapping[str, Tensor]) -> None:
 
 def has_moments(folder: Path) -> bool:
     """Whether there are some beside a store's shards."""
-    return (folder / FILE).exists()
+    return has_file(folder / FILE)
 
 
 def load_moments(folder: Path) -> dict[str, Tensor] | None:
@@ -46,10 +46,11 @@ def load_moments(folder: Path) -> dict[str, Tensor] | None:
     Raises `StoreCorruptError` if the bytes are not the ones that were written.
     """
     path = folder / FILE
-    if not path.exists():
+    if not has_moments(folder):
         return None
     try:
-        file: Any = safetensors.safe_open(path, framework="pt")
+        with on_this_machine(path) as local:
+            file: Any = safetensors.safe_open(local, framework="pt")
         moments = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
         sound = (file.metadata() or {}).get(FORMAT) == _checksum(moments)
     except (safetensors.SafetensorError, ValueError) as error:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from datainf import words
 from datainf.errors import OptionError, StoreCorruptError, StoreError
+from datainf.files import files_below, files_in, on_this_machine, size_of
 from datainf.progress import Progress, Silent
+from datainf.remote import place
 from datainf.run_stores import SCORES
 from datainf.scores import load_scores
 from datainf.second_moments import FILE as MOMENTS
@@ -44,15 +46,16 @@ class Verified:
 
 
 def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
-    """Read all stores and scores in a folder, and in those below it, against their checksums.
+    """Read all stores and scores in a folder or below a URL, and in all folders in it, against
+    their checksums.
 
     A store that was not finished has those rows among its faults that are missing.
 
     Raises `OptionError` for a folder that holds neither a store nor scores.
     """
-    folder = Path(folder)
-    stores = sorted(path.parent for path in folder.rglob(INDEX))
-    scores = sorted(folder.rglob(SCORES))
+    folder = place(folder)
+    stores = [path.parent for path in files_below(folder, INDEX)]
+    scores = files_below(folder, SCORES)
     if not stores and not scores:
         raise OptionError(
             f"{folder} holds no gradient store and no scores", remedy="a run's folder, or a store's"
@@ -63,12 +66,12 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
         read.append(path)
         faults += [] if fault is None else [fault]
         advance(1)
-    found = [path for path in read if path.is_file()]
-    return Verified(len(found), sum(path.stat().st_size for path in found), faults)
+    found = [size for path in read if (size := size_of(path)) is not None]
+    return Verified(len(found), sum(found), faults)
 
 
 def _count(stores: list[Path]) -> int:
-    return sum(1 + len(list(store.glob("*.safetensors"))) for store in stores)
+    return sum(1 + len(files_in(store, "*.safetensors")) for store in stores)
 
 
 def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
@@ -97,7 +100,7 @@ def _incomplete(store: Path, index: Index) -> Fault | None:
 
 def _of_shard(store: Path, index: Index, shard: Shard) -> Fault | None:
     try:
-        ShardFile(store, shard, index).check()
+        ShardFile(store, shard, index).check(anew=True)
     except StoreCorruptError as error:
         path = store / shard.file
         what = error.message.removeprefix(f"{path}: ")
@@ -106,8 +109,9 @@ def _of_shard(store: Path, index: Index, shard: Shard) -> Fault | None:
 
 
 def _of_scores(path: Path) -> Fault | None:
-    try:
-        load_scores(path)
-    except StoreError as error:
-        return Fault(path, error.message.removeprefix(f"{path}: "))
+    with on_this_machine(path) as local:
+        try:
+            load_scores(local)
+        except StoreError as error:
+            return Fault(path, error.message.removeprefix(f"{local}: "))
     return None

@@ -23,7 +23,8 @@ def collect(
     out: Annotated[
         str,
         typer.Option(
-            help="Folder of the store; of a run over checkpoints, of one for each.",
+            help="Folder of the store, or its URL, s3://bucket/folder; of a run over checkpoints, "
+            "of one for each.",
             show_default=False,
         ),
     ],
@@ -81,6 +82,7 @@ def collect(
     from datainf.data import load
     from datainf.models import candidates
     from datainf.provenance import recorder
+    from datainf.remote import place
     from datainf.run_checkpoints import at_each
     from datainf.run_gradients import once, prepare_drawn, prepare_stores
     from datainf.run_plan import Planner
@@ -101,7 +103,7 @@ def collect(
         (RunConfig.from_values(values, "collect"), None) if run is None else _of_run(run, values)
     )
     tell, forecast = once(say), None
-    places = at_each(settings, Path(out), tell)
+    places = at_each(settings, place(out), tell)
     folders, last = [folder for _, folder, _ in places], places[-1][0]
     examples = load(
         source,

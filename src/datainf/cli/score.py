@@ -14,6 +14,7 @@ from datainf import words
 from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
 from datainf.errors import OptionError
+from datainf.remote import forbid_url
 
 if TYPE_CHECKING:
     from datainf.scores import AnyScores
@@ -43,21 +44,21 @@ def score(
         ),
     ] = False,
     train: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            help="Without a run: the training store; several of the same weights are as one, and "
-            "of several checkpoints each is given."
+            help="Without a run: the training store, a folder or a URL; several of the same weights "
+            "are as one, and of several checkpoints each is given."
         ),
     ] = None,
     query: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             help="Query store, as often as there are checkpoints; or a folder with one for each, "
             "as `datainf collect RUN` leaves it. (default: the run's)"
         ),
     ] = None,
     curvature: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             help="Store whose rows stand for the curvature, as often as there are checkpoints. "
             "(default: the run's for gauss-newton, else the training store)",
@@ -93,6 +94,8 @@ def score(
     """
     if len(set(damping or ())) < len(damping or ()):
         raise OptionError("the same --damping was given twice")
+    if out is not None:
+        forbid_url(out, "what is written of scores")
     options = o.given({"normalize": normalize, "metric": metric, "blocks": blocks, "steps": steps})
     asked, kept = _asked(run, train, query, curvature, weight, method, damping, options)
     if out is None and not check:
@@ -115,15 +118,16 @@ def _nowhere(run: Path | None, method: str | None) -> OptionError:
 
 
 def _asked(
-    run: Path | None, train: list[Path] | None, query: list[Path] | None,
-    curvature: list[Path] | None, weights: list[float] | None, method: str | None,
+    run: Path | None, train: list[str] | None, query: list[str] | None,
+    curvature: list[str] | None, weights: list[float] | None, method: str | None,
     dampings: list[str] | None, options: dict[str, Any],
 ) -> tuple[dict[str, Any], int | None]:  # fmt: skip
     """The arguments of `datainf.sweep`, and how many ends of every query's order the run keeps."""
+    from datainf.remote import place
     from datainf.run_stores import RunStores, opened
 
     trains, queries, drawn = (
-        [store for path in paths or () for store in opened(path)]
+        [store for path in paths or () for store in opened(place(path))]
         for paths in (train, query, curvature)
     )
     rate_sum, kept = None, None

@@ -14,7 +14,8 @@ from datainf.cli.console import console, plain, progress, say
 
 def verify(
     folder: Annotated[
-        Path, typer.Argument(help="A run's folder, or a store's.", show_default=False)
+        str,
+        typer.Argument(help="A run's folder, or a store's; or a store's URL.", show_default=False),
     ],
     repair: Annotated[
         bool,
@@ -31,13 +32,14 @@ def verify(
     1 if there is one, and with --repair if there is one still.
     """
     from datainf.applications.verify import verify as read
+    from datainf.remote import place
 
     with progress() as bars:
         found = read(folder, bars)
     _print([str(fault) for fault in found.faults], found.files, found.bytes)
     if not found.faults or not repair:
         raise typer.Exit(1 if found.faults else 0)
-    _repair(folder)
+    _repair(place(folder))
     with progress() as bars:
         left = read(folder, bars)
     _print([str(fault) for fault in left.faults], left.files, left.bytes)
@@ -56,10 +58,11 @@ def _repair(folder: Path) -> None:
     """The run's own command again: it takes what its stores lack."""
     from datainf.config import RunConfig, read_config
     from datainf.errors import OptionError
+    from datainf.remote import is_remote
     from datainf.run_stores import SETTINGS
     from datainf.runs import run
 
-    if not (folder / SETTINGS).is_file():
+    if is_remote(folder) or not (folder / SETTINGS).is_file():
         raise OptionError(
             f"{folder} is no run, and does not say how it was made",
             remedy="the same datainf collect again: it makes damaged shards anew",

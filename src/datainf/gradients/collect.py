@@ -26,6 +26,7 @@ from datainf.memory import keep_few_primitives
 from datainf.progress import Progress, Silent
 from datainf.projection import Projection
 from datainf.provenance import versions
+from datainf.remote import place
 from datainf.store import SAMPLE, GradientStore, Index
 from datainf.store.encoding import stored_dtype
 from datainf.tasks import Task
@@ -70,7 +71,7 @@ def collect(
             default the trainer's training data.
         task: What the model loses on a batch; see `datainf.tasks`. By default the trainer's own
             loss, `datainf.tasks.FromTrainer`.
-        out: The store's folder.
+        out: The store's folder, or its URL in object storage, s3://bucket/folder.
         trainable: Shell patterns of parameter names with commas between, "!" leaving out; by
             default every parameter that requires gradients, or the active adapter's.
         dtype: Of the stored gradients: float32 by default, float64 for a float64 model; bfloat16
@@ -155,7 +156,7 @@ def prepare(
     device = next(iter(chosen.values())).device
     keep_few_primitives(model, device)
     projection = project if isinstance(project, Projection | None) else Projection(project)
-    found = survey(dataset, task, progress, rows_there(Path(out)) if append else None)
+    found = survey(dataset, task, progress, rows_there(place(out)) if append else None)
     in_full = _index(model, chosen, task, found)
     stored = stored_dtype(dtype or in_full.torch_dtype)
     index = laid_out(in_full, stored, projection, shard_rows=shard_rows)
@@ -164,7 +165,7 @@ def prepare(
         "made_by": versions(),
     }  # fmt: skip
     if append:
-        index, found, dataset = appended(Path(out), index, found, dataset)
+        index, found, dataset = appended(place(out), index, found, dataset)
     moments = _moments(second_moments, chosen, index)
     reductions = reductions_of(projection, index.blocks, moments, device)
     gradients = PerExample(model, chosen, task, device, fallback=fallback, reductions=reductions)
@@ -175,11 +176,11 @@ def prepare(
     prepare_sample = None
     if sample and not append:  # of a store that grows it is of the first rows
         prepare_sample = partial(
-            prepare, model, some, task, out=Path(out) / SAMPLE, trainable=trainable,
+            prepare, model, some, task, out=place(out) / SAMPLE, trainable=trainable,
             batch_tokens=batch_tokens, fallback=fallback, second_moments=second_moments,
             on_nonfinite=on_nonfinite, progress=progress,
         )  # fmt: skip
-    return PendingStore(Path(out), index, found, collector, moments, prepare_sample, shard_rows)
+    return PendingStore(place(out), index, found, collector, moments, prepare_sample, shard_rows)
 
 
 def _asked(

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from datainf.attribution import attribute, self_influence
 from datainf.errors import InputError
 from datainf.gradients import collect
+from datainf.remote import place
 from datainf.store import GradientStore
 from datainf.tasks import Custom, Task
 
@@ -74,7 +75,7 @@ class Attributor:
             out = self._temporary.name
         self.weights: list[float] = []
         self._of_tensors = len(train) > 0 and isinstance(train[0], Tensor)
-        self.train = self._collect(train, Path(out), "train")
+        self.train = self._collect(train, place(out), "train")
 
     def scores(self, batch: Any) -> Tensor:
         """[m, n] of these examples, float32 on the CPU, positive = helpful. `batch`: as `rows_of`
@@ -97,10 +98,10 @@ class Attributor:
     def _collect(self, examples: Any, folder: Path, name: str) -> list[GradientStore]:
         """Stores at all checkpoints."""
         stores, self.weights = [], []
-        for place, load in enumerate(self._loads):
+        for at, load in enumerate(self._loads):
             weight = load()
             self.weights.append(1.0 if weight is None else float(weight))
-            out = folder / f"checkpoint-{place}" / name if len(self._loads) > 1 else folder / name
+            out = folder / f"checkpoint-{at}" / name if len(self._loads) > 1 else folder / name
             stores.append(collect(self.model, examples, self.task, out=out))
         return stores
 

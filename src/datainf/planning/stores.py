@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from datainf.files import has_file
 from datainf.gradients import PendingStore
 from datainf.gradients.batches import batches
 from datainf.gradients.collector import CHECKED, max_rows
 from datainf.planning.compression import StoreRows, rows_of
+from datainf.remote import is_remote
 from datainf.store import SAMPLE, Index
 from datainf.store.index import INDEX
 from datainf.store.writer import begun
@@ -84,7 +86,7 @@ class Stores:
     @property
     def is_begun(self) -> bool:
         """Whether a store stands in some folder; without any row it is compared all the same."""
-        return any(folder is not None and (folder / INDEX).exists() for folder in self.folders)
+        return any(folder is not None and has_file(folder / INDEX) for folder in self.folders)
 
     @property
     def missing_shards(self) -> list[range]:
@@ -94,7 +96,8 @@ class Stores:
     @property
     def leftover_bytes(self) -> int:
         """Of shards that a killed run left unfinished, whose files the next one truncates."""
-        folders = [path for folder in self.folders if folder for path in (folder, folder / SAMPLE)]
+        local = [folder for folder in self.folders if folder and not is_remote(folder)]
+        folders = [path for folder in local for path in (folder, folder / SAMPLE)]
         return sum(path.stat().st_size for folder in folders for path in folder.glob("*.tmp"))
 
     @property
@@ -166,7 +169,7 @@ class Stores:
 
 def _begun(folder: Path, index: Index) -> Index:
     """With the shards and the notes that are there."""
-    if not (folder / INDEX).exists():
+    if not has_file(folder / INDEX):
         return index
     known = Index.load(folder)
     shard_rows = known.shard_rows if known.shards else index.shard_rows

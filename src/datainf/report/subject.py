@@ -11,6 +11,7 @@ from datainf.attribution import Request, requested
 from datainf.config import RunConfig
 from datainf.errors import DatainfError, OptionError, StoreError
 from datainf.estimators import BY_NAME
+from datainf.remote import place as stores_at
 from datainf.run_stores import ASKED, SCORES, RunStores, opened
 from datainf.runs import Run, open_run
 from datainf.scores import AnyScores, load_scores
@@ -93,7 +94,7 @@ class Subject:
         if (asked := self.scores.diagnostics.get(ASKED)) is None:
             return self.stores.query
         several = len(self.stores.train) > 1
-        return opened(Path(asked).parent if several else Path(asked))
+        return opened(stores_at(asked).parent if several else stores_at(asked))
 
 
 def _others(folder: Path, scored: Path, scores: AnyScores) -> dict[str, AnyScores]:

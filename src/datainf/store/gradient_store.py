@@ -13,11 +13,12 @@ from torch import Tensor
 
 from datainf.errors import NonFiniteError, StoreIncompleteError, StoreMismatchError
 from datainf.linalg import ChunkedMatrix, GradientMatrix, RowScaled, accumulate_dtype
+from datainf.remote import place
 from datainf.second_moments import load_moments
 from datainf.store.encoding import Encoded
 from datainf.store.html import store_html
 from datainf.store.index import Block, Index, difference, projected_by
-from datainf.store.shards import LOSSES, SCALES, SQ_NORMS, ShardFile, ShardPart, check_size
+from datainf.store.shards import LOSSES, SCALES, SQ_NORMS, ShardFile, ShardPart, check_sizes
 
 SAMPLE = "sample"
 """The folder in a store of smaller rows that keeps some of them in full."""
@@ -41,20 +42,20 @@ class GradientStore:
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> GradientStore:
-        """Open a store; its shards are mapped into memory while they are read.
+        """Open a store, by its folder or its URL; its shards are mapped into memory while they are
+        read, those of a URL from this machine's copies, see `datainf.remote.cache`.
 
         Raises `StoreError` if `path` is no store, `StoreIncompleteError` if its collection has
         not finished, `StoreCorruptError` if a shard is missing or has another size.
         """
-        path = Path(path)
+        path = place(path)
         index = Index.load(path)
         if index.rows_done < index.n:
             raise StoreIncompleteError(
                 f"{path} holds {index.rows_done} of {index.n} examples",
                 remedy="run the same datainf collect again: it goes on from there",
             )
-        for shard in index.shards:
-            check_size(path, shard)
+        check_sizes(path, index.shards)
         return cls(path, index)
 
     @cached_property

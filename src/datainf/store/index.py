@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 
 from datainf.errors import StoreCorruptError, StoreError
-from datainf.files import write_atomically
+from datainf.files import read_file, write_atomically
 from datainf.fingerprint import bytes_digest
 from datainf.store.encoding import DTYPES
 
@@ -212,7 +212,7 @@ class Index:
     def load(cls, folder: Path) -> Self:
         path = folder / INDEX
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = json.loads(read_file(path).decode())
         except (FileNotFoundError, NotADirectoryError):
             raise StoreError(
                 f"{folder} is not a gradient store: it has no {INDEX}",

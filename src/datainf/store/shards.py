@@ -23,8 +23,9 @@ import xxhash
 from torch import Tensor
 
 from datainf.errors import StoreCorruptError
-from datainf.files import allocate, sync_folder, writing
+from datainf.files import allocate, draft_of, put_in_place, size_of, sizes_of, sync_folder, writing
 from datainf.fingerprint import READ_BYTES, bytes_digest, tensor_bytes
+from datainf.remote import cache, is_remote
 from datainf.store.encoding import Encoded, encode
 from datainf.store.header import LENGTH_BYTES, Header, Shapes, digests_of
 from datainf.store.index import Block, Index, Shard
@@ -37,8 +38,9 @@ then left to wait for at the end. Fewer are not worth what that takes from compu
 
 
 class ShardDraft:
-    """A shard while its rows are computed: a file beside its place, to which every row is written
-    as it comes, so that no more of a shard is in memory than a batch. Rows that another device
+    """A shard while its rows are computed: a file beside its place, on this machine if that is in
+    object storage, to which every row is written as it comes, so that no more of a shard is in
+    memory than a batch. Rows that another device
     computes are written while it computes the next ones: then it is two.
 
     Raises `WriteError` if the disk refuses, in the next call where it was asked meanwhile; room for
@@ -47,7 +49,8 @@ class ShardDraft:
 
     def __init__(self, path: Path, index: Index, ids: list[int | str]) -> None:
         rows = len(ids)
-        self.path, self.aside = path, path.with_name(path.name + ".tmp")
+        self.path, self.aside = path, draft_of(path)
+        self._disk = self.aside if is_remote(path) else path  # as messages name it
         self.blocks, self.dtype = index.blocks, index.torch_dtype
         self.losses = torch.empty(rows)
         self.sq_norms = torch.empty((rows, len(self.blocks)))
@@ -60,7 +63,7 @@ class ShardDraft:
         self._sync_thread = ThreadPoolExecutor(1, "datainf-sync")
         self._syncing: Future[None] | None = None
         self._unsynced = 0
-        with writing(path):
+        with writing(self._disk):
             self._file = self.aside.open("w+b", buffering=0)
             try:
                 allocate(self._file.fileno(), self._header.file_bytes)
@@ -111,7 +114,7 @@ class ShardDraft:
 
     def finish(self) -> tuple[int, str]:
         """Put the shard in its place, on the disk for good; its bytes and its header's digest."""
-        with writing(self.path):
+        with writing(self._disk):
             try:
                 self._wait()
                 for name, tensor in self._beside().items():
@@ -122,13 +125,14 @@ class ShardDraft:
                 header = self._header.with_digests(digests)
                 self._write_at(0, memoryview(header))
                 os.fsync(self._file.fileno())
-                self.aside.replace(self.path)
+                checksum = bytes_digest(header)
+                put_in_place(self.aside, self.path, checksum)
             except BaseException:
                 self.drop()
                 raise
             self._close()
             sync_folder(self.path.parent)
-        return self._header.file_bytes, bytes_digest(header)
+        return self._header.file_bytes, checksum
 
     def drop(self) -> None:
         """Leave nothing."""
@@ -150,7 +154,7 @@ class ShardDraft:
         self._unsynced += written
         if self._unsynced < SYNC_BYTES or not (self._syncing is None or self._syncing.done()):
             return
-        with writing(self.path):
+        with writing(self._disk):
             self._sync()
 
     def _sync(self) -> None:
@@ -171,7 +175,7 @@ class ShardDraft:
         self._file.close()
 
     def _write(self, places: Sequence[int], stored: Sequence[Tensor]) -> None:
-        with writing(self.path):
+        with writing(self._disk):
             for block, rows in zip(self.blocks, stored, strict=True):
                 self._write_rows(block.name, places, rows)
 
@@ -271,16 +275,30 @@ class ShardFile:
     index: Index
     _digests: dict[str, str] | None = None
     _sound: set[str] = field(default_factory=set)
+    _anew: bool = False
 
     def tensor(self, name: str) -> Tensor:
         """A tensor of the shard, checked when it is first read.
 
         Raises `StoreCorruptError` if its bytes are not the ones that were written.
         """
+        try:
+            return self._tensor(name)
+        except StoreCorruptError:
+            if self._anew or not is_remote(self.folder):
+                raise
+            self._fetch_anew()  # this machine's copy may be what is broken
+            return self._tensor(name)
+
+    def _fetch_anew(self) -> None:
+        self._anew, self._digests = True, None
+        cache.forget(self.path, self.shard.checksum)
+
+    def _tensor(self, name: str) -> Tensor:
         if self._digests is None:
             self._digests = self._read_digests()
         try:
-            file: Any = safetensors.safe_open(self.path, framework="pt")
+            file: Any = safetensors.safe_open(self._file(), framework="pt")
             tensor: Tensor = file.get_tensor(name)
         except (safetensors.SafetensorError, OSError) as error:
             raise StoreCorruptError(f"{self.path}: {error}", remedy=AGAIN) from None
@@ -305,16 +323,25 @@ class ShardFile:
     def path(self) -> Path:
         return self.folder / self.shard.file
 
-    def check(self) -> None:
-        """Raise `StoreCorruptError` if any byte of the shard is not the one that was written."""
+    def _file(self) -> Path:
+        """The shard, or this machine's copy of it."""
+        if not is_remote(self.folder):
+            return self.path
+        return cache.copy_of(self.path, self.shard.checksum, self.shard.bytes)
+
+    def check(self, *, anew: bool = False) -> None:
+        """Raise `StoreCorruptError` if any byte of the shard is not the one that was written.
+        `anew`: of object storage what is there now, not a copy that was fetched before."""
         check_size(self.folder, self.shard)
+        if anew and is_remote(self.folder):
+            self._fetch_anew()
         self._digests = self._read_digests()
         for name in self._digests:
             self.tensor(name)
 
     def _read_digests(self) -> dict[str, str]:
         try:
-            header = _header(self.path)
+            header = _header(self._file())
         except OSError as error:
             raise StoreCorruptError(f"{self.path}: {error.strerror}", remedy=AGAIN) from None
         if bytes_digest(header) != self.shard.checksum:
@@ -372,10 +399,20 @@ class ShardPart:
 
 def check_size(folder: Path, shard: Shard) -> None:
     """Raise `StoreCorruptError` if a shard is missing or has another size than was written."""
-    path = folder / shard.file
-    if not path.is_file():
+    _require_size(folder / shard.file, shard, size_of(folder / shard.file))
+
+
+def check_sizes(folder: Path, shards: Sequence[Shard]) -> None:
+    """The same of all shards of a store."""
+    found = sizes_of(folder, [shard.file for shard in shards])
+    for shard in shards:
+        _require_size(folder / shard.file, shard, found[shard.file])
+
+
+def _require_size(path: Path, shard: Shard, size: int | None) -> None:
+    if size is None:
         raise StoreCorruptError(f"{path} is missing", remedy=AGAIN)
-    if (size := path.stat().st_size) != shard.bytes:
+    if size != shard.bytes:
         raise StoreCorruptError(
             f"{path} has {size} bytes; {shard.bytes} were written", remedy=AGAIN
         )

@@ -21,7 +21,15 @@ from typing import Any
 from torch import Tensor
 
 from datainf.errors import StoreCorruptError, StoreError, StoreMismatchError
-from datainf.files import locked, make_folder, write_atomically
+from datainf.files import (
+    files_in,
+    has_file,
+    locked,
+    make_folder,
+    read_file,
+    remove,
+    write_atomically,
+)
 from datainf.ranks import Ranks, ranks
 from datainf.store.index import INDEX, Index, Shard, difference, projected_by
 from datainf.store.shards import ShardDraft, ShardFile
@@ -122,7 +130,7 @@ def _begin(path: Path, wanted: Index, held: ExitStack) -> None:
     held.enter_context(locked(path))
     index = begun(path, wanted)
     if index is None:
-        if any(path.glob(f"*{SHARD}")):
+        if files_in(path, f"*{SHARD}"):
             raise StoreError(
                 f"{path} holds safetensors files but no {INDEX}: it is not a gradient store",
                 remedy="an empty or new folder",
@@ -141,7 +149,7 @@ def _begin(path: Path, wanted: Index, held: ExitStack) -> None:
 
 def _enter_notes(path: Path, notes: Mapping[str, Any]) -> None:
     """Enter what other processes have written in the index, and take their notes away."""
-    index, found = Index.load(path), sorted(path.glob(f"shard-*{NOTE}"))
+    index, found = Index.load(path), files_in(path, f"shard-*{NOTE}")
     known = {shard.start for shard in index.shards}
     for shard in filter(None, map(_noted, found)):
         if shard.start not in known:
@@ -149,23 +157,23 @@ def _enter_notes(path: Path, notes: Mapping[str, Any]) -> None:
     index.notes |= notes
     index.save(path)
     for file in found:
-        file.unlink()
+        remove(file)
 
 
 def _sweep(path: Path, index: Index) -> None:
     """Take away what writers that were killed left: files that were not finished, and shards that
     were and are in no index. Shards of other rows or processes would not take their places."""
     known = {shard.file for shard in index.shards}
-    unknown = (file for file in path.glob(f"shard-*{SHARD}") if file.name not in known)
-    for file in (*path.glob("*.tmp"), *unknown):
-        file.unlink()
+    unknown = [file for file in files_in(path, f"shard-*{SHARD}") if file.name not in known]
+    for file in (*files_in(path, "*.tmp"), *unknown):
+        remove(file)
 
 
 def _noted(file: Path) -> Shard | None:
     """The shard that a note is of; None where it is not as it was written, and the shard is made
     again."""
     try:
-        return Shard.read(json.loads(file.read_text(encoding="utf-8")))
+        return Shard.read(json.loads(read_file(file).decode()))
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -176,7 +184,7 @@ def begun(path: Path, wanted: Index, *, but: Collection[str] = ()) -> Index | No
 
     Raises `StoreMismatchError` naming the difference if the store was made for another.
     """
-    if not (path / INDEX).exists():
+    if not has_file(path / INDEX):
         return None
     found = Index.load(path).grown(wanted)
     _require_same_request(path, found, wanted, but)
