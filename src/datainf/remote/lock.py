@@ -70,7 +70,7 @@ class Lock:
         if not self._create(number):
             raise self._busy()
         self.number, numbers = number, self._numbers()
-        if max(numbers) > number or self._content(dead) not in (None, seen):
+        if max(numbers, default=0) != number or self._content(dead) not in (None, seen):
             self._remove(number)  # another was faster
             raise self._busy()
         for other in numbers:
@@ -91,11 +91,11 @@ class Lock:
             )
 
     def release(self) -> None:
+        """Let the next writer begin at once."""
         self._end.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        if not self._lost:
-            self._remove(self.number)
+        with self._one_at_a_time:  # after a beat that is under way
+            if not self._lost:
+                self._remove(self.number)
 
     def _dead(self) -> tuple[int, dict[str, Any] | None]:
         """The highest number of a lock, which nobody renews any more, and what is in it; 0 if there
@@ -119,8 +119,14 @@ class Lock:
     def _beat(self) -> None:
         """A sign of life; or the finding that it comes too late."""
         with self._one_at_a_time:
+            if self._end.is_set():
+                return
             found, numbers = self._content(self.number), self._numbers()
-            if found is None or found["token"] != self.token or max(numbers) > self.number:
+            if (
+                found is None
+                or found["token"] != self.token
+                or max(numbers, default=0) > self.number
+            ):
                 self._lost = True
                 return
             self.count += 1

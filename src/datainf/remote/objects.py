@@ -52,7 +52,7 @@ def read(path: Path) -> bytes:
         try:
             data: bytes = tried(lambda: there.fs.cat_file(there.path))
         except FileNotFoundError as error:
-            if "bucket" in str(error):  # the library's words for one that is not there
+            if "specified bucket" in str(error):  # S3's and Google's words: it is not there
                 raise unreadable(path, error) from None
             raise
     return data

@@ -13,11 +13,11 @@ TAKES_URLS = (
     "datainf collect --out, datainf score --train, --query and --curvature, and datainf verify"
 )
 """Of the command line."""
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
-_MANGLED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]")
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
+MANGLED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/([^/].*)", re.DOTALL)
 """What `pathlib` makes of a URL: one slash is gone."""
-_USERINFO = re.compile(r"//[^/@\s]*:[^/@\s]*@")
-_QUERY = re.compile(r"\?[^\s'\"]*")
+USER = re.compile(r"//[^/@\s]*@")
+QUERY = re.compile(r"\?[^\s'\"]*")
 BUCKETS = ("s3", "s3a", "gs", "gcs")
 """Protocols whose first part is a bucket, in whose name no @ can be."""
 
@@ -39,51 +39,63 @@ def place(given: str | PathLike[str]) -> Path:
     if not isinstance(given, str | Path):
         return cast(Path, given)  # a path in object storage already
     text = str(given)
-    match = _URL.fullmatch(text)
+    match = URL.fullmatch(text)
     if match is None:
-        path = Path(text)
-        if _MANGLED.match(text) and not path.exists():
-            raise OptionError(
-                f"{text} is a URL with a slash too few", remedy="it as text, with two"
-            )
-        return path
+        forbid_url(text, "what pathlib makes of a URL, with a slash too few,")
+        return Path(text)
     protocol, rest = match[1].lower(), match[2].rstrip("/")
-    _require_no_secrets(text, protocol, rest)
+    _require_no_secrets(protocol, rest)
     if protocol == "file":
         return Path(rest.removeprefix("localhost") or "/")
     if not rest:
         raise OptionError(f"{text} names no bucket", remedy=f"{protocol}://BUCKET/FOLDER")
-    return cast(Path, _upath(f"{protocol}://{rest}"))
+    return cast(Path, _upath(protocol, f"{protocol}://{rest}"))
 
 
-def _upath(url: str) -> Any:
+def _upath(protocol: str, url: str) -> Any:
     """A path that remembers no listing: other processes write there too."""
     try:
+        from fsspec import get_filesystem_class
         from upath import UPath
 
-        found = UPath(url, use_listings_cache=False)
-        found.fs  # noqa: B018 - imports the protocol's library
+        get_filesystem_class(protocol)
+        return UPath(url, use_listings_cache=False)
     except ImportError as error:
         raise OptionError(
             f"{url}: this needs a library that is not installed ({error})",
             remedy="pip install 'datainf[remote]', which is for s3://; for gs:// gcsfs beside it",
         ) from None
     except ValueError as error:
-        raise OptionError(f"{url}: {without_secrets(str(error))}", remedy="s3://…") from None
-    return found
+        raise OptionError(f"{url}: {error}", remedy="s3://BUCKET/FOLDER") from None
 
 
-def _require_no_secrets(url: str, protocol: str, rest: str) -> None:
+def forbid_url(given: object, what: str) -> None:
+    """Raise `OptionError` for a URL where a folder of this machine is needed."""
+    text = str(given)
+    match = URL.fullmatch(text)
+    if match is None and not Path(text).exists():
+        match = MANGLED.fullmatch(text)
+    if match is None:
+        return
+    _require_no_secrets(match[1], match[2])
+    raise OptionError(
+        f"{text}: {what} is on this machine; stores alone may be in object storage",
+        remedy=f"a folder. URLs are taken by {TAKES_URLS}",
+    )
+
+
+def _require_no_secrets(protocol: str, rest: str) -> None:
     """Raises `OptionError`, which does not repeat them."""
-    user, at, host = rest.partition("/")[0].rpartition("@")
+    before, _, query = rest.partition("?")
+    user, at, host = before.partition("/")[0].rpartition("@")
     if at and (protocol in BUCKETS or ":" in user):  # abfs://container@account is no secret
-        shown, what = f"{protocol}://{host}/…", "a user or a password"
-    elif "?" in rest:
-        shown, what = url.partition("?")[0], "a query"
+        shown, what = f"{host}/…", "a user or a password"
+    elif query:
+        shown, what = before, "a query"
     else:
         return
     raise OptionError(
-        f"{shown} was given with {what} in it, which would be written to logs",
+        f"{protocol}://{shown} was given with {what} in it, which would be written to logs",
         remedy="the URL alone; the keys in the environment (AWS_ACCESS_KEY_ID, …) or in the "
         "storage's own settings",
     )
@@ -91,15 +103,4 @@ def _require_no_secrets(url: str, protocol: str, rest: str) -> None:
 
 def without_secrets(text: str) -> str:
     """A library's message without passwords and queries of the URLs in it."""
-    return _QUERY.sub("?…", _USERINFO.sub("//…@", text))
-
-
-def forbid_url(given: object, what: str) -> None:
-    """Raise `OptionError` for a URL where a folder of this machine is needed."""
-    text = str(given)
-    if _URL.fullmatch(text) or (_MANGLED.match(text) and not Path(text).exists()):
-        raise OptionError(
-            f"{without_secrets(text)}: {what} is on this machine; stores alone may be in object "
-            "storage",
-            remedy=f"a folder. URLs are taken by {TAKES_URLS}",
-        )
+    return QUERY.sub("?…", USER.sub("//…@", text))

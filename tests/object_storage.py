@@ -1,0 +1,192 @@
+"""An S3 server on this machine, and a proxy before it that fails as networks and storages do.
+
+Fixtures; a module that uses them says `pytest_plugins = ["object_storage"]`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from datainf.remote import lock, tries
+
+Fault = int | str | None
+"""An HTTP status; "drop", which ends the connection without an answer; "lose", which does so after
+the server has done what it was asked to; None for none."""
+
+
+class Proxy:
+    """Hands requests on. `fault` is asked of each, by its method and path, and may keep one from
+    arriving; `seen` are those that came."""
+
+    def __init__(self, to: tuple[str, int]) -> None:
+        self.to, self.seen = to, list[tuple[str, str]]()
+        self.fault: Callable[[str, str], Fault] = lambda *_: None
+        handler = type("Handler", (_Handler,), {"proxy": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def failing(self, method: str, part: str, how: Fault, times: int = 10**9) -> None:
+        """The next so many requests of a method whose path holds a part."""
+        left = iter(range(times))
+
+        def fault(asked: str, path: str) -> Fault:
+            hit = asked == method and part in path and next(left, None) is not None
+            return how if hit else None
+
+        self.fault = fault
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    proxy: Proxy
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self) -> None:
+        self.proxy.seen.append((self.command, self.path))
+        body = self._body()
+        fault = self.proxy.fault(self.command, self.path)
+        if fault == "drop":
+            self._hang_up()
+        elif isinstance(fault, int):
+            self.send_response(fault)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            status, headers, answer = self._handed_on(body)
+            if fault == "lose":
+                self._hang_up()
+                return
+            self.send_response(status)
+            for name, value in headers:
+                if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            pieces = []
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                pieces.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(pieces)
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _handed_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        server = http.client.HTTPConnection(*self.proxy.to)
+        headers = {k: v for k, v in self.headers.items() if k.lower() != "transfer-encoding"}
+        headers["Content-Length"] = str(len(body))
+        server.request(self.command, self.path, body, headers)
+        found = server.getresponse()
+        answer = found.read()
+        told = found.getheaders()
+        if self.command != "HEAD" and not any(name.lower() == "content-length" for name, _ in told):
+            told.append(("Content-Length", str(len(answer))))
+        server.close()
+        return found.status, told, answer
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _answer
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the tests say what went wrong."""
+
+
+@contextlib.contextmanager
+def storage() -> Iterator[Proxy]:
+    """A server with a proxy before it."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    proxy = Proxy(server.get_host_and_port())
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+        server.stop()
+
+
+NUMBERS = itertools.count()
+SECRET = "do-not-tell-4711"
+
+
+@pytest.fixture
+def cache_folder(tmp_path, monkeypatch):
+    """A cache that is the test's own."""
+    monkeypatch.setenv("DATAINF_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """As the real thing, in less time."""
+    monkeypatch.setattr(tries, "WAITS", (0.01,) * 4)
+    monkeypatch.setattr(lock, "LOOK", 0.05)
+    monkeypatch.setattr(lock, "BEAT", 0.2)
+    monkeypatch.setattr(lock, "LEASE", 1.5)
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """A proxy before an S3 server; libraries find it by the environment, as people's do."""
+    pytest.importorskip("upath")
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto.server")
+    with storage() as proxy, pytest.MonkeyPatch.context() as environment:
+        for name, value in {
+            "AWS_ENDPOINT_URL": proxy.url,
+            "AWS_ACCESS_KEY_ID": "tests",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_MAX_ATTEMPTS": "1",
+            "AWS_RETRY_MODE": "standard",
+        }.items():
+            environment.setenv(name, value)
+        yield proxy
+
+
+@pytest.fixture
+def bucket(s3, cache_folder, impatient):
+    """The URL of a bucket that is the test's own, on a proxy without faults."""
+    import s3fs
+
+    s3.fault = lambda *_: None
+    name = f"bucket-{next(NUMBERS)}"
+    s3fs.S3FileSystem().mkdir(name)
+    s3.seen.clear()
+    yield f"s3://{name}"
+    s3.fault = lambda *_: None
+
+
+@pytest.fixture
+def memory(cache_folder, impatient):
+    """The URL of a folder in this process's memory."""
+    pytest.importorskip("upath")
+    return f"memory://folder-{next(NUMBERS)}"

@@ -1,0 +1,89 @@
+"""What people give for a store's folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from datainf.errors import OptionError
+from datainf.files import make_folder
+from datainf.remote import forbid_url, is_remote, place
+from datainf.remote.places import without_secrets
+
+pytest_plugins = ["object_storage"]
+
+
+@pytest.mark.parametrize("given", ["run/train", "/run/train", Path("run"), "C:/x", "a:b"])
+def test_a_folder_is_its_path(given):
+    assert place(given) == Path(given)
+    assert not is_remote(place(given))
+
+
+def test_a_file_url_is_its_path(tmp_path):
+    assert place(f"file://{tmp_path}") == tmp_path
+    assert place(f"file://localhost{tmp_path}/") == tmp_path
+
+
+def test_a_url_goes_on_as_paths_do(memory):
+    found = place(f"{memory}/train/")
+    assert is_remote(found)
+    assert str(found / "index.json") == f"{memory}/train/index.json"
+    assert place(found) is found
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://key:hidden@bucket/run", "s3://bucket/…"),
+        ("s3://hidden@bucket/run", "s3://bucket/…"),
+        ("https://user:hidden@host/run", "https://host/…"),
+        ("s3://bucket/run?X-Amz-Signature=hidden", "s3://bucket/run"),
+        ("abfs://box:hidden@account/run", "abfs://account/…"),
+    ],
+)
+def test_secrets_in_a_url_are_refused_and_not_repeated(url, shown):
+    with pytest.raises(OptionError) as caught:
+        place(url)
+    assert "hidden" not in str(caught.value)
+    assert shown in str(caught.value)
+    assert "AWS_ACCESS_KEY_ID" in caught.value.remedy
+    with pytest.raises(OptionError) as caught:
+        forbid_url(url, "a run")
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_container_s_name_is_no_secret(monkeypatch):
+    monkeypatch.setitem(sys.modules, "upath", None)
+    with pytest.raises(OptionError, match="not installed"):
+        place("abfs://box@account.dfs.core.windows.net/run")
+
+
+def test_without_the_libraries_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "upath", None)
+    with pytest.raises(OptionError, match="s3://bucket/run: .*not installed") as caught:
+        place("s3://bucket/run")
+    assert "datainf[remote]" in caught.value.remedy
+
+
+@pytest.mark.parametrize("url", ["s3://", "nothing-such://bucket/run"])
+def test_a_url_that_names_nothing(url):
+    pytest.importorskip("upath")
+    with pytest.raises(OptionError, match=url):
+        place(url)
+
+
+def test_a_path_made_of_a_url_is_not_taken_for_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for refusing in (place, make_folder):
+        with pytest.raises(OptionError, match="s3:/bucket/run"):
+            refusing(Path("s3://bucket/run"))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "s3:" / "bucket").mkdir(parents=True)
+    assert place(Path("s3:/bucket")) == Path("s3:/bucket")
+
+
+def test_messages_of_libraries_lose_their_secrets():
+    told = "no answer from http://me:hidden@host:9000/b/k?X-Amz-Credential=hidden&x=1 at all"
+    assert without_secrets(told) == "no answer from http://…@host:9000/b/k?… at all"

@@ -1,0 +1,338 @@
+"""Stores in object storage: the same bytes and scores as on a disk, whatever fails on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import make_model, make_rows, make_tokenizer
+from datainf import GradientStore, attribute, attribute_top, collect, collect_curvature, tasks
+from datainf.applications.verify import verify
+from datainf.errors import (
+    StoreBusyError,
+    StoreCorruptError,
+    StoreError,
+    StoreIncompleteError,
+    StoreMismatchError,
+    WriteError,
+)
+from datainf.files import locked
+from datainf.remote import lock, place
+from object_storage import SECRET
+from smaller import make_smaller, random_gradients
+
+pytest_plugins = ["object_storage"]
+
+SECOND = "shard-00001.safetensors"
+ROWS = make_rows("llama") * 2
+OPTIONS = {"shard_rows": 3, "batch_tokens": 60}
+
+
+def collected(out, rows=ROWS, **options):
+    tokenizer = make_tokenizer(pad_token="<pad>", eos_token="<eos>")
+    return collect(
+        make_model("llama"), rows, tasks.CausalLM(tokenizer), out=out, **(OPTIONS | options)
+    )
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """On the disk."""
+    return collected(tmp_path_factory.mktemp("here"))
+
+
+def contents(folder) -> dict[str, bytes]:
+    """Name → bytes of all but the lock."""
+    if isinstance(folder, str):
+        folder = place(folder)
+        found = [folder / name.rpartition("/")[2] for name in folder.fs.ls(folder.path, False)]
+    else:
+        found = list(Path(folder).iterdir())
+    return {path.name: path.read_bytes() for path in found if path.name != ".lock"}
+
+
+def flip(path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture(params=["memory", "bucket"])
+def url(request):
+    return f"{request.getfixturevalue(request.param)}/run/train"
+
+
+def test_the_bytes_and_the_scores_are_those_of_a_store_on_a_disk(here, url):
+    there = collected(url)
+    assert str(there.path) == url
+    assert contents(url) == contents(here.path)
+    assert there.ids == here.ids
+    for options in ({"method": "ridge"}, {"method": "exact", "blocks": "model"}):
+        found = attribute(url, url, **options).values
+        assert torch.equal(found, attribute(here, here, **options).values)
+    top, wanted = (attribute_top(store, store, k=2) for store in (url, str(here.path)))
+    assert torch.equal(top.helpful.scores, wanted.helpful.scores)
+    verified = verify(url)
+    assert (verified.files, verified.faults) == (5, [])
+    assert len(collected(url)) == 12  # is there, and opened as it is
+
+
+def test_all_that_a_store_can_have_beside_its_shards(url, tmp_path):
+    gradients = random_gradients(9, 0)
+    options = {"kept": [1, 5], "moments": {n: G.square().mean(0) for n, G in gradients.items()}}
+    stores = [
+        make_smaller(folder, gradients, "int8", **options)
+        for folder in (place(url), tmp_path / "here")
+    ]
+    for name, v in stores[1].second_moments.items():
+        assert torch.equal(stores[0].second_moments[name], v)
+    for name, block in stores[1].sample.blocks.items():
+        assert torch.equal(stores[0].sample.blocks[name].to_dense(), block.to_dense())
+    values = [attribute(one, one, "datainf", metric="adam").values for one in stores]
+    assert torch.equal(*values)
+    assert stores[0].pick([3, 8]).ids == [3, 8]
+    assert verify(url).faults == []
+    assert url in repr(stores[0])
+    assert url in stores[0]._repr_html_()
+
+
+def test_curvature_and_projection(url, here, tmp_path):
+    model, tokenizer = make_model("llama"), make_tokenizer(pad_token="<pad>", eos_token="<eos>")
+    stores = [
+        collect_curvature(model, ROWS, tasks.CausalLM(tokenizer), out=out, rows=4, project=2)
+        for out in (f"{url}/drawn", tmp_path / "drawn")
+    ]
+    assert contents(str(stores[0].path)) == contents(stores[1].path)
+
+
+def test_a_store_is_opened_by_one_listing(s3, bucket):
+    collected(f"{bucket}/train")
+    s3.seen.clear()
+    GradientStore.open(f"{bucket}/train")
+    assert sum("list-type" in path for _, path in s3.seen) == 1
+    assert [path for _, path in s3.seen if "safetensors" in path] == []
+
+
+KILLED = textwrap.dedent("""
+    import sys, time
+    sys.path.insert(0, {tests!r})
+    from datainf import tasks
+    from datainf.tasks import CausalLM
+
+    class Slow(CausalLM):
+        def losses(self, model, batch):
+            time.sleep(0.3)
+            return super().losses(model, batch)
+
+    tasks.CausalLM = Slow
+    sys.path.insert(0, {tests!r} + "/remote")
+    from test_remote_store import collected
+    collected({url!r})
+""")
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_a_killed_collection_goes_on_to_the_same_bytes(here, bucket, kept):
+    url, tests = f"{bucket}/train", str(Path(__file__).parents[1])
+    code = KILLED.format(tests=tests, url=url)
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ})
+    deadline, folder = time.monotonic() + 120, place(url)
+    while not (folder / f"shard-{kept - 1:05d}.safetensors").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = contents(url)
+    assert ".lock-1" in before
+    assert kept <= len(before) - 2 < 4
+    with pytest.raises((StoreIncompleteError, StoreError)):
+        GradientStore.open(url)
+    started = time.monotonic()
+    collected(url)
+    assert time.monotonic() - started > lock.LEASE
+    after = contents(url)
+    assert after == contents(here.path)
+    done = [shard["file"] for shard in json.loads(before["index.json"])["shards"]]
+    assert all(before[name] == after[name] for name in done)
+
+
+@pytest.mark.parametrize("how", [500, 503, "drop", "lose"])
+def test_an_upload_that_fails_is_tried_again(here, s3, bucket, how):
+    s3.failing("PUT", SECOND, how, times=3)
+    collected(f"{bucket}/train")
+    assert contents(f"{bucket}/train") == contents(here.path)
+    assert sum(method == "PUT" and SECOND in path for method, path in s3.seen) >= 4
+
+
+def test_an_upload_that_loses_bytes_is_tried_again(here, bucket, monkeypatch):
+    """As a storage or a gateway between that stores half of what it was sent."""
+    folder = place(f"{bucket}/train")
+    kind, times = type(folder.fs), iter([True])
+    put_file = kind.put_file
+
+    def half(self, local, path, **options):
+        if SECOND in path and next(times, False):
+            self.pipe_file(path, Path(local).read_bytes()[:100])
+        else:
+            put_file(self, local, path, **options)
+
+    monkeypatch.setattr(kind, "put_file", half)
+    collected(str(folder))
+    assert contents(str(folder)) == contents(here.path)
+    assert next(times, None) is None
+
+
+@pytest.mark.parametrize("part", [SECOND, "index.json"])
+@pytest.mark.parametrize(("how", "remedy"), [(500, "same command"), (403, "keys that may")])
+def test_what_cannot_be_uploaded_leaves_what_is_there(here, s3, bucket, part, how, remedy):
+    url = f"{bucket}/train"
+    done = []
+
+    def fault(method, path):
+        if method == "PUT" and "shard-00000" in path:
+            done.append(path)
+        failing = method == "PUT" and part in path and (part == SECOND or done)
+        return how if failing else None
+
+    s3.fault = fault
+    with pytest.raises(WriteError, match=f"cannot write {url}/.*{part[:5]}") as caught:
+        collected(url)
+    assert remedy in caught.value.remedy
+    assert "What was finished before is kept" in caught.value.message
+    assert ("tried 5 times" in caught.value.message) == (how == 500)
+    s3.fault = lambda *_: None
+    left = contents(url)
+    shards = json.loads(left["index.json"])["shards"]
+    assert [shard["file"] for shard in shards] == ["shard-00000.safetensors"][: part == SECOND]
+    assert shards == [asdict(shard) for shard in here.index.shards[: len(shards)]]
+    assert ".lock-1" not in left
+    puts = len([path for method, path in s3.seen if method == "PUT" and "shard-00000" in path])
+    collected(url)
+    assert contents(url) == contents(here.path)
+    again = len([path for method, path in s3.seen if method == "PUT" and "shard-00000" in path])
+    assert again - puts == 1 - len(shards)
+
+
+def test_a_flipped_byte_is_found_named_and_made_again(here, url, cache_folder):
+    collected(url)
+    broken = place(f"{url}/{SECOND}")
+    flip(broken)
+    found = verify(url)  # not of the copy that is on this machine
+    assert [(str(fault.path), fault.rows) for fault in found.faults] == [
+        (f"{url}/{SECOND}", range(3, 6))
+    ]
+    for path in cache_folder.iterdir():
+        path.unlink()
+    with pytest.raises(StoreCorruptError, match=f"{url}/{SECOND}.*checksum"):
+        attribute(url, url, "datainf")
+    collected(url)
+    assert contents(url) == contents(here.path)
+    assert verify(url).faults == []
+
+
+def test_a_shard_that_is_gone_or_cut_is_named(url):
+    collected(url)
+    path = place(f"{url}/{SECOND}")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StoreCorruptError, match=rf"{url}/{SECOND} has \d+ bytes"):
+        GradientStore.open(url)
+    path.unlink()
+    with pytest.raises(StoreCorruptError, match=f"{url}/{SECOND} is missing"):
+        GradientStore.open(url)
+    assert [str(fault.path) for fault in verify(url).faults] == [str(path)]
+
+
+def test_an_index_that_was_changed_is_refused(url):
+    collected(url)
+    path = place(f"{url}/index.json")
+    path.write_bytes(path.read_bytes().replace(b'"n": 12', b'"n": 13'))
+    with pytest.raises(StoreCorruptError, match=f"{url}/index.json"):
+        GradientStore.open(url)
+
+
+def test_a_store_of_something_else_is_refused(url):
+    collected(url)
+    before = contents(url)
+    with pytest.raises(StoreMismatchError, match=f"{url} holds a store"):
+        collected(url, rows=ROWS[:5])
+    assert contents(url) == before
+
+
+def test_the_second_writer_is_told(url):
+    with locked(place(url)), pytest.raises(StoreBusyError, match=url):
+        collected(url)
+
+
+def test_reads_that_fail_are_tried_again(here, s3, bucket, cache_folder):
+    collected(f"{bucket}/train")
+    for path in cache_folder.iterdir():
+        path.unlink()
+    for how in (500, "drop"):
+        s3.failing("GET", "", how, times=2)
+        found = attribute(f"{bucket}/train", f"{bucket}/train", "datainf").values
+        assert torch.equal(found, attribute(here, here, "datainf").values)
+
+
+@pytest.mark.parametrize(
+    ("how", "remedy"), [(403, "keys that may read"), (500, "when the storage can be reached")]
+)
+def test_a_storage_that_refuses_to_be_read(s3, bucket, how, remedy):
+    collected(f"{bucket}/train")
+    for method, readings in {
+        "GET": (GradientStore.open, verify, collected),
+        "HEAD": (collected,),
+    }.items():
+        s3.failing(method, "", how)
+        for reading in readings:
+            with pytest.raises(StoreError, match=f"cannot read {bucket}/train") as caught:
+                reading(f"{bucket}/train")
+            assert remedy in caught.value.remedy
+
+
+def test_no_such_bucket_and_no_such_store(s3, bucket):
+    for reading in (GradientStore.open, verify, collected):
+        with pytest.raises((StoreError, WriteError), match="bucket does not exist") as caught:
+            reading("s3://no-such-bucket/train")
+        assert "make the bucket" in caught.value.remedy
+    with pytest.raises(StoreError, match="is not a gradient store"):
+        GradientStore.open(f"{bucket}/nothing")
+
+
+def test_no_keys_and_no_server(s3, bucket, monkeypatch):
+    """In a process of its own: clients are kept."""
+    code = "import sys; from datainf import GradientStore; GradientStore.open(sys.argv[1])"
+    places = {"AWS_EC2_METADATA_DISABLED": "true"}
+    cases = [
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "Unable to locate credentials"),
+        ({"AWS_ENDPOINT_URL": "http://me:do-not-tell@127.0.0.1:9"}, "http://…@127.0.0.1:9"),
+    ]
+    for change, told in cases:
+        environment = {k: v for k, v in {**os.environ, **places, **change}.items() if v}
+        code_ = "from datainf.remote import tries; tries.WAITS = (0.01,); " + code
+        done = subprocess.run(
+            [sys.executable, "-c", code_, f"{bucket}/train"], env=environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        last = done.stderr[done.stderr.rindex("StoreError") :]
+        assert f"cannot read {bucket}/train" in last
+        assert told in last
+        assert "do-not-tell" not in last
+
+
+def test_no_secret_is_written(bucket, caplog):
+    with caplog.at_level("INFO"):
+        collected(f"{bucket}/train")
+    written = b"".join(contents(f"{bucket}/train").values()) + caplog.text.encode()
+    assert SECRET.encode() not in written
+    assert bucket.encode() not in written
