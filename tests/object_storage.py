@@ -173,7 +173,7 @@ def s3():
 
 
 @pytest.fixture
-def bucket(s3, cache_folder, impatient):
+def bucket(s3, cache_folder, impatient):  # noqa: ARG001 - they are to be in place
     """The URL of a bucket that is the test's own, on a proxy without faults."""
     import s3fs
 
@@ -186,7 +186,7 @@ def bucket(s3, cache_folder, impatient):
 
 
 @pytest.fixture
-def memory(cache_folder, impatient):
+def memory(cache_folder, impatient):  # noqa: ARG001 - they are to be in place
     """The URL of a folder in this process's memory."""
     pytest.importorskip("upath")
     return f"memory://folder-{next(NUMBERS)}"

@@ -96,7 +96,7 @@ def test_an_object_that_was_written_anew_is_not_answered_from_the_old_copy(memor
     assert len(copies()) == 6
 
 
-def test_a_broken_copy_is_fetched_again_and_a_broken_object_named(store, monkeypatch):
+def test_a_broken_copy_is_fetched_again_and_a_broken_object_named(store):
     wanted = {name: block.to_dense() for name, block in store.blocks.items()}
     for path in copies():
         content = bytearray(path.read_bytes())

@@ -83,7 +83,7 @@ def test_who_stood_still_writes_no_more(folder, monkeypatch):
     stopped.__enter__()  # without a beat, as a process that is stopped for a while
     second = lock.Lock(folder)
     second.take()
-    with pytest.raises(StoreBusyError, match="took .* over"):
+    with pytest.raises(StoreBusyError, match=r"took .* over"):
         write_atomically(path, b"too late")
     assert path.read_bytes() == b"before"
     stopped.__exit__(None, None, None)
@@ -101,11 +101,8 @@ def test_a_put_whose_answer_got_lost_is_no_other_writer(s3, bucket):
 def test_a_storage_without_conditions_tells_one_of_two_within_a_beat(bucket, monkeypatch):
     """Both believe to be alone until the first looks again."""
     folder = place(f"{bucket}/train")
-    create = type(folder.fs).pipe_file
-    monkeypatch.setattr(
-        type(folder.fs), "pipe_file",
-        lambda self, path, data, mode="overwrite": create(self, path, data),
-    )  # fmt: skip
+    put = folder.fs.pipe_file
+    monkeypatch.setattr(folder.fs, "pipe_file", lambda path, data, **_: put(path, data))
     first, second = lock.Lock(folder), lock.Lock(folder)
     both = threading.Barrier(2)
     dead = lock.Lock._dead

@@ -62,7 +62,7 @@ def test_a_container_s_name_is_no_secret(monkeypatch):
 
 def test_without_the_libraries_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "upath", None)
-    with pytest.raises(OptionError, match="s3://bucket/run: .*not installed") as caught:
+    with pytest.raises(OptionError, match=r"s3://bucket/run: .*not installed") as caught:
         place("s3://bucket/run")
     assert "datainf[remote]" in caught.value.remedy
 

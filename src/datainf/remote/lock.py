@@ -121,12 +121,8 @@ class Lock:
         with self._one_at_a_time:
             if self._end.is_set():
                 return
-            found, numbers = self._content(self.number), self._numbers()
-            if (
-                found is None
-                or found["token"] != self.token
-                or max(numbers, default=0) > self.number
-            ):
+            found, highest = self._content(self.number), max(self._numbers(), default=0)
+            if found is None or found["token"] != self.token or highest > self.number:
                 self._lost = True
                 return
             self.count += 1
