@@ -28,6 +28,7 @@ from datainf.errors import (
 )
 from datainf.files import locked
 from datainf.remote import lock, place
+from datainf.store import SAMPLE
 from object_storage import SECRET
 from smaller import make_smaller, random_gradients
 
@@ -52,12 +53,8 @@ def here(tmp_path_factory):
 
 
 def contents(folder) -> dict[str, bytes]:
-    """Name → bytes of all but the lock."""
-    if isinstance(folder, str):
-        folder = place(folder)
-        found = [folder / name.rpartition("/")[2] for name in folder.fs.ls(folder.path, False)]
-    else:
-        found = list(Path(folder).iterdir())
+    """Name → bytes of the files in it, but for the lock of a folder on a disk."""
+    found = [path for path in place(folder).iterdir() if path.is_file()]
     return {path.name: path.read_bytes() for path in found if path.name != ".lock"}
 
 
@@ -112,7 +109,8 @@ def test_curvature_and_projection(url, tmp_path):
         collect_curvature(model, ROWS, tasks.CausalLM(tokenizer), out=out, rows=4, project=2)
         for out in (f"{url}/drawn", tmp_path / "drawn")
     ]
-    assert contents(str(stores[0].path)) == contents(stores[1].path)
+    assert contents(stores[0].path) == contents(stores[1].path)
+    assert contents(stores[0].path / SAMPLE) == contents(stores[1].path / SAMPLE)
 
 
 def test_a_store_is_opened_by_one_listing(s3, bucket):
@@ -149,7 +147,7 @@ def test_a_killed_collection_goes_on_to_the_same_bytes(here, bucket):
     while not (folder / SECOND).exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = contents(url)
