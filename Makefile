@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test support gpu lint unit quanda wheel reliability bench results experiments experiments-quick clean
+.PHONY: demo test support gpu lint unit quanda remote wheel reliability bench results experiments experiments-quick clean
 
 demo: .venv/installed  ## the main job on an embedded default; no network after the install
 	$(BIN)/datainf demo
@@ -28,6 +28,9 @@ unit: .venv/tested
 
 quanda: .venv-quanda/installed  ## the adapter for quanda, whose dependencies are older than ours
 	.venv-quanda/bin/pytest -q tests/integrations/test_quanda.py
+
+remote: .venv-remote/installed  ## stores at s3://, on a server of its own; botocore wants an older python-dateutil
+	.venv-remote/bin/pytest -q tests/remote tests/cli/test_urls.py
 
 wheel: .venv/installed  ## the wheel holds the package alone, and works where nothing else is
 	rm -rf dist .venv-wheel
@@ -82,5 +85,11 @@ experiments-quick: .venv/tested  ## a cut of each experiment in minutes, anew, o
 	.venv-quanda/bin/python -m pip install --quiet --disable-pip-version-check -e '.[quanda]' pytest
 	touch $@
 
+.venv-remote/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-remote
+	grep -v '^python-dateutil==' constraints.txt > .venv-remote/constraints.txt
+	.venv-remote/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-remote/constraints.txt -e '.[remote]' 'moto[server]' pytest
+	touch $@
+
 clean:
-	rm -rf .venv .venv-quanda .venv-wheel dist datainf-demo datainf-demo-labels datainf-demo-images
+	rm -rf .venv .venv-quanda .venv-remote .venv-wheel dist datainf-demo datainf-demo-labels datainf-demo-images

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import datainf
-from datainf.files import make_folder, write_atomically
-from datainf.fingerprint import file_digest
+from datainf.files import has_file, make_folder, read_file, write_atomically
+from datainf.fingerprint import bytes_digest, file_digest
+from datainf.remote import is_remote
 
 RECORD = "provenance.jsonl"
 PACKAGES = (
@@ -58,7 +59,7 @@ def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
     started = datetime.now(UTC)
 
     def note(files: Iterable[Path]) -> None:
-        found = {_name(path, folder): file_digest(path) for path in files if path.is_file()}
+        found = {_name(path, folder): _digest(path) for path in files if has_file(path)}
         if not found:
             return
         line = {
@@ -95,14 +96,19 @@ def machine() -> dict[str, Any]:
     }
 
 
+def _digest(path: Path) -> str:
+    return bytes_digest(read_file(path)) if is_remote(path) else file_digest(path)
+
+
 def _name(path: Path, folder: Path) -> str:
     """Within the folder, or in full where it is elsewhere."""
-    path, folder = path.absolute(), folder.absolute()
+    if not is_remote(path):
+        path, folder = path.absolute(), folder.absolute()
     return str(path.relative_to(folder)) if folder in path.parents else str(path)
 
 
 def _append(path: Path, line: str) -> None:
     """In full or not at all: what was noted before stays."""
     make_folder(path.parent)
-    before = path.read_bytes() if path.is_file() else b""
+    before = read_file(path) if has_file(path) else b""
     write_atomically(path, before + line.encode("utf-8", "replace") + b"\n")

@@ -46,8 +46,8 @@ def score(
     train: Annotated[
         list[str] | None,
         typer.Option(
-            help="Without a run: the training store, a folder or a URL; several of the same weights "
-            "are as one, and of several checkpoints each is given."
+            help="Without a run: the training store, a folder or a URL; several of the same "
+            "weights are as one, and of several checkpoints each is given."
         ),
     ] = None,
     query: Annotated[
