@@ -60,17 +60,20 @@ def test_what_was_not_used_for_longest_goes_first(store, monkeypatch):
     files = [shard.file for shard in store.index.shards]
     found = fetched(monkeypatch)
 
-    def use(number, at):
+    def use(number):
         shard = store.index.shards[number]
-        os.utime(cache.copy_of(store.path / shard.file, shard.checksum, shard.bytes), (at, at))
+        cache.copy_of(store.path / shard.file, shard.checksum, shard.bytes)
+        for path in copies():  # a minute later
+            at = path.stat().st_mtime - 60
+            os.utime(path, (at, at))
 
-    for at, number in enumerate([0, 1, 0, 2]):  # for the last, 1 has to go
-        use(number, 1_000 + at)
+    for number in (0, 1, 0, 2):  # for the last, 1 has to go
+        use(number)
     assert found == files
     assert len(copies()) == 2
-    use(0, 2_000)
+    use(0)
     assert found == files
-    use(1, 3_000)
+    use(1)
     assert found == [*files, files[1]]
 
 

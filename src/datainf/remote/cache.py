@@ -78,7 +78,9 @@ def copy_of(path: Path, checksum: str, size: int) -> Path:
 
 def draft(path: Path) -> Path:
     """Where a shard is written before it is put in its place. The same for the same shard: what a
-    killed run left there is written over."""
+    killed run left there is written over. Raises `OptionError` for a limit that is no number: not
+    only when there is something to keep."""
+    limit()
     return folder() / f"{_digest(str(path))}{DRAFT}"
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from datainf.errors import NonFiniteError, StoreIncompleteError, StoreMismatchError
 from datainf.linalg import ChunkedMatrix, GradientMatrix, RowScaled, accumulate_dtype
 from datainf.remote import place
+from datainf.remote.tries import reading
 from datainf.second_moments import load_moments
 from datainf.store.encoding import Encoded
 from datainf.store.html import store_html
@@ -132,7 +133,9 @@ class GradientStore:
     @cached_property
     def sample(self) -> GradientStore | None:
         """Some of the examples in full, where the store is made smaller; None if there are none."""
-        return GradientStore.open(self.path / SAMPLE) if (self.path / SAMPLE).exists() else None
+        with reading(self.path):
+            is_there = (self.path / SAMPLE).exists()
+        return GradientStore.open(self.path / SAMPLE) if is_there else None
 
     def pick(self, ids: Collection[int | str]) -> GradientStore:
         """These examples alone, in the store's order, as stored and read where they lie.

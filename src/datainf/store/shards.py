@@ -287,8 +287,10 @@ class ShardFile:
         except StoreCorruptError:
             if self._anew or not is_remote(self.folder):
                 raise
-            self._fetch_anew()  # this machine's copy may be what is broken
-            return self._tensor(name)
+            self._fetch_anew()  # this machine's copy may be what is broken, or just evicted
+            tensor = self._tensor(name)
+            self._anew = False
+            return tensor
 
     def _fetch_anew(self) -> None:
         self._anew, self._digests = True, None
@@ -343,7 +345,9 @@ class ShardFile:
         try:
             header = _header(self._file())
         except OSError as error:
-            raise StoreCorruptError(f"{self.path}: {error.strerror}", remedy=AGAIN) from None
+            raise StoreCorruptError(
+                f"{self.path}: {error.strerror or error}", remedy=AGAIN
+            ) from None
         if bytes_digest(header) != self.shard.checksum:
             raise self._corrupt("its header")
         return digests_of(header)
