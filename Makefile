@@ -40,7 +40,7 @@ wheel: .venv/installed  ## the wheel holds the package alone, and works where no
 	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$(echo dist/*.whl)[diffusion]"
 	cd dist && ../.venv-wheel/bin/datainf demo labels --out demo-labels
 
-reliability: .venv/tested  ## docs/reliability.md, an hour: killed runs, flipped bits, broken files
+reliability: .venv/tested  ## docs/reliability.md, an hour: killed runs, flipped bits, broken files, many examples
 	$(BIN)/python -m reliability.kills --moments 120
 	$(BIN)/python -m reliability.kills --ranks 2 --moments 40
 	$(BIN)/python -m reliability.kills --ranks 4 --moments 20
@@ -50,6 +50,7 @@ reliability: .venv/tested  ## docs/reliability.md, an hour: killed runs, flipped
 	$(BIN)/python -m reliability.nodes --moments 8
 	$(BIN)/python -m reliability.flips
 	$(BIN)/python -m reliability.fuzz
+	$(BIN)/python -m reliability.soak
 	$(BIN)/python -m reliability
 
 bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder; see benchmarks/README.md
