@@ -14,7 +14,8 @@ import torch
 import ranks_worker
 from benchmarks.made_stores import make
 from conftest import TEXTS, attributed, write_rows
-from datainf import load_scores
+from datainf import GradientStore, collect, load_scores
+from datainf.tasks import Custom
 from datainf.tasks.sampled import OF
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -35,11 +36,16 @@ def stores(tmp_path_factory):
     """Of 7 training examples, fewer than one for each of 4 processes twice, in two shards."""
     folder = tmp_path_factory.mktemp("stores")
     widths = {"a.lora_A": 12, "a.lora_B": 5, "b.lora_A": 9}
-    for seed, (name, rows) in enumerate({"train": 7, "query": 3, "drawn": 11}.items()):
+    sizes = {"train": 7, "query": 3, "drawn": 11, "later": 7}
+    for seed, (name, rows) in enumerate(sizes.items()):
         store = make(folder / name, rows, widths, seed, rows=4)
         if name == "drawn":
             store.index.task = {OF: {}}
             store.index.save(folder / name)
+    collect(
+        torch.nn.Linear(2, 1, bias=False), [torch.tensor([float(i % 2), -1.0]) for i in range(7)],
+        Custom(lambda model, batch: model(batch)[:, 0]), out=folder / "ties", shard_rows=4,
+    )  # fmt: skip
     return folder
 
 
@@ -50,15 +56,24 @@ def truth(stores):
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_scores_are_those_of_one_process(stores, truth, count):
-    worker = Path(ranks_worker.__file__)
+    worker, tied = Path(ranks_worker.__file__), ranks_worker.tied(stores)
     torchrun(count, worker, stores)
-    for rank in range(count):
-        found = torch.load(stores / f"rank-{rank}-of-{count}.pt")
-        assert found.keys() == truth.keys()
+    told = [torch.load(stores / f"rank-{rank}-of-{count}.pt") for rank in range(count)]
+    for one in told:
+        assert one["found"].keys() == truth.keys()
         for name, values in truth.items():
-            off = (found[name] - values).norm() / values.norm()
+            off = (one["found"][name] - values).double().norm() / values.double().norm()
             # Steps of conjugate gradients make more of the rounding of each sum.
             assert off < (1e-5 if name.startswith("cg") else 1e-6), f"{name}: {off}"
+        assert one["tied"].keys() == tied.keys()
+        for name, values in tied.items():
+            assert torch.equal(one["tied"][name], values), name
+    first = GradientStore.open(stores / "train").blocks["a.lora_A"].to_dense()[:, 0].tolist()
+    for name in told[0]["read"]:
+        rows = [set(first) & one["read"][name] for one in told]
+        assert sum(map(len, rows)) <= len(first), f"{name}: some are read by several"
+        if "gradient" not in name or "own" not in name:  # whose norms the store has
+            assert set().union(*rows) == set(first), f"{name}: all are read by some"
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -9,19 +9,34 @@ import pytest
 import torch
 
 from datainf.errors import OptionError, StoreCorruptError, StoreError
+from datainf.ranks import Ranks
 from datainf.scores import Scores, TopScores, load_scores
 from datainf.scores.running import RunningEnd
 
 
-def kept_of(scores, k, step):
-    """The top scores of a matrix whose columns come `step` at a time."""
+def running(scores, k, step, columns, *, largest):
+    """The end of some of a matrix's columns, which come `step` at a time."""
     m, n = scores.shape
-    helpful, harmful = (
-        RunningEnd(m, min(k, n), torch.device("cpu"), largest=largest) for largest in (True, False)
-    )
-    for start in range(0, n, step):
-        for end in (helpful, harmful):
-            end.add(scores.values[:, start : start + step])
+    cpu, start = torch.device("cpu"), columns.start
+    end = RunningEnd(m, min(k, n), cpu, largest=largest, start=start)
+    for first in range(start, columns.stop, step):
+        end.add(scores.values[:, first : min(first + step, columns.stop)])
+    return end
+
+
+def kept_of(scores, k, step, parts=1):
+    """The top scores of a matrix whose columns come `step` at a time, in parts whose ends make
+    the end."""
+    n, ends = scores.shape[1], []
+    for largest in (True, False):
+        pieces = [
+            running(scores, k, step, columns, largest=largest)
+            for columns in Ranks(0, parts).parts(n)
+        ]
+        for piece in pieces[1:]:
+            pieces[0].add_end(piece)
+        ends.append(pieces[0])
+    helpful, harmful = ends
     mean = scores.values.double().mean(dim=0)
     about = (scores.query_ids, scores.train_ids, scores.method, scores.settings)
     return TopScores(helpful.end(), harmful.end(), mean, *about, scores.diagnostics)
@@ -45,9 +60,9 @@ SIZES = [(3, 9, 2, 4), (3, 9, 5, 1), (4, 50, 7, 8), (1, 9, 3, 9), (3, 1, 2, 1), 
 @pytest.mark.parametrize(("m", "n", "k", "step"), SIZES)
 @pytest.mark.parametrize("spread", [0, 1, 2, 100])
 def test_the_ends_are_those_of_the_whole_order(m, n, k, step, spread):
-    for seed in range(5):
+    for seed, parts in enumerate((1, 1, 2, 3, 5)):
         whole = matrix(m, n, seed, spread)
-        found = kept_of(whole, k, step)
+        found = kept_of(whole, k, step, parts)
         assert found.shape == (m, n)
         assert found.kept == min(k, n)
         for largest in (True, False):
@@ -60,10 +75,11 @@ def test_the_ends_are_those_of_the_whole_order(m, n, k, step, spread):
 
 @pytest.mark.parametrize(("m", "n", "k", "step"), SIZES)
 @pytest.mark.parametrize("spread", [0, 1, 2, 100])
-def test_the_table_has_the_rows_of_the_whole_one(m, n, k, step, spread, tmp_path):
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_the_table_has_the_rows_of_the_whole_one(m, n, k, step, spread, parts, tmp_path):
     whole = matrix(m, n, 1, spread)
     whole.to_parquet(tmp_path / "whole.parquet")
-    kept_of(whole, k, step).to_parquet(tmp_path / "top.parquet")
+    kept_of(whole, k, step, parts).to_parquet(tmp_path / "top.parquet")
     tables = [pq.read_table(tmp_path / name) for name in ("whole.parquet", "top.parquet")]
     assert tables[0].schema == tables[1].schema
     assert pq.ParquetFile(tmp_path / "top.parquet").num_row_groups == m

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 import torch
@@ -41,12 +42,16 @@ class Ranks:
 
     def part(self, n: int) -> slice:
         """Consecutive rows of n, as many for each as for the others, or one more."""
-        return slice(n * self.rank // self.count, n * (self.rank + 1) // self.count)
+        return self.parts(n)[self.rank]
+
+    def parts(self, n: int) -> list[slice]:
+        """Those of all, in order."""
+        ends = [n * rank // self.count for rank in range(self.count + 1)]
+        return [slice(*rows) for rows in pairwise(ends)]
 
     def wait(self) -> None:
         """Until all have come here."""
-        if self.count > 1:
-            dist.barrier()
+        self.largest(0)
 
     def sum(self, X: Tensor) -> Tensor:
         """Over all, in place; the same bits in each."""
@@ -54,15 +59,29 @@ class Ranks:
             dist.all_reduce(X)
         return X
 
+    def largest(self, number: int) -> int:
+        """That any has, told to all."""
+        if self.count == 1:
+            return number
+        told = torch.tensor(number)
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        return int(told)
+
+    def of_each(self, X: Tensor, sizes: Sequence[int]) -> Iterator[Tensor]:
+        """What one after another has, [size, …] by its own size, told to all; this one has X."""
+        for rank, size in enumerate(sizes):
+            told = X.contiguous() if rank == self.rank else X.new_empty((size, *X.shape[1:]))
+            if size and self.count > 1:
+                dist.broadcast(told, rank)
+            yield told
+
     def rows(self, X: Tensor, n: int) -> Tensor:
         """[n, …] from the `part` that each has of it."""
         if self.count == 1:
             return X
-        whole = X.new_empty((n, *X.shape[1:]))
-        for rank in range(self.count):
-            part = Ranks(rank, self.count).part(n)
-            own = X.contiguous() if rank == self.rank else X.new_empty(whole[part].shape)
-            dist.broadcast(own, rank)
+        whole, parts = X.new_empty((n, *X.shape[1:])), self.parts(n)
+        sizes = [part.stop - part.start for part in parts]
+        for part, own in zip(parts, self.of_each(X, sizes), strict=True):
             whole[part] = own
         return whole
 

@@ -1,7 +1,8 @@
 """The ends of every query's order of training examples, without the matrix of scores.
 
 Queries are solved for in batches, R = V F⁻¹ of all blocks of all checkpoints. For each batch the
-training rows are passed over once: their scores are products with R, of which the ends are kept.
+training rows are passed over once: their scores are products with R, of which the ends are kept. Of
+several processes each passes over its own part of the rows, and the ends of the parts make the end.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from torch import Tensor
 from datainf.estimators import Estimator
 from datainf.estimators.base import Fitted, batches, cut
 from datainf.linalg import Damping, GradientMatrix
+from datainf.linalg.spread import spread
 from datainf.progress import Progress
+from datainf.ranks import ranks
 from datainf.scores import End
 from datainf.scores.running import RunningEnd
 from datainf.scoring import QUERY_BYTES, Trace, Traces, finite, held_bytes
@@ -51,39 +54,41 @@ def top(
 ) -> Found:  # fmt: skip
     """The k ≤ n largest and smallest scores of every query over all checkpoints, of which each
     counts its share, and the mean of all scores."""
-    m, n = len(queries[0]), len(views[0].store)
+    m, n, shared = len(queries[0]), len(views[0].store), ranks()
+    own = shared.part(n)
     solvers = [
         Solver(view.of(query), Fits(view, estimator, damping, device))
         for view, query in zip(views, queries, strict=True)
     ]
     together = _batches(m, sum(solver.width for solver in solvers))
-    advance = progress.stage(f"top scores by {estimator.name}", n * len(together))
-    sums = torch.zeros(n, dtype=torch.float64, device=device)
+    size = own.stop - own.start
+    advance = progress.stage(f"top scores by {estimator.name}", size * len(together))
+    sums = torch.zeros(size, dtype=torch.float64, device=device)
     ends = []
     for batch in together:
         best, worst = (
-            RunningEnd(batch.stop - batch.start, k, device, largest=largest)
+            RunningEnd(batch.stop - batch.start, k, device, largest=largest, start=own.start)
             for largest in (True, False)
         )
-        for rows, values in _scores(solvers, shares, batch, n):
+        for rows, values in _scores(solvers, shares, batch, own):
             finite(values, estimator, views[0].store)
             best.add(values)
             worst.add(values)
-            sums[rows] += values.sum(dim=0, dtype=torch.float64)
+            here = slice(rows.start - own.start, rows.stop - own.start)
+            sums[here] += values.sum(dim=0, dtype=torch.float64)
             advance(rows.stop - rows.start)
-        ends.append((best.end(), worst.end()))
+        ends.append([one.of_all(shared, n).end() for one in (best, worst)])
     helpful, harmful = (End.stacked(found) for found in zip(*ends, strict=True))
-    return Found(helpful, harmful, sums.cpu() / m, [solver.traces for solver in solvers])
+    mean = shared.rows(sums, n).cpu() / m
+    return Found(helpful, harmful, mean, [solver.traces for solver in solvers])
 
 
 def _scores(
-    solvers: Sequence[Solver], shares: Sequence[float], batch: slice, n: int
+    solvers: Sequence[Solver], shares: Sequence[float], batch: slice, own: slice
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Windows of training rows, with the scores [batch, rows] over all checkpoints."""
+    """Windows of these training rows, with the scores [batch, rows] over all checkpoints."""
     solved = [solver.solve(batch) for solver in solvers]
-    for rows in cut(
-        slice(0, n), WINDOW_BYTES // ((batch.stop - batch.start) * torch.float32.itemsize)
-    ):
+    for rows in cut(own, WINDOW_BYTES // ((batch.stop - batch.start) * torch.float32.itemsize)):
         total = shares[0] * solved[0].scores(rows)
         for one, share in zip(solved[1:], shares[1:], strict=True):
             total += share * one.scores(rows)
@@ -127,10 +132,12 @@ class Fits:
         return self._fits.get(name) or self._fit(name)
 
     def _fit(self, name: str) -> Fitted | None:
-        rows = self.views.curvature[name].to(device=self.device)
+        rows = spread(self.views.curvature[name].to(device=self.device))
         if held := held_bytes(rows, self.device):
             rows = rows.held()
-        self._held[name] = held  # said once: when they are held, less is free
+        # Said once: when they are held, less is free. Of parts the largest, since all processes
+        # have to keep the same fits.
+        self._held[name] = ranks().largest(held)
         if name not in self.traces:
             self.traces[name] = Trace(self.damping.lambda_of(rows))
         return self.estimator.fit(rows) if self.traces[name].damping_lambda > 0 else None

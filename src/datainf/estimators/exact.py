@@ -154,7 +154,8 @@ class _Primal(_Inverted):
         self.inverse = ShiftedInverse(G, side=1, scale=1 / G.shape[0])
 
     def solve(self, V: Tensor, lam: float) -> Solution:
-        return Solution(self.inverse.right_divide(V.double(), lam).to(V.dtype))
+        solved = self.G.by_rows(lambda rows: self.inverse.right_divide(rows, lam), V.double())
+        return Solution(solved.to(V.dtype))
 
 
 class _Dual(_Inverted):
@@ -175,8 +176,9 @@ class _Dual(_Inverted):
 
     def _dual(self, V: Tensor, lam: float) -> Tensor:
         """V Gᵀ (K + nλI)⁻¹, [m, n], in the rows' dtype."""
-        C = (self.G @ V.T).T.double()
-        return self.inverse.right_divide(C, self.G.shape[0] * lam).to(self.G.dtype)
+        C, c = (self.G @ V.T).T.double(), self.G.shape[0] * lam
+        solved = self.G.by_rows(lambda rows: self.inverse.right_divide(rows, c), C)
+        return solved.to(self.G.dtype)
 
     def self_influence(self, lam: float, G: GradientMatrix | None = None) -> BlockScores:
         if G is not None:

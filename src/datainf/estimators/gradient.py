@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from datainf.estimators.base import Estimator, Fitted, Solution
+from datainf.estimators.base import BlockScores, Estimator, Fitted, Solution
 from datainf.linalg import GradientMatrix
 
 
@@ -43,7 +43,13 @@ class _Plain(Fitted):
     def solve(self, V: Tensor, lam: float) -> Solution:  # noqa: ARG002 - one signature for all
         return Solution(V)
 
+    def self_influence(self, lam: float, G: GradientMatrix | None = None) -> BlockScores:  # noqa: ARG002
+        return BlockScores((self.G if G is None else G).sq_norms)
+
 
 class _Weighted(Fitted):
     def solve(self, V: Tensor, lam: float) -> Solution:
         return Solution(V / lam)
+
+    def self_influence(self, lam: float, G: GradientMatrix | None = None) -> BlockScores:
+        return BlockScores((self.G if G is None else G).sq_norms / lam)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,6 +58,11 @@ class GradientMatrix(ABC):
     def held(self) -> GradientMatrix:
         """The same matrix with its rows in memory, in `dtype` on `device`: read once, whatever the
         number of products."""
+
+    def by_rows(self, work: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
+        """`work` of X [m, k], which takes each of its rows by itself, [m, …]; those who share the
+        matrix share the rows too."""
+        return work(X)
 
     @property
     def nbytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import torch
@@ -16,7 +16,8 @@ from datainf.ranks import Ranks, ranks
 class SpreadMatrix(GradientMatrix):
     """The rows of `whole`, which every process can read; each takes products with its own part, and
     all get their sum: Gᵀ W and the square matrices are summed over processes, of G X each has some
-    rows. All processes have to take the same products in the same order.
+    rows. All processes have to take the same products, and ask for the same rows, in the same
+    order.
     """
 
     def __init__(
@@ -33,7 +34,19 @@ class SpreadMatrix(GradientMatrix):
         return self.own.nbytes
 
     def rows(self, start: int, stop: int) -> Tensor:
-        return self.whole.rows(start, stop)
+        """Each is read by the process whose part it is in, and told to all."""
+        first = self.part.start
+        at = [
+            (max(start, part.start), min(stop, part.stop))
+            for part in self.ranks.parts(self.shape[0])
+        ]
+        low, high = at[self.ranks.rank]
+        own = self.own.rows(low - first, max(low, high) - first)
+        sizes = [max(0, high - low) for low, high in at]
+        return torch.cat(list(self.ranks.of_each(own, sizes)))
+
+    def by_rows(self, work: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
+        return self.ranks.rows(work(X[self.ranks.part(len(X))]), len(X))
 
     def slices(self, step: int) -> Iterator[slice]:
         return self.whole.slices(step)
