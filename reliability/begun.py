@@ -19,7 +19,7 @@ from torch.multiprocessing import _prctl_pr_set_pdeathsig
 import datainf.report
 import datainf.runs  # noqa: F401
 from datainf.cli import app
-from datainf.launcher import end_with_launcher
+from datainf.launch import end_with_launcher
 
 
 def alone(arguments: Sequence[str], log: Path) -> None:

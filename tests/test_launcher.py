@@ -11,11 +11,11 @@ import time
 import psutil
 import pytest
 
-from datainf import launcher
+from datainf import launch as launcher
 
 WORKER = textwrap.dedent("""
     import time
-    from datainf.launcher import end_with_launcher
+    from datainf.launch import end_with_launcher
 
     end_with_launcher()
     print("watching", flush=True)

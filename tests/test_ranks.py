@@ -22,11 +22,16 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 ROWS = [{"prompt": text, "completion": text[::-1]} for text in TEXTS * 3]
 
 
-def torchrun(count, *arguments):
-    done = subprocess.run(
-        [*TORCHRUN, str(count), *map(str, arguments)], capture_output=True, text=True, check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+def launched(count, *arguments, options=(), timeout=None):
+    """What so many processes come to, started by torchrun."""
+    return subprocess.run(
+        [*TORCHRUN, str(count), *options, *map(str, arguments)], capture_output=True, text=True,
+        check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=timeout,
     )  # fmt: skip
+
+
+def torchrun(count, *arguments):
+    done = launched(count, *arguments)
     assert done.returncode == 0, done.stderr
     return done
 

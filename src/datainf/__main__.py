@@ -1,6 +1,6 @@
 """python -m datainf."""
 
-from datainf.launcher import end_with_launcher
+from datainf.launch import end_with_launcher
 
 end_with_launcher()  # which may end while the libraries are read
 

@@ -15,6 +15,7 @@
     │   ├── StoreCorruptError     its bytes are not the ones that were written
     │   ├── StoreIncompleteError  its collection has not finished
     │   └── StoreBusyError        another process is writing to it
+    ├── PeerError             another of the processes that work together has stopped
     └── WriteError            the disk refused (full, read-only, no permission)
 
 Each message says what happened, the likely cause and what to try; where data is concerned, it
@@ -91,6 +92,10 @@ class StoreIncompleteError(StoreError):
 
 class StoreBusyError(StoreError):
     """Another process is writing to the store."""
+
+
+class PeerError(DatainfError):
+    """Another of the processes that work on a run together has stopped; it says why."""
 
 
 class WriteError(DatainfError):

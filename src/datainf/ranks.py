@@ -7,22 +7,34 @@ What takes long is shared: each collects shards of its own, and multiplies with 
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar, cast
+from uuid import uuid4
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
-from datainf.errors import DatainfError
-from datainf.launcher import end_with_launcher
+from datainf.errors import DatainfError, PeerError
+from datainf.launch import attempt, end_with_launcher, launch
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=7)
+"""One process may wait for the work of another for so long: that one is gone is told at once, by
+its connection."""
+ASKING = timedelta(seconds=1)
+"""How often a process looks whether its name is still the one."""
+SAYING = timedelta(seconds=5)
+"""What it may take to find out whether another process has said the same."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,8 @@ class Ranks:
     def sum(self, X: Tensor) -> Tensor:
         """Over all, in place; the same bits in each."""
         if self.count > 1:
-            dist.all_reduce(X)
+            with _heard():
+                dist.all_reduce(X)
         return X
 
     def largest(self, number: int) -> int:
@@ -64,7 +77,8 @@ class Ranks:
         if self.count == 1:
             return number
         told = torch.tensor(number)
-        dist.all_reduce(told, dist.ReduceOp.MAX)
+        with _heard():
+            dist.all_reduce(told, dist.ReduceOp.MAX)
         return int(told)
 
     def of_each(self, X: Tensor, sizes: Sequence[int]) -> Iterator[Tensor]:
@@ -72,7 +86,8 @@ class Ranks:
         for rank, size in enumerate(sizes):
             told = X.contiguous() if rank == self.rank else X.new_empty((size, *X.shape[1:]))
             if size and self.count > 1:
-                dist.broadcast(told, rank)
+                with _heard():
+                    dist.broadcast(told, rank)
             yield told
 
     def rows(self, X: Tensor, n: int) -> Tensor:
@@ -95,10 +110,40 @@ class Ranks:
                 told[0] = work()
             except DatainfError as error:
                 told[1] = error
-        dist.broadcast_object_list(told, 0)
+        with _heard():
+            dist.broadcast_object_list(told, 0)
         if told[1] is not None:
             raise told[1]
         return cast(T, told[0])
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Where all processes take part; raises `PeerError` if one does not."""
+    try:
+        yield
+    except RuntimeError as error:  # of gloo and NCCL alike
+        raise PeerError(
+            "another of the processes that work on this together has stopped "
+            f"({str(error).splitlines()[0][:200]})",
+            remedy="what it says, or torchrun of it: a signal 9 may be the system's for want of "
+            "memory. The same command goes on from what was finished",
+        ) from error
+
+
+def is_first_to_say(text: str) -> bool:
+    """Whether no other process has said this since all were started: those that meet an error
+    together need not all tell of it. True where that cannot be found out."""
+    where = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    if launch().count == 1 or None in where:
+        return True
+    key = hashlib.sha256(text.encode()).hexdigest()
+    try:
+        # Of torchrun itself, which outlives the processes, or of the first of them.
+        board = dist.TCPStore(str(where[0]), int(str(where[1])), is_master=False, timeout=SAYING)
+        return int(board.add(f"datainf said {key} in attempt {attempt()}", 1)) == 1
+    except RuntimeError:
+        return True
 
 
 _alone = False
@@ -122,33 +167,43 @@ def ranks() -> Ranks:
 
 @cache
 def _started() -> Ranks:
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1 or "RANK" not in os.environ:
+    started = launch()
+    if started.count == 1:
         return Ranks()
     end_with_launcher()
     if not dist.is_initialized():
         if torch.cuda.is_available():
-            local = int(os.environ.get("LOCAL_RANK", "0"))
-            torch.cuda.set_device(local % torch.cuda.device_count())
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, **_meeting_place(count))
+            torch.cuda.set_device(started.local_rank % torch.cuda.device_count())
+        backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        with _heard():
+            board, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+            board = dist.PrefixStore(_token(board, rank, count), board)
+            dist.init_process_group(
+                backends, store=board, rank=rank, world_size=count, timeout=PATIENCE
+            )
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
-def _meeting_place(count: int) -> dict[str, Any]:
-    """Where processes tell each other their addresses: as the environment says, but for what one
-    torchrun has started. Its store is the same before and after a restart of all, and has the
-    addresses of those that died (pytorch/pytorch#135712); so it has a part for each start.
+def _token(board: dist.Store, rank: int, count: int) -> str:
+    """A name that these processes have for themselves, and those that were started before them have
+    not. After a restart torchrun goes on with the same board, on which a process would find the
+    addresses of those that are gone, and no number of the attempt that all machines agree on.
 
-    Several torchruns count their restarts apart. They have TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1.
+    The first names it; each of the others puts itself down under the name that it finds, and takes
+    it for theirs when the first has seen it there.
     """
-    environment = os.environ
-    shared = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    if not shared or environment.get("GROUP_WORLD_SIZE") != "1":
-        return {}
-    host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
-    start = environment["TORCHELASTIC_RESTART_COUNT"]
-    # Public names, which the types of torch do not export.
-    whole = dist.TCPStore(host, port, count, is_master=False)  # type: ignore[attr-defined]
-    store = dist.PrefixStore(f"datainf/{start}", whole)  # type: ignore[attr-defined]
-    return {"store": store, "rank": int(environment["RANK"]), "world_size": count}
+    own = uuid4().hex
+    if rank == 0:
+        board.set("datainf", own)
+        names = [f"{own}/{other}" for other in range(1, count)]
+        board.wait(names)
+        board.set(f"{own}/seen", " ".join(board.get(name).decode() for name in names))
+        return own
+    while True:
+        token = board.get("datainf").decode()
+        board.set(f"{token}/{rank}", own)
+        with suppress(dist.DistStoreError):
+            board.wait([f"{token}/seen"], ASKING)
+            if own in board.get(f"{token}/seen").decode().split():
+                return token
+        time.sleep(ASKING.total_seconds() / 10)

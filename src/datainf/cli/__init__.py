@@ -30,14 +30,19 @@ from datainf.cli import (
     verify,
     view,
 )
-from datainf.cli.console import error_console, say
+from datainf.cli.console import say
+from datainf.cli.several import print_error, print_stop, require_alone, speaks
 from datainf.errors import DatainfError
+
+UsageError: Any = typer.BadParameter.__base__
+"""What typer itself says of an option; its home has another name from version to version."""
 
 
 class Command(typer.core.TyperCommand):
     """A command; the libraries are made ready when it runs, not when its help is asked for."""
 
     def invoke(self, ctx: Any) -> Any:
+        require_alone(ctx.info_name)
         _quiet_libraries()
         _say_our_warnings()
         return super().invoke(ctx)
@@ -50,10 +55,14 @@ class Program(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except DatainfError as error:
-            error_console().print_error(error)
+            print_error(error)
             raise typer.Exit(1) from None
+        except UsageError as error:
+            if not speaks(str(error)):
+                raise typer.Exit(error.exit_code) from None
+            raise
         except KeyboardInterrupt as stop:
-            say(_stopped(stop))
+            print_stop(_stopped(stop))
             raise typer.Exit(130) from None
 
 

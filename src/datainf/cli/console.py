@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,14 +19,15 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from datainf.errors import DatainfError, InputError
+from datainf.errors import DatainfError
+from datainf.launch import launch
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def is_first() -> bool:
     """Whether this is the process that speaks, of those that torchrun has started."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+    return launch().rank == 0
 
 
 def plain(text: str, limit: int | None = None) -> str:
@@ -40,8 +40,7 @@ class OurConsole(Console):
     """A console that knows how our errors look."""
 
     def print_error(self, error: DatainfError) -> None:
-        """What happened, and what to try; where all processes meet it, by one of them."""
-        self.quiet = self.quiet and isinstance(error, InputError)
+        """What happened, and what to try."""
         self.print(f"[bold red]error:[/] {escape(plain(error.message))}", highlight=False)
         if error.remedy:
             self.print(f"[bold]try:[/] {escape(plain(error.remedy))}", highlight=False)
@@ -56,6 +55,11 @@ def console() -> OurConsole:
 def error_console() -> OurConsole:
     """Messages and progress, on stderr, of the process that speaks."""
     return OurConsole(stderr=True, highlight=False, soft_wrap=True, quiet=not is_first())
+
+
+def any_console() -> OurConsole:
+    """What a process has to say whichever it is, on stderr."""
+    return OurConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 class _Rate(ProgressColumn):

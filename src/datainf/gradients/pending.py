@@ -19,6 +19,7 @@ from datainf.gradients.footprint import Footprint
 from datainf.gradients.survey import Survey
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress
+from datainf.ranks import ranks
 from datainf.second_moments import has_moments, save_moments
 from datainf.store import GradientStore, Index
 from datainf.store.shards import as_stored
@@ -89,6 +90,8 @@ class PendingStore:
         lost = next(index.missing(), None)
         if lost is None:
             return text
+        if ranks().count > 1:
+            return f"{text}, those of finished shards; those that were begun start again"
         rows = f"{lost.start:,} to {lost.stop - 1:,}"
         return f"{text}, those of finished shards; the shard of rows {rows} starts again"
 

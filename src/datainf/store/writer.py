@@ -149,11 +149,8 @@ def _begin(path: Path, wanted: Index, held: ExitStack) -> None:
 
 def _enter_notes(path: Path, notes: Mapping[str, Any]) -> None:
     """Enter what other processes have written in the index, and take their notes away."""
-    index, found = Index.load(path), files_in(path, f"shard-*{NOTE}")
-    known = {shard.start for shard in index.shards}
-    for shard in filter(None, map(_noted, found)):
-        if shard.start not in known:
-            index.add(shard)
+    index = Index.load(path)
+    found = _add_noted(path, index)
     index.notes |= notes
     index.save(path)
     for file in found:
@@ -169,12 +166,22 @@ def _sweep(path: Path, index: Index) -> None:
         remove(file)
 
 
+def _add_noted(path: Path, index: Index) -> list[Path]:
+    """Add to an index what other processes have written; the notes that there are."""
+    found = files_in(path, f"shard-*{NOTE}")
+    known = {shard.start for shard in index.shards}
+    for shard in filter(None, map(_noted, found)):
+        if shard.start not in known:
+            index.add(shard)
+    return found
+
+
 def _noted(file: Path) -> Shard | None:
     """The shard that a note is of; None where it is not as it was written, and the shard is made
-    again."""
+    again, or where the first process has just entered it."""
     try:
         return Shard.read(json.loads(read_file(file).decode()))
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -188,6 +195,7 @@ def begun(path: Path, wanted: Index, *, but: Collection[str] = ()) -> Index | No
         return None
     found = Index.load(path).grown(wanted)
     _require_same_request(path, found, wanted, but)
+    _add_noted(path, found)
     return found
 
 

@@ -1,0 +1,96 @@
+"""One process of `torchrun faults_worker.py FAULT OUT` in tests/test_ranks_errors.py: it collects
+beside others, and something goes wrong in the second of them alone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+
+import datainf
+from datainf.cli import Program
+from datainf.errors import DataError
+from datainf.launch import attempt, launch
+from datainf.store import shards
+from datainf.store.shards import ShardDraft
+from datainf.tasks import Custom
+
+ROWS = 12
+
+
+def model() -> torch.nn.Module:
+    made = torch.nn.Linear(3, 1, bias=False)
+    with torch.no_grad():
+        made.weight.fill_(1)
+    return made
+
+
+def data() -> list[torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    return list(torch.randn(ROWS, 3, generator=draw))
+
+
+def task() -> Custom:
+    return Custom(lambda model, batch: model(batch)[:, 0])
+
+
+def no_space(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def stopped() -> None:
+    raise KeyboardInterrupt
+
+
+def killed() -> None:
+    if attempt() == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_second_shard(fault: Any) -> None:
+    """At the second shard of this process, so that one is finished."""
+    plain, seen = ShardDraft.put, set[Path]()
+
+    def put(draft: ShardDraft, *arguments: Any) -> Any:
+        seen.add(draft.path)
+        if len(seen) == 2:
+            fault()
+        return plain(draft, *arguments)
+
+    ShardDraft.put = put  # type: ignore[method-assign]
+
+
+app = typer.Typer(cls=Program)
+
+
+@app.command()
+def collect(fault: str, out: Path) -> None:
+    rows = data()
+    if fault == "nonfinite":
+        rows[ROWS - 3] = rows[ROWS - 3] * float("nan")
+    if fault == "all":
+        raise DataError("row 3: the same in all", remedy="another")
+    if launch().rank == 1:
+        if fault == "data":
+            raise DataError("row 3: here alone", remedy="another")
+        if fault == "disk":
+            shards.allocate = no_space  # type: ignore[assignment]
+        if fault in ("interrupt", "kill"):
+            in_second_shard({"interrupt": stopped, "kill": killed}[fault])
+    datainf.collect(model(), rows, task(), out=out, shard_rows=2)
+
+
+@app.command()
+def nothing() -> None:
+    """So that the other one has a name."""
+
+
+if __name__ == "__main__":
+    sys.argv.insert(1, "collect")
+    app()
