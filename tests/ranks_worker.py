@@ -13,6 +13,7 @@ import datainf
 from datainf.linalg import ChunkedMatrix
 from datainf.ranks import ranks
 from datainf.scores import TopScores
+from datainf.tasks import Custom
 
 METHODS = (
     "gauss-newton",
@@ -92,8 +93,37 @@ def read(folder: Path) -> dict[str, set[float]]:
     return seen
 
 
+def collected(folder: Path) -> None:
+    """Stores of five rows and two queries, in shards of one."""
+    draw = torch.Generator().manual_seed(0)
+    for name, n in (("five", 5), ("two", 2)):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+        datainf.collect(
+            model, list(torch.randn(n, 3, generator=draw)), Custom(lambda m, b: m(b)[:, 0]),
+            out=folder / name, shard_rows=1,
+        )  # fmt: skip
+
+
+def of_few(folder: Path) -> dict[str, torch.Tensor]:
+    """Of these, by every method that needs no drawn targets; where processes are more than rows,
+    some have none."""
+    values, asked = {}, (folder / "five", folder / "two")
+    for method in (*PRODUCTS, "exact", "ridge"):
+        values[method] = datainf.attribute(*asked, method).values
+        values |= of_top(method, datainf.attribute_top(*asked, method, k=4))
+        values[f"{method}, own"] = datainf.self_influence(asked[0], method)
+    return values
+
+
+def of_all(folder: Path) -> dict[str, object]:
+    return {"found": found(folder), "tied": tied(folder), "read": read(folder)}
+
+
+WORK = {"all": of_all, "collect": collected, "few": of_few}
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder = Path(sys.argv[1])
-    told = {"found": found(folder), "tied": tied(folder), "read": read(folder)}
-    torch.save(told, folder / f"rank-{ranks().rank}-of-{ranks().count}.pt")
+    what, folder = sys.argv[1], Path(sys.argv[2])
+    told = WORK[what](folder)
+    torch.save(told, folder / f"{what}-{ranks().rank}-of-{ranks().count}.pt")

@@ -62,8 +62,8 @@ def truth(stores):
 @pytest.mark.parametrize("count", [2, 4])
 def test_scores_are_those_of_one_process(stores, truth, count):
     worker, tied = Path(ranks_worker.__file__), ranks_worker.tied(stores)
-    torchrun(count, worker, stores)
-    told = [torch.load(stores / f"rank-{rank}-of-{count}.pt") for rank in range(count)]
+    torchrun(count, worker, "all", stores)
+    told = [torch.load(stores / f"all-{rank}-of-{count}.pt") for rank in range(count)]
     for one in told:
         assert one["found"].keys() == truth.keys()
         for name, values in truth.items():
@@ -79,6 +79,37 @@ def test_scores_are_those_of_one_process(stores, truth, count):
         assert sum(map(len, rows)) <= len(first), f"{name}: some are read by several"
         if "gradient" not in name or "own" not in name:  # whose norms the store has
             assert set().union(*rows) == set(first), f"{name}: all are read by some"
+
+
+def test_a_store_of_some_processes_is_one_for_any_number(tmp_path):
+    """Made by four, of which one has more shards than another; scored by more than it has rows."""
+    worker = Path(ranks_worker.__file__)
+    torchrun(4, worker, "collect", tmp_path)
+    truth = ranks_worker.of_few(tmp_path)
+    torchrun(8, worker, "few", tmp_path)
+    for rank in range(8):
+        found = torch.load(tmp_path / f"few-{rank}-of-8.pt")
+        assert found.keys() == truth.keys()
+        for name, values in truth.items():
+            assert torch.allclose(found[name], values, rtol=1e-5, atol=1e-6), name
+    ranks_worker.collected(tmp_path / "alone")
+    for file in sorted(tmp_path.glob("five/*.safetensors")):
+        assert file.read_bytes() == (tmp_path / "alone" / "five" / file.name).read_bytes()
+
+
+def test_accelerate_starts_them_as_torchrun_does(tmp_path):
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
+    done = subprocess.run(
+        [*launcher, ranks_worker.__file__, "collect", tmp_path], capture_output=True, text=True,
+        check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == [
+        "collect-0-of-2.pt", "collect-1-of-2.pt"
+    ]  # fmt: skip
+    ranks_worker.collected(tmp_path / "alone")
+    for file in sorted((tmp_path / "alone").glob("*/*.safetensors")):
+        assert file.read_bytes() == (tmp_path / file.relative_to(tmp_path / "alone")).read_bytes()
 
 
 @pytest.mark.parametrize("count", [2, 3])

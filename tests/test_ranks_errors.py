@@ -16,7 +16,7 @@ from test_ranks import launched
 
 ALONE = [name for name in COMMANDS if name not in SHARED]
 MESSAGES = {
-    "nonfinite": "error: row 9: the loss is NaN or infinite",
+    "nonfinite": "error: example 9: the loss is NaN or infinite",
     "data": "error: row 3: here alone",
     "all": "error: row 3: the same in all",
     "disk": "shard-00001.safetensors: No space left on device",
@@ -72,7 +72,7 @@ def same_files(one, other):
 
 
 ARGUMENTS = {
-    "select": ["run", "--out", "out"], "evaluate": ["run"], "demo": ["gpt2"],
+    "select": ["run", "--out", "out"], "evaluate": ["run"], "demo": [],
     "plan": ["--adapter", "a"],
 }  # fmt: skip
 

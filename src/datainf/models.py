@@ -23,7 +23,7 @@ from torch import nn
 from datainf import tasks
 from datainf.checkpoints import FOLDER
 from datainf.columns import Candidates, TaskName
-from datainf.devices import usable
+from datainf.devices import own, usable
 from datainf.errors import ModelError, OptionError
 from datainf.files import suggestion
 from datainf.tasks import Task
@@ -74,7 +74,7 @@ def device_of(name: str | None) -> torch.device:
     Raises `OptionError` for a device that is not there.
     """
     if name is None or name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return own(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return usable(name)
 
 

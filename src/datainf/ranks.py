@@ -90,6 +90,15 @@ class Ranks:
                     dist.broadcast(told, rank)
             yield told
 
+    def told(self, what: T) -> list[T]:
+        """What each says, in order."""
+        if self.count == 1:
+            return [what]
+        all_said: list[Any] = [None] * self.count
+        with _heard():
+            dist.all_gather_object(all_said, what)
+        return all_said
+
     def rows(self, X: Tensor, n: int) -> Tensor:
         """[n, …] from the `part` that each has of it."""
         if self.count == 1:

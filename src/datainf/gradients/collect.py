@@ -21,6 +21,7 @@ from datainf.gradients.pending import PendingStore
 from datainf.gradients.reduction import reductions_of
 from datainf.gradients.sample import Rows, sampled_rows
 from datainf.gradients.survey import Survey, survey
+from datainf.gradients.whole import unwrapped
 from datainf.linalg import accumulate_dtype
 from datainf.memory import keep_few_primitives
 from datainf.progress import Progress, Silent
@@ -64,8 +65,8 @@ def collect(
     the same bytes; a finished one is opened as it is.
 
     Args:
-        model: In memory, with its adapter; left as it was found. Dropout is off meanwhile. Or a
-            `transformers.Trainer`, TRL's included, that holds it.
+        model: In memory, with its adapter; left as it was found. Dropout is off meanwhile. DDP's
+            wrapper is looked into. Or a `transformers.Trainer`, TRL's included, that holds it.
         dataset: Examples that `task` understands; anything with a length and integer indices.
             Its `ids` are used if it has them, else an `id` in each example, else row numbers. By
             default the trainer's training data.
@@ -106,8 +107,9 @@ def collect(
             without a length.
         CoverageError: a trainable parameter needs the fallback, and that is not allowed.
         VerificationError: the losses of some batch are not those of its examples alone.
-        ModelError: nothing is trainable, or none of it takes part in the loss; or second moments
-            that do not fit the trainable parameters.
+        ModelError: nothing is trainable, or none of it takes part in the loss; second moments that
+            do not fit the trainable parameters; a model that is sharded over processes, or on GPUs
+            that another of them has too.
         PlanError: the longest example alone does not fit in memory.
         NonFiniteError: a loss or gradient is NaN or infinite, and is not to be skipped, or all
             are; the examples are named.
@@ -217,7 +219,7 @@ def _asked(
             f"a {type(dataset).__qualname__} has no length or no rows to ask for by number",
             remedy="a list of its rows, list(dataset), or a datasets.Dataset",
         )
-    return model, dataset, task
+    return unwrapped(model), dataset, task
 
 
 def _moments(

@@ -117,7 +117,8 @@ class PendingStore:
             advance = progress.stage("gradients", done + sum(map(len, mine)), done)
             for rows in mine:
                 collector.shard(store, rows, advance, heard)
-            collector.gradients.say_unused()
+            if mine:
+                collector.gradients.say_unused()
 
     def settle(self, notes: dict[str, Any]) -> Footprint:
         """Find what examples keep in memory, and by that how many tokens a batch has; of a store
