@@ -27,6 +27,9 @@ from torch.distributed.rendezvous import rendezvous
 from datainf.errors import DatainfError, PeerError
 from datainf.launch import attempt, end_with_launcher, launch
 
+TCPStore: Any = dist.TCPStore  # type: ignore[attr-defined]
+PrefixStore: Any = dist.PrefixStore  # type: ignore[attr-defined]
+"""Public names, which the types of torch do not export."""
 T = TypeVar("T")
 PATIENCE = timedelta(days=7)
 """One process may wait for the work of another for so long: that one is gone is told at once, by
@@ -149,7 +152,7 @@ def is_first_to_say(text: str) -> bool:
     key = hashlib.sha256(text.encode()).hexdigest()
     try:
         # Of torchrun itself, which outlives the processes, or of the first of them.
-        board = dist.TCPStore(str(where[0]), int(str(where[1])), is_master=False, timeout=SAYING)
+        board = TCPStore(str(where[0]), int(str(where[1])), is_master=False, timeout=SAYING)
         return int(board.add(f"datainf said {key} in attempt {attempt()}", 1)) == 1
     except RuntimeError:
         return True
@@ -186,14 +189,14 @@ def _started() -> Ranks:
         backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         with _heard():
             board, rank, count = next(rendezvous("env://", timeout=PATIENCE))
-            board = dist.PrefixStore(_token(board, rank, count), board)
+            board = PrefixStore(_token(board, rank, count), board)
             dist.init_process_group(
                 backends, store=board, rank=rank, world_size=count, timeout=PATIENCE
             )
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
-def _token(board: dist.Store, rank: int, count: int) -> str:
+def _token(board: Any, rank: int, count: int) -> str:
     """A name that these processes have for themselves, and those that were started before them have
     not. After a restart torchrun goes on with the same board, on which a process would find the
     addresses of those that are gone, and no number of the attempt that all machines agree on.
@@ -214,5 +217,5 @@ def _token(board: dist.Store, rank: int, count: int) -> str:
         with suppress(dist.DistStoreError):
             board.wait([f"{token}/seen"], ASKING)
             if own in board.get(f"{token}/seen").decode().split():
-                return token
+                return str(token)
         time.sleep(ASKING.total_seconds() / 10)
