@@ -148,7 +148,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(tries, "WAITS", (0.01,) * 4)
     monkeypatch.setattr(lock, "LOOK", 0.05)
     monkeypatch.setattr(lock, "BEAT", 0.2)
-    monkeypatch.setattr(lock, "LEASE", 1.5)
+    monkeypatch.setattr(lock, "LEASE", 3.0)
 
 
 @pytest.fixture(scope="session")
