@@ -19,7 +19,7 @@ from datainf.tasks.base import IGNORE, Task
 from datainf.tasks.inputs import base_model
 from datainf.tasks.left_padding import ALIGNED, flushed
 from datainf.tasks.token_losses import at_least_float32
-from datainf.tasks.trainer_losses import KnownLoss, NextTokens, known_loss, stock
+from datainf.tasks.trainer_losses import KnownLoss, NextTokens, known_loss, shifts_labels, stock
 from datainf.tasks.trainer_settings import loss_code, tokenizer_of, trainer_settings
 from datainf.tasks.trainer_state import untouched, weights_precision
 
@@ -136,8 +136,7 @@ class FromTrainer(Task):
             return 1.0
         if isinstance(self.known, NextTokens):
             return float(self.known.tokens(labels).sum())
-        shifts = self.known is None and getattr(self.trainer, "_loss_shifts_labels", False)
-        first = 1 if shifts else 0
+        first = 1 if self.known is None and shifts_labels(self.trainer) else 0
         return float(labels[:, first:].ne(IGNORE).sum())
 
     def length(self, example: Any) -> int:

@@ -194,6 +194,18 @@ def _first_counted(trainer: Any) -> int:
     return 0 if handed and not getattr(trainer, "_loss_shifts_labels", False) else 1
 
 
+def shifts_labels(trainer: Any) -> bool:
+    """Whether a row's first label counts for nothing in the mean that the trainer logs."""
+    if hasattr(trainer, "_loss_shifts_labels"):
+        return bool(trainer._loss_shifts_labels)
+    if trainer.label_smoother is None:  # older trainers shift here alone, by the model's name
+        return False
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    name = type(base_model(trainer.model)).__name__
+    return name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+
+
 def _model_loss(inner: Any, first: int) -> KnownLoss | None:
     from transformers.loss import loss_utils
 
