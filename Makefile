@@ -1,9 +1,13 @@
 # Every target makes its own environment in .venv; nothing else needs installing first.
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+QUIET := --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip install $(QUIET) -c constraints.txt
+# Pins what builds the wheel too, which pip puts into an environment of its own.
+BUILD := PIP_CONSTRAINT=constraints.txt
 
-.PHONY: demo test support gpu lint unit quanda remote wheel reliability bench results experiments experiments-quick clean
+.PHONY: demo test support gpu lint unit quanda remote wheel sbom licences locks audit lowest newest
+.PHONY: reliability bench results experiments experiments-quick clean
 
 demo: .venv/installed  ## the main job on an embedded default; no network after the install
 	$(BIN)/datainf demo
@@ -22,6 +26,7 @@ lint: .venv/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/licences.py
 
 unit: .venv/tested
 	$(BIN)/pytest -n 2 -q
@@ -32,13 +37,46 @@ quanda: .venv-quanda/installed  ## the adapter for quanda, whose dependencies ar
 remote: .venv-remote/installed  ## stores at s3://, on a server of its own; botocore wants an older python-dateutil
 	.venv-remote/bin/pytest -q tests/remote tests/cli/test_urls.py
 
-wheel: .venv/installed  ## the wheel holds the package alone, and works where nothing else is
+wheel: .venv/installed  ## the wheel holds the package alone, is the same from the sdist and from here, and works where nothing else is
 	rm -rf dist .venv-wheel
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
-	$(PYTHON) scripts/check_wheel.py dist/*.whl
+	$(INSTALL) build
+	$(BUILD) $(BIN)/python -m build --outdir dist .
+	$(BUILD) $(BIN)/python -m pip wheel $(QUIET) --no-deps --wheel-dir dist/again .
+	cmp dist/*.whl dist/again/*.whl
+	$(PYTHON) scripts/check_wheel.py dist/*.whl dist/*.tar.gz
 	$(PYTHON) -m venv .venv-wheel
-	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$(echo dist/*.whl)[diffusion]"
+	.venv-wheel/bin/python -m pip install $(QUIET) -c constraints.txt "$$(echo dist/*.whl)[diffusion]"
 	cd dist && ../.venv-wheel/bin/datainf demo labels --out demo-labels
+
+sbom: wheel .venv-supply/installed  ## dist/sbom.json, CycloneDX: what the installed wheel stands on; the same bytes each time
+	.venv-supply/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --mc-type library \
+		--output-file dist/sbom.json .venv-wheel/bin/python
+
+licences: .venv/tested  ## the table in docs/dependencies.md, and whether each licence is allowed
+	$(BIN)/python scripts/licences.py --write
+
+# As they were, and what is new; to move all: UPGRADE=--upgrade, to move one: UPGRADE='-P peft'.
+LOCK = .venv-supply/bin/uv pip compile --quiet --no-annotate --custom-compile-command 'make locks' --python-version 3.11 pyproject.toml
+locks: .venv-supply/installed  ## constraints.txt for CI, locks/release.txt with hashes, locks/lowest.txt
+	$(LOCK) --extra dev --group build --universal $(UPGRADE) --output-file constraints.txt
+	$(LOCK) --extra diffusion --extra notebook --extra captum --universal --generate-hashes \
+		--constraints constraints.txt --upgrade --output-file locks/release.txt
+	$(LOCK) --extra test --extra captum --extra experiments --resolution lowest-direct \
+		--upgrade --output-file locks/lowest.txt
+
+audit: .venv-supply/installed  ## known vulnerabilities; fails where it could not ask. AUDIT='-s osv' asks OSV
+	.venv-supply/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt $(AUDIT) \
+		|| { echo "error: vulnerabilities, or no answer: see above. Only a run without this line says that there are none." >&2; exit 1; }
+
+TESTS := tests
+lowest: .venv-lowest/installed  ## the tests with the lowest versions that pyproject.toml allows, several GB: make lowest TESTS=tests/store
+	.venv-lowest/bin/pytest -n 2 -q $(TESTS)
+
+newest:  ## the tests with the newest versions of everything, several GB
+	rm -rf .venv-newest
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install $(QUIET) -e '.[dev]'
+	.venv-newest/bin/pytest -n 2 -q $(TESTS)
 
 reliability: .venv/tested  ## docs/reliability.md, an hour: killed runs, flipped bits, broken files, many examples
 	$(BIN)/python -m reliability.kills --moments 120
@@ -83,7 +121,18 @@ experiments-quick: .venv/tested  ## a cut of each experiment in minutes, anew, o
 
 .venv-quanda/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-quanda
-	.venv-quanda/bin/python -m pip install --quiet --disable-pip-version-check -e '.[quanda]' pytest
+	.venv-quanda/bin/python -m pip install $(QUIET) -e '.[quanda]' pytest
+	touch $@
+
+.venv-lowest/installed: locks/lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install $(QUIET) -c locks/lowest.txt -e '.[test,captum,experiments]'
+	touch $@
+
+.venv-supply/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-supply
+	.venv-supply/bin/python -m pip install $(QUIET) --upgrade 'pip>=25.1'  # which knows groups
+	.venv-supply/bin/python -m pip install $(QUIET) --group supply
 	touch $@
 
 .venv-remote/installed: pyproject.toml constraints.txt
@@ -93,4 +142,4 @@ experiments-quick: .venv/tested  ## a cut of each experiment in minutes, anew, o
 	touch $@
 
 clean:
-	rm -rf .venv .venv-quanda .venv-remote .venv-wheel dist datainf-demo datainf-demo-labels datainf-demo-images
+	rm -rf .venv .venv-quanda .venv-remote .venv-wheel .venv-supply .venv-lowest .venv-newest dist datainf-demo datainf-demo-labels datainf-demo-images

@@ -74,19 +74,23 @@ def faults(found: Mapping[str, str], policy: Policy) -> list[str]:
     ]
 
 
-def table(found: Mapping[str, str], core: Mapping[str, Distribution], policy: Policy) -> str:
+def table(found: Mapping[str, str], policy: Policy) -> str:
     """The page's: what is let through as an exception is said beside it, not listed."""
+    core, *extras = ({*brought("datainf", chosen)} for chosen in ([], *([e] for e in EXTRAS)))
     lines = ["| distribution | licence | comes with |", "|---|---|---|"]
     for name, expression in found.items():
+        by = [extra for extra, names in zip(EXTRAS, extras, strict=True) if name in names]
         if policy.exception(name) is None:
-            lines.append(f"| {name} | {expression} | {'' if name in core else 'an extra'} |")
+            lines.append(
+                f"| {name} | {expression} | {'the core' if name in core else ', '.join(by)} |"
+            )
     return "\n".join(lines)
 
 
 def main() -> None:
     policy = Policy.load()
     try:
-        core, everything = brought("datainf"), brought("datainf", EXTRAS)
+        everything = brought("datainf", EXTRAS)
     except Missing as error:
         sys.exit(f"error: {error}\ntry: pip install '.[{','.join(EXTRAS)}]'")
     found = {name: licence(distribution, policy) for name, distribution in everything.items()}
@@ -95,7 +99,7 @@ def main() -> None:
     if sys.argv[1:] == ["--write"]:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
         after = rest.partition(END)[2]
-        text = f"{before}{BEGIN}\n\n{table(found, core, policy)}\n\n{END}{after}"
+        text = f"{before}{BEGIN}\n\n{table(found, policy)}\n\n{END}{after}"
         PAGE.write_text(text, encoding="utf-8")
     print(f"{len(found)} distributions, all with a licence that is allowed")
 
