@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datainf.errors import ModelError, OptionError
+from datainf.errors import ModelError, OptionError, first_line
 
 STATE, OPTIMIZER = "trainer_state.json", "optimizer.pt"
 FOLDER = re.compile(r"checkpoint-(\d+)")
@@ -209,7 +209,7 @@ def second_moments(
         states, groups = saved["state"], saved["param_groups"]
     except Exception as error:
         raise ModelError(
-            f"{path} cannot be read: {str(error).strip().splitlines()[0][:200]}",
+            f"{path} cannot be read: {first_line(error)}",
             remedy="--metric fisher",
         ) from None
     names = _in_the_optimizers_order(model, trained, groups)

@@ -107,3 +107,9 @@ def in_a_line(error: Exception) -> str:
     if isinstance(error, DatainfError):
         return error.message
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+
+
+def first_line(error: Exception, lines: int = 1) -> str:
+    """What a library's error says first, or what kind it is."""
+    text = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
+    return text[:300] or type(error).__name__

@@ -24,7 +24,7 @@ from datainf import tasks
 from datainf.checkpoints import FOLDER
 from datainf.columns import Candidates, TaskName
 from datainf.devices import own, usable
-from datainf.errors import ModelError, OptionError
+from datainf.errors import ModelError, OptionError, first_line
 from datainf.files import suggestion
 from datainf.tasks import Task
 from datainf.tasks.kinds import KINDS, by_architecture, by_peft_task
@@ -406,9 +406,3 @@ def _attach(model: Any, adapter: str, weights: dict[str, torch.Tensor], base: st
         )
     fitted: nn.Module = wrapped
     return fitted
-
-
-def first_line(error: Exception, lines: int = 1) -> str:
-    """What a library's error says first, or what kind it is."""
-    text = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
-    return text[:300] or type(error).__name__

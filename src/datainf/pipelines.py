@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datainf.errors import ModelError
+from datainf.errors import ModelError, first_line
 from datainf.fingerprint import digest
 from datainf.models import (
     PEFT_CONFIG,
@@ -29,7 +29,6 @@ from datainf.models import (
     adapter_weights,
     device_of,
     dtype_of,
-    first_line,
 )
 from datainf.tasks.pipeline_parts import DENOISERS, TEXT_ENCODERS, networks, quiet
 

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow as pa
 
-from datainf.errors import DataError
+from datainf.errors import DataError, first_line
 
 csv.field_size_limit(2**31 - 1)  # a long document in a field is no error
 
@@ -134,8 +133,11 @@ def _check_width(path: Path, fields: list[str], header: list[str], line: int) ->
 def _parquet(path: Path) -> Table:
     try:
         return from_dataset(datasets.Dataset.from_parquet(str(path)))
-    except (pa.ArrowInvalid, datasets.exceptions.DatasetGenerationError, OSError) as error:
-        raise DataError(f"{path.name}: not a readable Parquet file ({error})") from None
+    except Exception as error:  # whatever a file's pages and schema bring about
+        raise DataError(
+            f"{path.name}: not a readable Parquet file ({first_line(error)})",
+            remedy="write it again; or save it as JSON lines",
+        ) from None
 
 
 READERS: dict[str, Callable[[Path], Table]] = {

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from datainf.data.formats import READERS, Table, from_dataset, read_file
 from datainf.data.image_folder import is_image_folder, pick_split, read_image_folder
-from datainf.errors import DataError
+from datainf.errors import DataError, first_line
 from datainf.files import near, suggestion
 
 
@@ -44,13 +46,33 @@ def _looks_local(source: str, path: Path) -> bool:
 def _saved_folder(path: Path, split: str | None) -> Table:
     try:
         loaded = datasets.load_from_disk(str(path))
-    except (FileNotFoundError, ValueError, OSError) as error:
+    except Exception as error:  # whatever its files bring about
         raise DataError(
-            f"{path} is a folder, but not one saved by datasets ({error}), nor one of images",
+            f"{path} is a folder, but not one saved by datasets ({first_line(error)}), nor one of "
+            "images",
             remedy="dataset.save_to_disk(folder) makes one; images stand in it with a "
             "metadata.jsonl, or in a folder for each class; or name a file in the folder",
         ) from None
-    return _pick_split(str(path), loaded, split)
+    found = _pick_split(str(path), loaded, split)
+    _require_sound(path, found.rows)
+    return found
+
+
+def _require_sound(path: Path, rows: Any) -> None:
+    """Raises `DataError` where the files' bytes are no table: they are mapped as they are, and the
+    first look at offsets that lead out of them would be the end of the process."""
+    try:
+        for table in filter(None, (rows.data, rows._indices)):
+            table.table.validate(full=True)
+        if rows._indices is not None:
+            ends = pc.min_max(rows._indices.table.column(0)).as_py().values()
+            if any(end is not None and not 0 <= end < len(rows.data) for end in ends):
+                raise pa.ArrowInvalid("indices of rows that are not there")
+    except (pa.ArrowException, AttributeError, TypeError, OSError) as error:
+        raise DataError(
+            f"{path}: its Arrow files are damaged: {first_line(error)}",
+            remedy="save the data set there again, by dataset.save_to_disk(folder)",
+        ) from None
 
 
 def _hub(source: str, split: str | None) -> Table:
@@ -58,10 +80,9 @@ def _hub(source: str, split: str | None) -> Table:
     try:
         loaded = datasets.load_dataset(name, split=split or suffix or None)
     except Exception as error:  # whatever hub, network and formats can raise
-        detail = str(error).strip() or type(error).__name__
         raise DataError(
             f"{source} is neither a file here nor a data set that the hub gives: "
-            f"{detail.splitlines()[0][:200]}",
+            f"{first_line(error)}",
             remedy="check the name and the network; org/name:split names a split",
         ) from None
     return _pick_split(source, loaded, None)
