@@ -129,10 +129,15 @@ def of_a_run(folder: Path, out: Path) -> Iterator[Kind]:
     train, decisions = load(str(folder / "data.jsonl")), folder / "decisions.json"
     some = [{"row": 1, "decision": "drop"}, {"row": 2, "decision": "relabel", "label": "0"}]
     decisions.write_text(json.dumps({"digest": train.digest, "decisions": some}))
-    yield Kind("decisions.json", decisions, lambda: read_decisions(decisions, train), by_structure())
+    yield Kind(
+        "decisions.json", decisions, lambda: read_decisions(decisions, train), by_structure()
+    )
     settings = out / "run.yaml"
     yield Kind(
-        "run.yaml", settings, lambda: RunConfig.from_values(read_config(settings), "run.yaml"), yaml_changed
+        "run.yaml",
+        settings,
+        lambda: RunConfig.from_values(read_config(settings), "run.yaml"),
+        yaml_changed,
     )
     query = out / "query"
     index, shard = query / "index.json", next(query.glob("*.safetensors"))
@@ -145,7 +150,9 @@ def of_a_run(folder: Path, out: Path) -> Iterator[Kind]:
     moments.mkdir()
     opened = GradientStore.open(query)
     save_moments(moments, {name: G.mean_square() for name, G in opened.blocks.items()})
-    yield Kind("second moments", next(moments.iterdir()), lambda: load_moments(moments), checked=True)
+    yield Kind(
+        "second moments", next(moments.iterdir()), lambda: load_moments(moments), checked=True
+    )
 
 
 def scores(folder: Path, out: Path) -> Iterator[Kind]:
@@ -190,7 +197,9 @@ def trainings(folder: Path, work: Work) -> Iterator[Kind]:
     """What a Trainer leaves of its optimizer and its learning rates."""
     checkpoint = folder / "checkpoint-4"
     checkpoint.mkdir()
-    model = peft.AutoPeftModelForCausalLM.from_pretrained(work.folder / "adapter", is_trainable=True)
+    model = peft.AutoPeftModelForCausalLM.from_pretrained(
+        work.folder / "adapter", is_trainable=True
+    )
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     model(torch.arange(6)[None]).logits.sum().backward()
@@ -209,8 +218,7 @@ def trainings(folder: Path, work: Work) -> Iterator[Kind]:
 def yaml_changed(data: bytes, chance: Chance) -> bytes:
     if chance.random() < 0.5:
         return changed(data, chance)
-    value = restructured(yaml.safe_load(data), chance)
-    return yaml.safe_dump(value, allow_unicode=False).encode("utf-8", "replace")
+    return as_json(restructured(yaml.safe_load(data), chance), chance)  # which is YAML too
 
 
 def without_checksum(index: Any) -> Any:

@@ -15,11 +15,11 @@ ROOT = Path(datainf.__file__).parent
 ORDER = [
     "errors", "words", "remote", "files", "fingerprint", "provenance", "progress", "launch",
     "devices", "ranks", "memory", "projection", "linalg", "second_moments", "store",
-    "gradient_flow", "scores", "estimators", "tasks", "gradients", "conventions", "columns", "data",
-    "checkpoints", "models", "pipelines", "views", "scoring", "top_scoring", "attribution",
-    "explanations", "config", "planning", "run_checkpoints", "run_stores", "run_gradients",
-    "run_plan", "runs", "applications", "evaluation", "report", "viewer", "integrations", "demos",
-    "cli", "__main__",
+    "gradient_flow", "scores", "estimators", "tasks", "gradients", "conventions", "columns",
+    "repositories", "data", "checkpoints", "models", "pipelines", "views", "scoring", "top_scoring",
+    "attribution", "explanations", "config", "planning", "run_checkpoints", "run_stores",
+    "run_gradients", "run_plan", "runs", "applications", "evaluation", "report", "viewer",
+    "integrations", "demos", "cli", "__main__",
 ]  # fmt: skip
 """A module imports only what stands before it."""
 

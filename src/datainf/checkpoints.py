@@ -10,6 +10,7 @@ given to the nearer one).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from datainf.errors import ModelError, OptionError, first_line
 
 STATE, OPTIMIZER = "trainer_state.json", "optimizer.pt"
 FOLDER = re.compile(r"checkpoint-(\d+)")
+MOST_STEPS = 10_000_000
+"""More than any training takes: a state that claims more is damaged."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,7 @@ def weighed(folders: Sequence[Path]) -> list[Checkpoint]:
         for step, rate in _rates_in(folder, int(at)).items()
     } | _logged(states[-1])
     if not any(rates.values()):
-        raise ModelError(
-            f"{folders[-1] / STATE} has logged no learning rate, by which checkpoints are weighed",
-            remedy="give the weights yourself, or train with a logging_strategy other than no",
-        )
+        raise _no_rates(folders[-1])
     every = np.arange(1, int(steps[-1]) + 1)
     known = min(rates) <= max(1, len(every) // 10)
     rated = np.interp(every, *np.array(sorted(rates.items()), dtype=float).T)
@@ -129,15 +129,24 @@ def weighed(folders: Sequence[Path]) -> list[Checkpoint]:
         rated = np.ones(len(every))
     nearest = np.abs(every[:, None] - steps[None, :]).argmin(axis=1)
     sums = np.bincount(nearest, weights=rated, minlength=len(steps))
+    if not sums.sum():  # those that are not zero are of later steps
+        raise _no_rates(folders[-1])
     return [
         Checkpoint(
-            folder, int(step), float(state.get("epoch") or 0.0), float(share), float(sums.sum())
+            folder, int(step), _number(state.get("epoch") or 0.0), float(share), float(sums.sum())
             if known else None,
         )
         for folder, step, state, share in zip(
             folders, steps, states, sums / sums.sum(), strict=True
         )
     ]  # fmt: skip
+
+
+def _no_rates(folder: Path) -> ModelError:
+    return ModelError(
+        f"{folder / STATE} has logged no learning rate, by which checkpoints are weighed",
+        remedy="give the weights yourself, or train with a logging_strategy other than no",
+    )
 
 
 def _require_one_training(folders: Sequence[Path], states: Sequence[dict[str, Any]]) -> None:
@@ -155,12 +164,19 @@ def _require_one_training(folders: Sequence[Path], states: Sequence[dict[str, An
 
 
 def _logged(state: dict[str, Any]) -> dict[int, float]:
-    """Step → learning rate."""
+    """Step → learning rate. Raises `ValueError` and the like for what no Trainer writes."""
     return {
-        int(entry["step"]): float(entry["learning_rate"])
+        int(_number(entry["step"])): _number(entry["learning_rate"])
         for entry in state.get("log_history", [])
         if "learning_rate" in entry
     }
+
+
+def _number(value: Any) -> float:
+    """Raises `ValueError` or `TypeError` for what is no finite number from 0 on."""
+    if isinstance(value, str | bool) or not math.isfinite(number := float(value)) or number < 0:
+        raise ValueError(f"{str(value)[:40]!r} is no number that a Trainer writes")
+    return number
 
 
 def _rates_in(folder: Path, step: int) -> dict[int, float]:
@@ -169,8 +185,8 @@ def _rates_in(folder: Path, step: int) -> dict[int, float]:
     try:
         saved = torch.load(folder / OPTIMIZER, map_location="meta", weights_only=True)
         group = saved["param_groups"][0]
-        rates = {step + 1: float(group["lr"])}
-        return rates | ({1: float(group["initial_lr"])} if "initial_lr" in group else {})
+        rates = {step + 1: _number(group["lr"])}
+        return rates | ({1: _number(group["initial_lr"])} if "initial_lr" in group else {})
     except Exception:  # it is `second_moments` that says what is wrong with the file
         return {}
 
@@ -206,12 +222,18 @@ def second_moments(
         )
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        states, groups = saved["state"], saved["param_groups"]
-    except Exception as error:
+        return _moments(path, saved["state"], saved["param_groups"], model, trained)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever the file holds in the place of an optimizer's state
         raise ModelError(
-            f"{path} cannot be read: {first_line(error)}",
-            remedy="--metric fisher",
+            f"{path} cannot be read: {first_line(error)}", remedy="--metric fisher"
         ) from None
+
+
+def _moments(
+    path: Path, states: Any, groups: Any, model: nn.Module, trained: Sequence[str]
+) -> dict[str, Tensor]:
     names = _in_the_optimizers_order(model, trained, groups)
     shapes = {name: p.shape for name, p in model.named_parameters()}
     found = {}
@@ -256,10 +278,18 @@ def _state(folder: Path) -> dict[str, Any]:
     path = folder / STATE
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
-            f"{path} cannot be read: {error}", remedy="a Trainer's checkpoint"
+            f"{path} cannot be read: {first_line(error)}", remedy="a Trainer's checkpoint"
         ) from None
-    if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
-        raise ModelError(f"{path} is no state of a Trainer")
-    return state
+    step = state.get("global_step") if isinstance(state, dict) else None
+    if not isinstance(step, int) or not 1 <= step <= MOST_STEPS:
+        raise ModelError(f"{path} is no state of a Trainer", remedy="a Trainer's checkpoint")
+    try:
+        _logged(state)
+        _number(state.get("epoch") or 0.0)
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        raise ModelError(
+            f"{path} is no state of a Trainer: {first_line(error)}", remedy="a Trainer's checkpoint"
+        ) from None
+    return dict(state)

@@ -179,13 +179,15 @@ class RunConfig:
         known = {item.name: str(item.type) for item in fields(cls)}
         for name, value in values.items():
             if name not in known:
-                raise OptionError(f"{source}: unknown setting {name!r}", remedy=", ".join(known))
+                raise OptionError(
+                    f"{source}: unknown setting {_shown(name)}", remedy=", ".join(known)
+                )
             if value is None and "None" in known[name]:
                 continue
             wanted = known[name].partition(" ")[0]
             kind, classes = KINDS_OF_VALUE.get(wanted, KINDS_OF_VALUE["str"])
             if not isinstance(value, classes) or isinstance(value, bool):
-                raise OptionError(f"{source}: {name} should be {kind}, not {value!r}")
+                raise OptionError(f"{source}: {name} should be {kind}, not {_shown(value)}")
         missing = [name for name in ("train", "query", "out") if name not in values]
         if missing:
             raise OptionError(
@@ -193,6 +195,11 @@ class RunConfig:
                 remedy=" ".join(f"{_option(name)} …" for name in missing),
             )
         return cls(**values)
+
+
+def _shown(value: Any) -> str:
+    """A value that may hold itself many times over, as YAML's anchors make them."""
+    return f"a {type(value).__name__}" if isinstance(value, dict | list) else repr(value)[:100]
 
 
 def _option(setting: str) -> str:
@@ -225,10 +232,11 @@ def read_config(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", remedy="check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 13th month, say
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no settings", remedy="the run.yaml that a run left")
     texts = {"damping", "timesteps", "checkpoints"}  # that YAML may take for numbers
-    values.update({k: str(v) for k, v in values.items() if k in texts and v is not None})
+    plain = (str, int, float)
+    values.update({k: str(v) for k, v in values.items() if k in texts and isinstance(v, plain)})
     return values

@@ -26,6 +26,7 @@ from datainf.columns import Candidates, TaskName
 from datainf.devices import own, usable
 from datainf.errors import ModelError, OptionError, first_line
 from datainf.files import suggestion
+from datainf.repositories import NO_CODE, at, refuse_kernel, unloadable
 from datainf.tasks import Task
 from datainf.tasks.kinds import KINDS, by_architecture, by_peft_task
 
@@ -51,8 +52,8 @@ HEAD = re.compile(
     r"\.(classifier|score|classification_head|cls_classifier)(\.\d+|\.out_proj)?\.weight$"
 )
 """The weight of a classifier's last layer, [classes, width], in an adapter's file."""
-PEFT_CONFIG = "adapter_config.json"
-"""By which peft's adapters are known."""
+CONFIG, PEFT_CONFIG = "config.json", "adapter_config.json"
+"""By which transformers' models and peft's adapters are known."""
 PIPELINE_INDEX = "model_index.json"
 PIPELINE_LORA = "pytorch_lora_weights.safetensors"
 """By these files diffusers' pipelines, and adapters for them, are known."""
@@ -101,7 +102,13 @@ def candidates(base: str | None, adapter: str | None) -> Candidates | None:
     if (Path(base) / PIPELINE_INDEX).is_file():
         return Candidates(("text-to-image",), f"the base's {PIPELINE_INDEX}")
     config = base_config(base)
-    for class_name in config.architectures or []:
+    names = config.architectures or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ModelError(
+            f"the config.json of {base} names no architecture: {str(names)[:100]!r}",
+            remedy="--task, and a config.json as model.save_pretrained writes it",
+        )
+    for class_name in names:
         both = bool(getattr(config, "is_encoder_decoder", False))
         if tasks_of := by_architecture(class_name, encoder_decoder=both):
             return Candidates(tasks_of, f"the base's architecture {class_name}")
@@ -120,7 +127,7 @@ def _of_adapter(adapter: str) -> Candidates | None:
             )
         return Candidates(found, f"the adapter's task type {name}")
     # Without a task type, peft notes the class of the model that was adapted.
-    adapted = config.auto_mapping or {}
+    adapted = config.auto_mapping if isinstance(config.auto_mapping, dict) else {}
     class_name = str(adapted.get("base_model_class", ""))
     if str(adapted.get("parent_library", "")).startswith("diffusers."):
         return Candidates(("text-to-image",), f"the adapter was made on a {class_name}")
@@ -217,12 +224,20 @@ def adapter_config(adapter: str) -> Any:
 
     _require_adapter_here(Path(adapter))
     try:
-        return peft.PeftConfig.from_pretrained(adapter)
+        name, revision = at(adapter)
+        config = peft.PeftConfig.from_pretrained(name, revision=revision)
     except Exception as error:
         raise ModelError(
             f"{adapter} is not a peft adapter: {first_line(error)}",
             remedy=f"the folder that model.save_pretrained(…) wrote, with {PEFT_CONFIG} in it",
         ) from None
+    if getattr(config, "megatron_config", None):
+        raise ModelError(
+            f"the adapter {adapter} asks for a module of Megatron's to be imported, by its "
+            "megatron_config",
+            remedy=f"none in its {PEFT_CONFIG}",
+        )
+    return config
 
 
 def _require_adapter_here(path: Path) -> None:
@@ -254,10 +269,12 @@ def base_of(adapter: str | None) -> str:
 
     Raises `ModelError` if it names none.
     """
-    name = None if adapter is None else adapter_config(adapter).base_model_name_or_path
+    config = None if adapter is None else adapter_config(adapter)
+    name = None if config is None else config.base_model_name_or_path
     if not name:
         raise ModelError("no base model was named", remedy="--model BASE")
-    return str(name)
+    revision = getattr(config, "revision", None)
+    return f"{name}@{revision}" if revision and not Path(str(name)).exists() else str(name)
 
 
 def base_config(base: str) -> Any:
@@ -265,13 +282,15 @@ def base_config(base: str) -> Any:
 
     Raises `ModelError` if there is none.
     """
+    name, revision = at(base)
     try:
-        return transformers.AutoConfig.from_pretrained(base)
+        config = transformers.AutoConfig.from_pretrained(name, revision=revision, **NO_CODE)
     except Exception as error:
-        raise ModelError(
-            f"cannot load a model from {base}: {first_line(error)}",
-            remedy="--model with a folder or hub id of a transformers model",
-        ) from None
+        remedy = "--model with a folder or hub id of a transformers model"
+        raise unloadable("a model", base, error, remedy) from None
+    for part in (config, *(vars(config).values())):
+        refuse_kernel(base, getattr(part, "_attn_implementation", None))
+    return config
 
 
 def adapter_weights(adapter: str) -> dict[str, torch.Tensor]:
@@ -280,7 +299,8 @@ def adapter_weights(adapter: str) -> dict[str, torch.Tensor]:
 
     adapter_config(adapter)
     try:
-        return dict(peft.utils.load_peft_weights(adapter, device="cpu"))
+        name, revision = at(adapter)
+        return dict(peft.utils.load_peft_weights(name, device="cpu", revision=revision))
     except Exception as error:
         raise ModelError(f"cannot read the weights of {adapter}: {first_line(error)}") from None
 
@@ -293,19 +313,20 @@ def load_reader(task: TaskName, base: str, adapter: str | None) -> Any:
     if KINDS[task].reads == "tokenizer":
         return load_tokenizer(base, adapter)
     source = _saved_with(adapter, "preprocessor_config.json") or base
+    name, revision = at(source)
     try:
-        return transformers.AutoImageProcessor.from_pretrained(source)
+        return transformers.AutoImageProcessor.from_pretrained(name, revision=revision, **NO_CODE)
     except ImportError as error:
         raise ModelError(
             f"cannot load the image processor of {source}: {first_line(error)}",
             remedy="pip install 'datainf[diffusion]', which brings pillow",
         ) from None
     except Exception as error:
-        raise ModelError(
-            f"cannot load an image processor from {source}: {first_line(error)}",
-            remedy="processor.save_pretrained(folder) beside the model, or --model with a folder "
-            "that has a preprocessor_config.json",
-        ) from None
+        remedy = (
+            "processor.save_pretrained(folder) beside the model, or --model with a folder that "
+            "has a preprocessor_config.json"
+        )
+        raise unloadable("an image processor", source, error, remedy) from None
 
 
 def _saved_with(adapter: str | None, name: str) -> str | None:
@@ -321,10 +342,12 @@ def _saved_with(adapter: str | None, name: str) -> str | None:
 def load_tokenizer(base: str, adapter: str | None) -> Any:
     """The adapter's own tokenizer if it was saved with one, else the base's."""
     source = _saved_with(adapter, "tokenizer_config.json") or base
+    name, revision = at(source)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision, **NO_CODE)
     except Exception as error:
-        raise ModelError(f"cannot load a tokenizer from {source}: {first_line(error)}") from None
+        remedy = "tokenizer.save_pretrained(folder) beside the model"
+        raise unloadable("a tokenizer", source, error, remedy) from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -355,9 +378,10 @@ def _load_base(
         if num_labels is not None and kind.head
         else {}
     )
+    name, revision = at(base)
     try:
         model, info = getattr(transformers, kind.model).from_pretrained(
-            base, dtype=dtype, output_loading_info=True, **options
+            name, revision=revision, dtype=dtype, output_loading_info=True, **options, **NO_CODE
         )
     except Exception as error:
         raise ModelError(
@@ -390,7 +414,8 @@ def _attach(model: Any, adapter: str, weights: dict[str, torch.Tensor], base: st
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            wrapped = peft.PeftModel.from_pretrained(model, adapter)
+            name, revision = at(adapter)
+            wrapped = peft.PeftModel.from_pretrained(model, name, revision=revision)
     except Exception as error:
         raise ModelError(
             f"the adapter {adapter} does not fit the base {base}: {first_line(error, 2)}",

@@ -30,6 +30,7 @@ from datainf.models import (
     device_of,
     dtype_of,
 )
+from datainf.repositories import NO_CODE, at, unloadable
 from datainf.tasks.pipeline_parts import DENOISERS, TEXT_ENCODERS, networks, quiet
 
 ADAPTER = "default"
@@ -100,17 +101,18 @@ def _load_base(base: str, dtype: torch.dtype | str) -> Any:
         ) from None
     loader: Any = diffusers.DiffusionPipeline
     try:
-        index = loader.load_config(base)
+        name, revision = at(base)
+        index = loader.load_config(name, revision=revision)
         # It looks at generated images, which there are none of.
         unwanted = {"safety_checker": None} if "safety_checker" in index else {}
         kept = {} if isinstance(dtype, str) else {"dtype": dtype}
         with _without_bars(diffusers.utils.logging):
-            pipeline = loader.from_pretrained(base, use_safetensors=True, **unwanted, **kept)
+            pipeline = loader.from_pretrained(
+                name, revision=revision, use_safetensors=True, **unwanted, **kept, **NO_CODE
+            )
     except Exception as error:
-        raise ModelError(
-            f"cannot load a text-to-image pipeline from {base}: {first_line(error)}",
-            remedy=f"a folder or hub id with {PIPELINE_INDEX} and weights in safetensors",
-        ) from None
+        remedy = f"a folder or hub id with {PIPELINE_INDEX} and weights in safetensors"
+        raise unloadable("a text-to-image pipeline", base, error, remedy) from None
     vae = getattr(pipeline, "vae", None)
     if vae is not None and vae.dtype == torch.float16 and vae.config.get("force_upcast"):
         vae.to(torch.float32)
@@ -146,7 +148,10 @@ def _attach_peft(pipeline: Any, adapter: str, base: str) -> nn.Module:
     weights = adapter_weights(adapter)
     denoiser = getattr(pipeline, _denoiser(pipeline, base))
     try:
-        model: nn.Module = peft.PeftModel.from_pretrained(denoiser, adapter, is_trainable=True)
+        name, revision = at(adapter)
+        model: nn.Module = peft.PeftModel.from_pretrained(
+            denoiser, name, revision=revision, is_trainable=True
+        )
     except Exception as error:
         raise _misfit(adapter, base, first_line(error)) from None
     _require_same(weights.values(), _learned(model).values(), adapter, base)
@@ -157,7 +162,8 @@ def _attach_lora(pipeline: Any, adapter: str, base: str) -> nn.Module:
     """LoRA weights in diffusers' own form, in whichever parts of the pipeline they are for."""
     _denoiser(pipeline, base)
     try:
-        found = pipeline.lora_state_dict(adapter)
+        name, revision = at(adapter)
+        found = pipeline.lora_state_dict(name, revision=revision, use_safetensors=True)
     except Exception as error:
         raise ModelError(
             f"cannot read LoRA weights from {adapter}: {first_line(error)}",
@@ -166,7 +172,9 @@ def _attach_lora(pipeline: Any, adapter: str, base: str) -> nn.Module:
     state = found[0] if isinstance(found, tuple) else found
     try:
         with quiet():  # it warns of every part of the pipeline that the adapter leaves alone
-            pipeline.load_lora_weights(adapter, adapter_name=ADAPTER)
+            pipeline.load_lora_weights(
+                name, revision=revision, use_safetensors=True, adapter_name=ADAPTER
+            )
     except Exception as error:
         raise _misfit(adapter, base, first_line(error)) from None
     holders = {

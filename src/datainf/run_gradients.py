@@ -18,10 +18,21 @@ from datainf.estimators import from_name
 from datainf.gradient_flow import RATE_SUM
 from datainf.gradients import PendingStore, prepare, prepare_curvature
 from datainf.gradients.collector import Heard
-from datainf.models import candidates, load_model, make_task, name_classes
+from datainf.models import (
+    CONFIG,
+    PEFT_CONFIG,
+    PIPELINE_INDEX,
+    PIPELINE_LORA,
+    base_of,
+    candidates,
+    load_model,
+    make_task,
+    name_classes,
+)
 from datainf.pipelines import load_pipeline, pipeline_of
 from datainf.progress import Progress
 from datainf.projection import Projection
+from datainf.repositories import commit_of, pinned
 from datainf.run_checkpoints import Place, moments_of
 from datainf.run_stores import CURVATURE, QUERY, TRAIN, in_words
 from datainf.store import GradientStore
@@ -146,6 +157,7 @@ def prepare_stores(
     config = _in_one_metric(config, method, model, [trained, *others], say)
     moments = moments_of(trained, config, model, say)
     known = {} if rate_sum is None else {RATE_SUM: rate_sum}
+    taken = {"commits": commits} if (commits := _commits(config)) else {}
     options = _options(config, method, moments) | {"progress": progress}
     stores = [
         prepare(
@@ -153,7 +165,7 @@ def prepare_stores(
             examples,
             task,
             out=folder,
-            notes=_source(examples) | known,
+            notes=_source(examples) | known | taken,
             append=append,
             **options,
         )
@@ -212,7 +224,29 @@ def _options(
 
 
 def _source(examples: Examples) -> dict[str, Any]:
-    return {"source": examples.source, "source_digest": examples.digest}
+    return {"source": examples.pinned, "source_digest": examples.digest}
+
+
+def at_commits(config: RunConfig, train: Examples, query: Examples) -> RunConfig:
+    """The settings with the commit of whatever came from the hub, so that they replay with the very
+    same; the model must have been loaded."""
+    taken = _commits(config)
+    named = {part: pinned(*taken[part]) for part in taken}
+    return replace(config, train=train.pinned, query=query.pinned, **named)
+
+
+def _commits(config: RunConfig) -> dict[str, tuple[str, str]]:
+    """What of model and adapter came from the hub: its name, and the commit in the cache."""
+    base, found = config.model, {}
+    if base is None and (Path(str(config.adapter)) / PIPELINE_LORA).is_file():
+        return {}
+    names = {"model": base or base_of(config.adapter), "adapter": config.adapter}
+    for part, name in names.items():
+        files = (PEFT_CONFIG, PIPELINE_LORA) if part == "adapter" else (CONFIG, PIPELINE_INDEX)
+        for file in files if name is not None else ():
+            if (commit := commit_of(name, file)) is not None:
+                found[part] = (name, commit)
+    return found
 
 
 def _in_one_metric(

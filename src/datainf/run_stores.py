@@ -17,7 +17,7 @@ from datainf.gradient_flow import RATE_SUM
 from datainf.remote import forbid_url
 from datainf.remote.tries import reading
 from datainf.run_checkpoints import folders_of
-from datainf.scores.file import read_about
+from datainf.scores.file import read_about, reading
 from datainf.store import GradientStore
 from datainf.store.index import INDEX
 
@@ -84,12 +84,14 @@ class RunStores:
         query store that is gone or broken."""
         config = read_run(run)
         folders = folders_of(config.checkpoints, run)
-        told = read_about(run / SCORES)["diagnostics"]
-        weights = [one["weight"] for one in told.get("checkpoints", [{"weight": 1.0}])]
+        with reading(run / SCORES):
+            told = read_about(run / SCORES)["diagnostics"]
+            weights = [float(one["weight"]) for one in told.get("checkpoints", [{"weight": 1.0}])]
+            rate_sum = None if told.get(RATE_SUM) is None else float(told[RATE_SUM])
         train, query = (
             [GradientStore.open(folder / part) for folder in folders] for part in (TRAIN, QUERY)
         )
-        return cls(config, folders, train, query, weights, told.get(RATE_SUM))
+        return cls(config, folders, train, query, weights, rate_sum)
 
     @cached_property
     def curvature(self) -> list[GradientStore] | None:

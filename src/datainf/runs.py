@@ -35,7 +35,7 @@ from datainf.provenance import recorder
 from datainf.ranks import ranks
 from datainf.remote import forbid_url
 from datainf.run_checkpoints import Place, folders_of, places_of, steps_of
-from datainf.run_gradients import Collected, once, prepare_run, sources_of
+from datainf.run_gradients import Collected, at_commits, once, prepare_run, sources_of
 from datainf.run_plan import Planner
 from datainf.run_stores import ASKED, QUERY, SCORES, SETTINGS, TRAIN, read_run
 from datainf.scores import AnyScores, load_scores
@@ -81,6 +81,7 @@ def run(config: RunConfig, *, progress: Progress | None = None, say: Say = lambd
     for place in places:
         prepared = prepare_run(place, places, config, train, query, progress, say)
         if forecast is None:
+            config = at_commits(config, train, query)
             forecast = Planner(config, prepared, [each.folder for each in places]).begin(say)
             ranks().of_first(partial(_settings_of_an_interrupted_run, config, settings))
         found.append(prepared.collect(progress, say, forecast))

@@ -91,9 +91,9 @@ def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
 
 
 def _incomplete(store: Path, index: Index) -> Fault | None:
-    if not (missing := list(index.missing())):
+    if index.rows_done == index.n:
         return None
-    lost = words.count(sum(map(len, missing)), "gradient")
+    lost = words.count(index.n - index.rows_done, "gradient")
     what = f"the collection has not finished: {lost} of {index.n:,} are missing"
     return Fault(store / INDEX, what)
 

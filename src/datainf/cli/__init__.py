@@ -6,8 +6,6 @@ Commands import the library when they run, so that no help has to wait for torch
 from __future__ import annotations
 
 import inspect as inspection
-import logging
-import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -31,6 +29,7 @@ from datainf.cli import (
     view,
 )
 from datainf.cli.console import say
+from datainf.cli.libraries import quiet_libraries, say_our_warnings, told_plainly
 from datainf.cli.several import print_error, print_stop, require_alone, speaks
 from datainf.errors import DatainfError
 
@@ -43,8 +42,8 @@ class Command(typer.core.TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         require_alone(ctx.info_name)
-        _quiet_libraries()
-        _say_our_warnings()
+        quiet_libraries()
+        say_our_warnings()
         return super().invoke(ctx)
 
 
@@ -129,41 +128,7 @@ def _stopped(stop: KeyboardInterrupt) -> str:
 
 def main() -> None:
     """The entry point."""
-    app()
-
-
-def _quiet_libraries() -> None:
-    """Progress bars and warnings of the libraries below would tear ours apart."""
-    import datasets
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.utils.logging.set_verbosity_error()
-    datasets.utils.logging.disable_progress_bar()
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", module="peft")  # models.py looks at those that matter
-
-
-def _say_our_warnings() -> None:
-    """Our own warnings, once each, as messages; others as they are."""
-    from datainf.gradients.engine import FallbackWarning, UnusedWarning
-    from datainf.gradients.pending import SkippedWarning
-
-    ours = (FallbackWarning, UnusedWarning, SkippedWarning)
-    for category in ours:
-        warnings.simplefilter("once", category)
-    show = warnings.showwarning
-
-    def shown(message: Any, category: type[Warning], *where: Any, **options: Any) -> None:
-        if issubclass(category, ours):
-            say(f"note: {message}")
-        else:
-            show(message, category, *where, **options)
-
-    warnings.showwarning = shown
+    told_plainly(app)
 
 
 if __name__ == "__main__":

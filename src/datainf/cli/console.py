@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,7 +24,8 @@ from rich.text import Text
 from datainf.errors import DatainfError
 from datainf.launch import launch
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+JOINED = re.compile(r"(?<=[^\x00-\x7f])[\u200c\u200d](?=[^\x00-\x7f])")
+"""Joiners within a script or an emoji that has them, where they are letters' own."""
 
 
 def is_first() -> bool:
@@ -31,19 +34,48 @@ def is_first() -> bool:
 
 
 def plain(text: str, limit: int | None = None) -> str:
-    """Text from data, safe to print: control characters shown as such, cut to `limit`."""
-    text = CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+    """Text from data, safe to print: what a terminal would obey or not show is written out, such as
+    \\x1b and \\u202e; lines and tabs stay. Cut to `limit`."""
+    if not text.isprintable():
+        joined = {match.start() for match in JOINED.finditer(text)}
+        text = "".join(
+            letter if place in joined or _shows(letter) else _written_out(letter)
+            for place, letter in enumerate(text)
+        )
     return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
 
 
+def _shows(letter: str) -> bool:
+    """Neither a control, format, private or unassigned character, half of one, nor a separator of
+    lines but \\n."""
+    return letter.isprintable() or letter in "\n\t" or unicodedata.category(letter) == "Zs"
+
+
+def _written_out(letter: str) -> str:
+    return (
+        letter.encode("ascii", "backslashreplace").decode()
+        if ord(letter) > 0x7F
+        else f"\\x{ord(letter):02x}"
+    )
+
+
 class OurConsole(Console):
-    """A console that knows how our errors look."""
+    """A console that knows how our errors look, and obeys no character of a text: whatever is
+    printed as a `str`, in a table too, is as `plain` has it."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(plain(text), **options | {"emoji": False})
 
     def print_error(self, error: DatainfError) -> None:
         """What happened, and what to try."""
-        self.print(f"[bold red]error:[/] {escape(plain(error.message))}", highlight=False)
+        self.print(f"[bold red]error:[/] {escape(_indented(error.message))}", highlight=False)
         if error.remedy:
-            self.print(f"[bold]try:[/] {escape(plain(error.remedy))}", highlight=False)
+            self.print(f"[bold]try:[/] {escape(_indented(error.remedy))}", highlight=False)
+
+
+def _indented(message: str) -> str:
+    """So that no line that a message quotes can look like one of ours."""
+    return message.replace("\n", "\n  ")
 
 
 def console() -> OurConsole:
@@ -74,7 +106,7 @@ class TerminalProgress:
         self.bars = bars
 
     def stage(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:
-        task = self.bars.add_task(what, total=total, completed=done)
+        task = self.bars.add_task(escape(plain(what)), total=total, completed=done)
         return lambda units: self.bars.advance(task, units)
 
 
@@ -96,4 +128,4 @@ def progress() -> Iterator[TerminalProgress]:
 
 def say(message: str) -> None:
     """A line about the work, on stderr."""
-    error_console().print(escape(plain(message)))
+    error_console().print(escape(_indented(message)))

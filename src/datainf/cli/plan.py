@@ -46,7 +46,7 @@ def plan(
     with progress() as bars:
         found = plan_run(config, begun=named, progress=bars, say=say)
     if json:
-        typer.echo(to_json.dumps(found.to_json(), ensure_ascii=False))
+        typer.echo(to_json.dumps(found.to_json()))
     else:
         _print(found)
     for problem in found.problems[1:]:  # the first is the error

@@ -24,7 +24,7 @@ PLAIN = range(-3, 6)
 
 def print_query(out: Console, run: Run, row: int, k: int) -> None:
     """One query with its most helpful and most harmful training examples."""
-    identifier = plain(str(run.scores.query_ids[row]))
+    identifier = plain(_one_line(str(run.scores.query_ids[row])))
     text = plain(_one_line(describe(run.describe, run.query, row)), TEXT)
     about = f"loss {float(run.query_losses[row]):.3f}"
     if row in run.query_skipped:

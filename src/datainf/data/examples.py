@@ -18,6 +18,7 @@ from datainf.data.rows import check_row
 from datainf.data.write import write_part
 from datainf.errors import DataError, OptionError
 from datainf.fingerprint import digest, file_digest
+from datainf.repositories import pinned
 
 
 class Examples(Sequence[dict[str, Any]]):
@@ -51,6 +52,13 @@ class Examples(Sequence[dict[str, Any]]):
         if "image" in row:
             row["image"] = located(self._table.folder, row["image"])
         return row
+
+    @property
+    def pinned(self) -> str:
+        """The source; of a hub data set with the commit that was taken, if it is known."""
+        return (
+            self.source if Path(self.source).exists() else pinned(self.source, self._table.commit)
+        )
 
     @property
     def whole(self) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 import datasets
 
 from datainf.errors import DataError, first_line
+from datainf.repositories import commit_in
 
 csv.field_size_limit(2**31 - 1)  # a long document in a field is no error
 
@@ -24,12 +25,14 @@ csv.field_size_limit(2**31 - 1)  # a long document in a field is no error
 @dataclass(frozen=True)
 class Table:
     """Rows as they came; `lines` holds each row's line in the file, where the format has lines;
-    `folder` is where the rows' images are named from."""
+    `folder` is where the rows' images are named from; `commit` is of the hub's repository that they
+    came from, if it is known."""
 
     rows: Sequence[Mapping[str, Any]]
     lines: list[int] | None = None
     fingerprint: str | None = None  # where the source is no file
     folder: Path | None = None
+    commit: str | None = None
 
 
 def read_file(path: Path) -> Table:
@@ -53,7 +56,10 @@ def from_dataset(dataset: Any) -> Table:
     for name, feature in dataset.features.items():
         if isinstance(feature, datasets.Image):
             dataset = dataset.cast_column(name, datasets.Image(decode=False))
-    return Table(dataset, fingerprint=fingerprint)
+    paths = (str(file.get("filename")) for file in dataset.cache_files)
+    return Table(
+        dataset, fingerprint=fingerprint, commit=next(filter(None, map(commit_in, paths)), None)
+    )
 
 
 def _json_lines(path: Path) -> Table:
@@ -63,7 +69,7 @@ def _json_lines(path: Path) -> Table:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # numbers of 5,000 digits too
             raise DataError(
                 f"{path.name}, line {number}: not valid JSON ({error})",
                 remedy="one JSON object a line",
@@ -76,7 +82,7 @@ def _json_lines(path: Path) -> Table:
 def _json(path: Path) -> Table:
     try:
         value = json.loads(_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits too
         raise DataError(
             f"{path.name}: not valid JSON ({error})",
             remedy="a list of objects; a file with an object a line should end in .jsonl",

@@ -13,6 +13,7 @@ from datainf.data.formats import READERS, Table, from_dataset, read_file
 from datainf.data.image_folder import is_image_folder, pick_split, read_image_folder
 from datainf.errors import DataError, first_line
 from datainf.files import near, suggestion
+from datainf.repositories import at
 
 
 def read(source: str, split: str | None) -> Table:
@@ -76,14 +77,16 @@ def _require_sound(path: Path, rows: Any) -> None:
 
 
 def _hub(source: str, split: str | None) -> Table:
-    name, _, suffix = source.partition(":")
+    whole, _, suffix = source.partition(":")
+    name, revision = at(whole)
     try:
-        loaded = datasets.load_dataset(name, split=split or suffix or None)
+        loaded = datasets.load_dataset(name, split=split or suffix or None, revision=revision)
     except Exception as error:  # whatever hub, network and formats can raise
         raise DataError(
             f"{source} is neither a file here nor a data set that the hub gives: "
             f"{first_line(error)}",
-            remedy="check the name and the network; org/name:split names a split",
+            remedy="check the name and the network; org/name:split names a split, "
+            "org/name@revision a commit or a branch",
         ) from None
     return _pick_split(source, loaded, None)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datainf.scores.file import read
+from datainf.scores.file import read, reading
 from datainf.scores.matrix import Scores, weighted_sum
 from datainf.scores.ranked import SIGN, Influence, over_checkpoints
 from datainf.scores.top import End, TopScores
@@ -29,7 +29,8 @@ def load_scores(path: str | Path) -> AnyScores:
     """
     contents = read(path)
     kind = TopScores if contents.kind == TopScores.kind else Scores
-    return kind.of_contents(contents)
+    with reading(path):
+        return kind.of_contents(contents)
 
 
 __all__ = [

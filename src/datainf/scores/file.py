@@ -18,13 +18,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from datainf.errors import StoreCorruptError, StoreError
+from datainf.errors import StoreCorruptError, StoreError, first_line
 from datainf.files import make_folder, write_atomically
 from datainf.fingerprint import digest
 
 Kind = Literal["datainf-scores-1", "datainf-top-scores-1"]
 QUERY_IDS, TRAIN_IDS = "query_ids", "train_ids"
 ABOUT_CHECKSUM = "about_checksum"
+AGAIN = "datainf score makes it anew from the stores"
 
 Ids = list[int | str]
 
@@ -61,21 +62,21 @@ def read(path: str | Path) -> Contents:
     bytes are not the ones that were written.
     """
     path = Path(path)
-    with _reading(path):
+    with reading(path):
         kind, written, file = _opened(path)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
         about = _about(path, written)
         # Files of older versions have no checksum of the values alone.
         if written["checksum"] != _checksum(written.get(ABOUT_CHECKSUM, written["about"]), tensors):
             raise _differs(path)
-    ids = [json.loads(bytes(tensors.pop(name).tolist())) for name in (QUERY_IDS, TRAIN_IDS)]
-    return Contents(kind, about, ids[0], ids[1], tensors)
+        queries, examples = (_ids(tensors.pop(name)) for name in (QUERY_IDS, TRAIN_IDS))
+    return Contents(kind, about, queries, examples, tensors)
 
 
 def read_about(path: str | Path) -> Mapping[str, Any]:
     """What a file says beside its tensors, which are not read. Raises as `read`."""
     path = Path(path)
-    with _reading(path):
+    with reading(path):
         _, written, _ = _opened(path)
         if ABOUT_CHECKSUM in written:
             return _about(path, written)
@@ -87,23 +88,40 @@ def _about(path: Path, written: Mapping[str, Any]) -> Mapping[str, Any]:
     if written.get(ABOUT_CHECKSUM) not in (None, digest(written["about"])):
         raise _differs(path)
     found: dict[str, Any] = json.loads(written["about"])
+    for name, kind in (("method", str), ("settings", dict), ("diagnostics", dict)):
+        if not isinstance(found[name], kind):
+            raise TypeError(f"its {name} is {str(found[name])[:40]!r}")
+    return found
+
+
+def _ids(stored: Tensor) -> Ids:
+    found = json.loads(bytes(stored.tolist()))
+    if not isinstance(found, list) or not all(isinstance(one, int | str) for one in found):
+        raise TypeError("its ids are no list of numbers and texts")
     return found
 
 
 def _differs(path: Path) -> StoreCorruptError:
     return StoreCorruptError(
         f"{path}: the bytes are not the ones that were written (its checksum differs)",
-        remedy="datainf score makes it anew from the stores",
+        remedy=AGAIN,
     )
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: str | Path) -> Iterator[None]:
     """Turn what a damaged file brings about into a `StoreCorruptError`."""
     try:
         yield
-    except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
-        raise StoreCorruptError(f"{path} is not a whole scores file ({error})") from None
+    except StoreError:
+        raise
+    except (
+        safetensors.SafetensorError, ValueError, LookupError, TypeError, AttributeError, OSError,
+        RecursionError,
+    ) as error:  # fmt: skip
+        raise StoreCorruptError(
+            f"{path} is not a whole scores file ({first_line(error)})", remedy=AGAIN
+        ) from None
 
 
 def _opened(path: Path) -> tuple[Kind, dict[str, Any], Any]:

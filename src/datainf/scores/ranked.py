@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from datainf.errors import OptionError, StoreError
-from datainf.scores.file import Contents, Ids, Kind, read, write
+from datainf.scores.file import Contents, Ids, Kind, read, reading, write
 from datainf.scores.notebook import frame_of, influences_html, plot_of, scores_html
 
 if TYPE_CHECKING:
@@ -183,7 +183,8 @@ class Ranked(ABC):
                 f"{path} holds scores of another kind than {cls.__name__}",
                 remedy="datainf.load_scores, which reads every kind",
             )
-        return cls.of_contents(contents)
+        with reading(path):
+            return cls.of_contents(contents)
 
     @classmethod
     @abstractmethod

@@ -98,11 +98,17 @@ class TopScores(Ranked):
 
     @classmethod
     def of_contents(cls, contents: Contents) -> Self:
+        """Raises `LookupError` for rows of examples that there are not."""
         about, tensors = contents.about, contents.tensors
         helpful, harmful = (
             End(*(tensors[f"{name}_{part.name}"] for part in fields(End)))
             for name in (HELPFUL, HARMFUL)
         )
+        for rows in (helpful.rows, harmful.rows):
+            if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < len(
+                contents.train_ids
+            ):
+                raise IndexError("rows of examples that there are not")
         return cls(
             helpful, harmful, tensors[MEAN], contents.query_ids, contents.train_ids,
             about["method"], about["settings"], about["diagnostics"],

@@ -64,6 +64,7 @@ class Header:
 
 
 def digests_of(header: bytes) -> dict[str, str]:
-    """Name → digest, from a whole header."""
-    digests: dict[str, str] = json.loads(json.loads(header[LENGTH_BYTES:])["__metadata__"][DIGESTS])
-    return digests
+    """Name → digest, from a whole header. Raises `ValueError`, `LookupError` or `TypeError` for one
+    that has none."""
+    digests = json.loads(json.loads(header[LENGTH_BYTES:])["__metadata__"][DIGESTS])
+    return {str(name): str(digest) for name, digest in digests.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import json
 import operator
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import accumulate
@@ -18,9 +19,12 @@ from datainf.errors import StoreCorruptError, StoreError
 from datainf.files import read_file, write_atomically
 from datainf.fingerprint import bytes_digest
 from datainf.store.encoding import DTYPES
+from datainf.store.index_values import check_values
 
 SCHEMA = 2
 INDEX, CHECKSUM = "index.json", "checksum"
+SHARD_NAME = re.compile(r"[\w-]{1,100}\.safetensors", re.ASCII)
+"""A file in the store's own folder."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,7 @@ class Index:
                 f"{folder} is not a gradient store: it has no {INDEX}",
                 remedy="datainf collect makes one; check the path",
             ) from None
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # JSON, UTF-8, numbers of 5,000 digits
             raise StoreCorruptError(f"{path} cannot be read: {error}") from None
         if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
             found = raw.get("schema") if isinstance(raw, dict) else None
@@ -233,13 +237,14 @@ class Index:
                 remedy="collect the store again, in another folder",
             )
         try:
+            check_values(raw)
             raw["blocks"] = [
                 Block(**block | {"shape": tuple(block["shape"])}) for block in raw["blocks"]
             ]
             raw["shards"] = [Shard.read(shard) for shard in raw["shards"]]
             raw["parts"] = [Part(**part) for part in raw.get("parts", [])]
             index = cls(**{name.name: raw[name.name] for name in fields(cls)})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise StoreCorruptError(f"{path} is damaged: {error}") from None
         index._check(path)
         return index
@@ -249,7 +254,7 @@ class Index:
             raise StoreCorruptError(f"{path} is damaged: an unknown dtype, {self.dtype!r}")
         start = 0
         for shard in self.shards:
-            if shard.start < start or Path(shard.file).name != shard.file:
+            if shard.start < start or not SHARD_NAME.fullmatch(shard.file):
                 raise StoreCorruptError(f"{path} is damaged: shard {shard.file!r} is out of place")
             start = shard.start + shard.rows
         if self.parts and sum(part.rows for part in self.parts) != self.n:

@@ -22,13 +22,13 @@ import torch
 import xxhash
 from torch import Tensor
 
-from datainf.errors import StoreCorruptError
+from datainf.errors import StoreCorruptError, first_line
 from datainf.files import allocate, draft_of, put_in_place, size_of, sizes_of, sync_folder, writing
 from datainf.fingerprint import READ_BYTES, bytes_digest, tensor_bytes
 from datainf.remote import cache, is_remote
 from datainf.store.encoding import Encoded, encode
 from datainf.store.header import LENGTH_BYTES, Header, Shapes, digests_of
-from datainf.store.index import Block, Index, Shard
+from datainf.store.index import INDEX, Block, Index, Shard
 
 IDS, LOSSES, SQ_NORMS, SCALES = "meta/ids", "meta/losses", "meta/sq_norms", "meta/scales"
 """Tensors of a shard beside its blocks; no parameter's name holds a slash."""
@@ -307,10 +307,19 @@ class ShardFile:
         if name not in self._sound:
             if bytes_digest(tensor_bytes(tensor)) != self._digests.get(name):
                 raise self._corrupt(name)
-            if len(tensor) != self.shard.rows and name != IDS:
-                raise StoreCorruptError(f"{self.path}: {name} has {len(tensor)} rows")
+            self._require_shape(name, tensor)
             self._sound.add(name)
         return tensor
+
+    def _require_shape(self, name: str, tensor: Tensor) -> None:
+        """A file from elsewhere may be whole, and not what its index says."""
+        expected = _shapes(self.index, self.shard.rows, tensor.numel()).get(name)
+        if (tensor.dtype, tuple(tensor.shape)) != expected:
+            raise StoreCorruptError(
+                f"{self.path}: {name} is of shape {tuple(tensor.shape)} and {tensor.dtype}, not "
+                f"as {INDEX} says",
+                remedy=AGAIN,
+            )
 
     def rows(self, name: str) -> Tensor:
         """The same for a `ChunkedMatrix`, which takes a few rows at a time."""
@@ -318,7 +327,14 @@ class ShardFile:
 
     @property
     def ids(self) -> list[int | str]:
-        found: list[int | str] = json.loads(bytes(self.tensor(IDS).tolist()))
+        try:
+            found = json.loads(bytes(self.tensor(IDS).tolist()))
+        except (ValueError, RecursionError) as error:
+            raise StoreCorruptError(f"{self.path}: {first_line(error)}", remedy=AGAIN) from None
+        if not isinstance(found, list) or not all(isinstance(one, int | str) for one in found):
+            raise StoreCorruptError(f"{self.path}: its ids are no list of them", remedy=AGAIN)
+        if len(found) != self.shard.rows:
+            raise StoreCorruptError(f"{self.path}: {len(found)} ids", remedy=AGAIN)
         return found
 
     @property
@@ -350,7 +366,12 @@ class ShardFile:
             ) from None
         if bytes_digest(header) != self.shard.checksum:
             raise self._corrupt("its header")
-        return digests_of(header)
+        try:
+            return digests_of(header)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise StoreCorruptError(
+                f"{self.path}: its header is none ({first_line(error)})", remedy=AGAIN
+            ) from None
 
     def _corrupt(self, what: str) -> StoreCorruptError:
         return StoreCorruptError(
