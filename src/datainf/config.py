@@ -232,8 +232,10 @@ def read_config(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", remedy="check the path") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 13th month, say
-        raise InputError(f"{path} is not valid YAML: {error}") from None
+    except Exception as error:  # a 13th month is a ValueError, others are whatever YAML's parts say
+        raise InputError(
+            f"{path} is not valid YAML: {error}", remedy="the run.yaml that a run left"
+        ) from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no settings", remedy="the run.yaml that a run left")
     texts = {"damping", "timesteps", "checkpoints"}  # that YAML may take for numbers

@@ -93,7 +93,9 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         return
     with writing(folder):
-        handle = (folder / ".lock").open("w")
+        # A link that somebody put there leads to a file that is not ours to empty.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        handle = os.fdopen(os.open(folder / ".lock", flags, 0o666), "r+")
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,12 +111,13 @@ def locked(folder: Path) -> Iterator[None]:
 @contextmanager
 def writing_aside(path: Path) -> Iterator[Path]:
     """A path to write to, which then is synced and takes the place of `path`: after a crash that is
-    the old file or the new one, whole.
+    the old file or the new one, whole. Of a link the link is replaced, not what it leads to.
 
     Raises `WriteError`; the file aside is removed then.
     """
     aside = path.with_name(path.name + ".tmp")
     with writing(path):
+        aside.unlink(missing_ok=True)  # it may be a link, which would be written through
         try:
             yield aside
             with aside.open("rb") as file:

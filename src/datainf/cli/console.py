@@ -27,6 +27,9 @@ from datainf.launch import launch
 JOINED = re.compile(r"(?<=[^\x00-\x7f])[\u200c\u200d](?=[^\x00-\x7f])")
 """Joiners within a script or an emoji that has them, where they are letters' own."""
 
+MOST = 4000
+"""Characters of a message: it may name all columns of the data."""
+
 
 def is_first() -> bool:
     """Whether this is the process that speaks, of those that torchrun has started."""
@@ -75,7 +78,7 @@ class OurConsole(Console):
 
 def _indented(message: str) -> str:
     """So that no line that a message quotes can look like one of ours."""
-    return message.replace("\n", "\n  ")
+    return plain(message, MOST).replace("\n", "\n  ")
 
 
 def console() -> OurConsole:

@@ -21,6 +21,9 @@ from datainf.repositories import commit_in
 
 csv.field_size_limit(2**31 - 1)  # a long document in a field is no error
 
+MOST_COLUMNS = 10_000
+"""Of a table in text: a field takes a hundred bytes of memory, and in the file it may take one."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -116,6 +119,11 @@ def _delimited(path: Path, *, delimiter: str, quoting: Any) -> Table:
         header = next(reader, [])
         if len(set(header)) < len(header):
             raise DataError(f"{path.name}: two columns have the same name: {', '.join(header)}")
+        if len(header) > MOST_COLUMNS:
+            raise DataError(
+                f"{path.name}: {len(header):,} columns; at most {MOST_COLUMNS:,} are read",
+                remedy="save it as Parquet",
+            )
         previous = reader.line_num
         for fields in reader:
             if fields:  # a blank line has none

@@ -73,8 +73,13 @@ def _by_metadata(path: Path) -> Table:
                 f"{path.name}, {place}: no {FILE_NAME}; the columns are {', '.join(row)}",
                 remedy=f"the image's path from {path.name} on, as {FILE_NAME}",
             )
+        if "image" in row:
+            raise DataError(
+                f"{path.name}, {place}: a column image beside {FILE_NAME}, which names the image",
+                remedy="another name for that column",
+            )
         try:
-            image = inside(path.parent, name)
+            image = inside(path.parent, name, absolute=False)
         except DataError as error:
             raise DataError(f"{path.name}, {place}: {error.message}", remedy=error.remedy) from None
         rest = {key: value for key, value in row.items() if key != FILE_NAME}

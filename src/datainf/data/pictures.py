@@ -15,20 +15,20 @@ from datainf.fingerprint import digest, file_digest
 from datainf.tasks.images import check_image
 
 
-def inside(folder: Path, name: str) -> str:
-    """The path of an image that data in `folder` name; an absolute one as it is.
+def inside(folder: Path, name: str, *, absolute: bool = True) -> str:
+    """The path of an image that data in `folder` name; an absolute one as it is, unless `absolute`
+    ones must lie in the folder too.
 
-    Raises `DataError` for a relative path that leads out of the folder: data that someone else
-    made have no business there.
+    Raises `DataError` for a path that leads out of the folder: data that someone else made have no
+    business there.
     """
-    if Path(name).is_absolute():
+    if absolute and Path(name).is_absolute():
         return name
     base = os.path.abspath(folder)  # noqa: PTH100 - links in it stay as they are
     path = os.path.normpath(os.path.join(base, name))  # noqa: PTH118
     if os.path.commonpath([base, path]) != base:
-        raise DataError(
-            f"the image {name} lies outside {folder}", remedy="a path inside it, or an absolute one"
-        )
+        remedy = "a path inside it" + (", or an absolute one" if absolute else "")
+        raise DataError(f"the image {name} lies outside {folder}", remedy=remedy)
     return path
 
 

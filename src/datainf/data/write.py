@@ -63,7 +63,8 @@ def write_part(
 def written_name(source: str) -> str:
     """What a part of a source is called in its folder."""
     path = Path(source)
-    return (path.name if path.exists() else path.name.partition(":")[0]) or "data"
+    name = path.name if path.exists() else path.name.partition(":")[0]
+    return "data" if name in ("", ".", "..") else name
 
 
 @contextmanager

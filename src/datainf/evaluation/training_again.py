@@ -85,6 +85,7 @@ class Command:
     def __call__(self, data: Path, seed: int, out: Path) -> None:
         words = self._words(data, seed, out)
         log = out.parent / LOG
+        log.unlink(missing_ok=True)  # it may be a link, which would be written through
         with log.open("w", encoding="utf-8") as said:
             try:
                 done = subprocess.run(words, stdout=said, stderr=subprocess.STDOUT, check=False)

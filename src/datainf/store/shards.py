@@ -64,7 +64,8 @@ class ShardDraft:
         self._syncing: Future[None] | None = None
         self._unsynced = 0
         with writing(self._disk):
-            self._file = self.aside.open("w+b", buffering=0)
+            self.aside.unlink(missing_ok=True)  # it may be a link, which would be written through
+            self._file = self.aside.open("x+b", buffering=0)
             try:
                 allocate(self._file.fileno(), self._header.file_bytes)
             except OSError:

@@ -8,10 +8,20 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from datainf.errors import DataError, InputError
+from datainf.errors import DataError, DatainfError, InputError
+
+FORMATS = (
+    "PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO",
+    "TGA",
+)  # fmt: skip
+"""Pillow's names of pictures made of pixels: for others, such as PostScript, it would start another
+program on the file."""
+MOST_PIXELS, MOST_RATIO = 150_000_000, 200
+"""Of a picture: no camera's has more, and half a gigabyte holds it."""
 
 
 def open_image(value: Any) -> Any:
@@ -35,12 +45,25 @@ def check_image(value: Any) -> None:
 
 @contextmanager
 def _readable(value: Any) -> Iterator[Any]:
-    pillow = _pillow()
     try:
         with _opened(value) as image:
+            _require_size(image)
             yield image
-    except (OSError, ValueError, SyntaxError, pillow.Image.DecompressionBombError) as error:
+    except DatainfError:
+        raise
+    except Exception as error:  # whatever a file brings about in pillow's many readers
         raise _unreadable(value, error) from None
+
+
+def _require_size(image: Any) -> None:
+    """Raises `ValueError` for a picture that a few bytes can claim to be, and no memory holds: as
+    it is, or resized by its shorter side."""
+    width, height = image.size
+    if width * height > MOST_PIXELS or max(width, height) > MOST_RATIO * min(width, height):
+        raise ValueError(
+            f"it has {width:,} x {height:,} pixels; at most {MOST_PIXELS:,} are read, and one side "
+            f"{MOST_RATIO} times the other"
+        )
 
 
 def image_name(value: Any) -> str | None:
@@ -59,12 +82,20 @@ def _opened(value: Any) -> Any:
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
-        return pillow.Image.open(io.BytesIO(value))
+        return pillow.Image.open(io.BytesIO(value), formats=_formats())
     if isinstance(value, str | Path):
         if not Path(value).is_file():
             raise FileNotFoundError("there is no such file")
-        return pillow.Image.open(value)
+        return pillow.Image.open(value, formats=_formats())
     raise ValueError(f"it is of type {type(value).__name__}")
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of `FORMATS` that this pillow can read."""
+    pillow = _pillow()
+    pillow.Image.init()
+    return [name for name in FORMATS if name in pillow.Image.OPEN]
 
 
 class _Kept:
