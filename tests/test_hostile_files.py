@@ -7,6 +7,7 @@ import resource
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -90,13 +91,17 @@ def test_headers_of_tensors(content, tmp_path, llama_run, saved_llama):
         store / told["shards"][0]["file"]: lambda: GradientStore.open(store).ids,
     }.items():
         path.write_bytes(content)
-        try:
-            read()
-        except DatainfError as error:
-            assert str(path.parent) in error.message
-        else:  # names alone are a whole file
-            assert path.parent == adapter
-            assert "names" in next(name for name, own in HEADERS.items() if own == content)
+        named = content == HEADERS["ten thousand names"] and path.parent == adapter
+        assert named or str(path.parent) in refusal(read)  # names alone are a whole file
+
+
+def refusal(read: Callable[[], object]) -> str:
+    """What an error of ours says; nothing if it is read."""
+    try:
+        read()
+    except DatainfError as error:
+        return error.message
+    return ""
 
 
 DEEP = {
@@ -136,10 +141,10 @@ def test_numbers_and_brackets_without_end(text, tmp_path, bert_run):
 def test_a_line_of_many_megabytes(tmp_path):
     long = tmp_path / "long.jsonl"
     long.write_text('{"text": "' + "a" * 30_000_000 + '"}\n{"text": 1}\n')
-    with pytest.raises(DataError, match=r"long.jsonl, row 1 \(line 2\)"):
+    with pytest.raises(DataError, match=r"long\.jsonl, row 1 \(line 2\)"):
         load(long)
     long.write_bytes(b'{"text": "' + b"a" * 30_000_000)
-    with pytest.raises(DataError, match="long.jsonl, line 1"):
+    with pytest.raises(DataError, match=r"long\.jsonl, line 1"):
         load(long)
 
 
@@ -147,11 +152,12 @@ def test_a_million_columns(tmp_path, datainf):
     wide = tmp_path / "wide.csv"
     row = ",".join(map(str, range(1_000_000))) + "\n"
     wide.write_text(row * 3)
-    with pytest.raises(DataError, match="wide.csv: 1,000,000 columns"):
+    with pytest.raises(DataError, match=r"wide\.csv: 1,000,000 columns"):
         load(wide)
     write_rows(tmp_path / "wide.jsonl", [{f"c{i}": 1 for i in range(20_000)}])
-    code, _, err = datainf("collect", "--model", "none", "--trainable", "*", "--task", "causal-lm",
-                           "--data", tmp_path / "wide.jsonl", "--out", tmp_path / "out")  # fmt: skip
+    given = ["--model", "none", "--trainable", "*", "--task", "causal-lm"]
+    data = ["--data", tmp_path / "wide.jsonl", "--out", tmp_path / "out"]
+    code, _, err = datainf("collect", *given, *data)
     assert code == 1
     assert len(err) < 10_000
 
@@ -160,10 +166,10 @@ def test_aliases_that_double_again_and_again(tmp_path):
     lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60)]
     path = tmp_path / "run.yaml"
     path.write_text("\n".join([*lines, "seed: *a59", "damping: *a59", "*a59 : 1"]))
-    with pytest.raises(InputError, match="run.yaml"):
+    with pytest.raises(InputError, match=r"run\.yaml"):
         RunConfig.from_values(read_config(path), str(path))
     path.write_text("\n".join([*lines, "damping: *a59"]).replace("a0: &a0", "seed: &a0"))
-    with pytest.raises(InputError, match="run.yaml"):
+    with pytest.raises(InputError, match=r"run\.yaml"):
         RunConfig.from_values(read_config(path), str(path))
 
 
@@ -171,7 +177,7 @@ def test_aliases_that_double_again_and_again(tmp_path):
 def test_yaml_that_is_no_value(value, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(f"train: {value}\n")
-    with pytest.raises(InputError, match="run.yaml"):
+    with pytest.raises(InputError, match=r"run\.yaml"):
         RunConfig.from_values(read_config(path), str(path))
 
 
@@ -194,7 +200,7 @@ def test_pictures_of_a_billion_pixels(size, tmp_path):
     write_rows(tmp_path / "metadata.jsonl", [{"file_name": "1.png", "text": "a"}])
     with pytest.raises(DataError, match=r"metadata.jsonl.*|.*1\.png.*pixels"):
         load(tmp_path)
-    with pytest.raises(DataError, match="1.png"):
+    with pytest.raises(DataError, match=r"1\.png"):
         read_image(str(tmp_path / "1.png"), 64)
 
 
@@ -204,7 +210,7 @@ def test_no_other_program_is_started_on_a_picture(tmp_path, monkeypatch):
     Image.new("RGB", (4, 4)).save(tmp_path / "1.eps")
     (tmp_path / "1.eps").rename(path)
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
-    with pytest.raises(DataError, match="1.png"):
+    with pytest.raises(DataError, match=r"1\.png"):
         read_image(str(path), 64)
 
 
@@ -214,7 +220,7 @@ def test_steps_without_end(tmp_path):
     log = [{"step": 1, "learning_rate": 0.1}]
     state = {"global_step": 10**12, "log_history": log}
     (checkpoint / "trainer_state.json").write_text(json.dumps(state))
-    with pytest.raises(ModelError, match="trainer_state.json"):
+    with pytest.raises(ModelError, match=r"trainer_state\.json"):
         weighed([checkpoint])
 
 
@@ -263,22 +269,19 @@ def test_any_value_in_any_field_of_an_index(forged_store, path, value):
     told = json.loads(text)
     put_in(told, path, value)
     (folder / "index.json").write_text(json.dumps(told))
-    try:
+
+    def read() -> None:
         store = GradientStore.open(folder)
-        assert store.ids == GradientStore.open(folder).ids
         assert all(len(G.to_dense()) == len(store.ids) for G in store.blocks.values())
-    except StoreError as error:
-        assert str(folder) in error.message
+
+    assert refusal(read) == "" or str(folder) in refusal(read)
 
 
 @RELAXED
-@given(st.sampled_from([name for name in RunConfig.__dataclass_fields__]), JSON)
+@given(st.sampled_from(list(RunConfig.__dataclass_fields__)), JSON)
 def test_any_value_for_any_setting(name, value):
     values = {"train": "a.jsonl", "query": "b.jsonl", "out": "run", "adapter": "x", name: value}
-    try:
-        RunConfig.from_values(values, "run.yaml")
-    except DatainfError as error:
-        assert error.message
+    assert len(refusal(lambda: RunConfig.from_values(values, "run.yaml"))) < 10_000
 
 
 @RELAXED
@@ -287,7 +290,7 @@ def test_any_object_as_decisions(bert_run, tmp_path_factory, value):
     train = load(bert_run.parent / "train.jsonl")
     path = Path(tmp_path_factory.getbasetemp()) / "decisions.json"
     path.write_text(json.dumps({"digest": train.digest, "decisions": [value]}))
-    with pytest.raises(DataError, match="decisions.json"):
+    with pytest.raises(DataError, match=r"decisions\.json"):
         read_decisions(path, train)
 
 

@@ -19,6 +19,7 @@ from datainf.gradients.collector import OnNonfinite, require_known
 from datainf.models import TASK_OPTIONS, device_of, dtype_of
 from datainf.projection import Projection
 from datainf.provenance import in_a_line
+from datainf.redaction import redacted
 from datainf.store.encoding import stored_dtype
 from datainf.views import Blocks, Metric, Normalize, Options
 
@@ -162,11 +163,12 @@ class RunConfig:
         return said | {"timesteps": _timesteps(self.timesteps)}
 
     def save(self, path: Path) -> None:
-        """Write run.yaml, with local paths made absolute so that it replays from anywhere."""
+        """Write run.yaml, with local paths made absolute so that it replays from anywhere, and with
+        no secret of an address."""
         values = asdict(self)
         for name in ("train", "query", "out", "model", "adapter"):
-            if values[name] is not None and Path(values[name]).exists():
-                values[name] = str(Path(values[name]).resolve())
+            if values[name] is not None:
+                values[name] = _as_saved(values[name])
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
         write_atomically(path, f"# {in_a_line()}\n{text}".encode())
 
@@ -195,6 +197,11 @@ class RunConfig:
                 remedy=" ".join(f"{_option(name)} …" for name in missing),
             )
         return cls(**values)
+
+
+def _as_saved(name: str) -> str:
+    """Of a path or a hub id."""
+    return str(Path(name).resolve()) if Path(name).exists() else redacted(name)
 
 
 def _shown(value: Any) -> str:

@@ -19,10 +19,12 @@
     └── WriteError            the disk refused (full, read-only, no permission)
 
 Each message says what happened, the likely cause and what to try; where data is concerned, it
-names the file and the row.
+names the file and the row. No message says a secret of the environment or of an address.
 """
 
 from __future__ import annotations
+
+from datainf.redaction import redacted
 
 
 class DatainfError(Exception):
@@ -32,8 +34,8 @@ class DatainfError(Exception):
     """
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
-        self.message = message
-        self.remedy = remedy
+        self.message = message = redacted(message)
+        self.remedy = remedy = None if remedy is None else redacted(remedy)
         super().__init__(message if remedy is None else f"{message}\nTry: {remedy}")
 
 
@@ -106,7 +108,7 @@ def in_a_line(error: Exception) -> str:
     """What went wrong, be it raised by datainf or by what it stands on."""
     if isinstance(error, DatainfError):
         return error.message
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+    return redacted(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")[:200]
 
 
 def first_line(error: Exception, lines: int = 1) -> str:

@@ -231,7 +231,7 @@ def at_commits(config: RunConfig, train: Examples, query: Examples) -> RunConfig
     """The settings with the commit of whatever came from the hub, so that they replay with the very
     same; the model must have been loaded."""
     taken = _commits(config)
-    named = {part: pinned(*taken[part]) for part in taken}
+    named: dict[str, Any] = {part: pinned(*taken[part]) for part in taken}
     return replace(config, train=train.pinned, query=query.pinned, **named)
 
 
@@ -242,8 +242,9 @@ def _commits(config: RunConfig) -> dict[str, tuple[str, str]]:
         return {}
     names = {"model": base or base_of(config.adapter), "adapter": config.adapter}
     for part, name in names.items():
-        files = (PEFT_CONFIG, PIPELINE_LORA) if part == "adapter" else (CONFIG, PIPELINE_INDEX)
-        for file in files if name is not None else ():
+        if name is None:
+            continue
+        for file in (PEFT_CONFIG, PIPELINE_LORA) if part == "adapter" else (CONFIG, PIPELINE_INDEX):
             if (commit := commit_of(name, file)) is not None:
                 found[part] = (name, commit)
     return found

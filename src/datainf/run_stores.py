@@ -17,7 +17,8 @@ from datainf.gradient_flow import RATE_SUM
 from datainf.remote import forbid_url
 from datainf.remote.tries import reading
 from datainf.run_checkpoints import folders_of
-from datainf.scores.file import read_about, reading
+from datainf.scores.file import read_about
+from datainf.scores.file import reading as reading_scores
 from datainf.store import GradientStore
 from datainf.store.index import INDEX
 
@@ -84,7 +85,7 @@ class RunStores:
         query store that is gone or broken."""
         config = read_run(run)
         folders = folders_of(config.checkpoints, run)
-        with reading(run / SCORES):
+        with reading_scores(run / SCORES):
             told = read_about(run / SCORES)["diagnostics"]
             weights = [float(one["weight"]) for one in told.get("checkpoints", [{"weight": 1.0}])]
             rate_sum = None if told.get(RATE_SUM) is None else float(told[RATE_SUM])

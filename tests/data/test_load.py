@@ -178,3 +178,15 @@ def test_class_labels_stay_numbers(tmp_path):
     made = datasets.Dataset.from_dict({"text": ["a"], "label": [1]}, features=features)
     made.save_to_disk(tmp_path / "d")
     assert load(tmp_path / "d")[0]["label"] == 1
+
+
+@pytest.mark.parametrize(
+    "row", [{"text": "a \ud83d"}, {"prompt": "\udc00", "completion": "b"},
+            {"messages": [{"role": "user", "content": "\ud83d"}]}],
+)  # fmt: skip
+def test_half_of_a_letter(row, tmp_path):
+    """JSON can say it, and no tokenizer takes it."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    with pytest.raises(DataError, match=r"rows\.jsonl, row 0 \(line 1\): .* half of a letter"):
+        load(path, "causal-lm")

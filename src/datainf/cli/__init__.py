@@ -28,7 +28,6 @@ from datainf.cli import (
     verify,
     view,
 )
-from datainf.cli.console import say
 from datainf.cli.libraries import quiet_libraries, say_our_warnings, told_plainly
 from datainf.cli.several import print_error, print_stop, require_alone, speaks
 from datainf.errors import DatainfError

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from datainf.errors import DatainfError
 from datainf.launch import launch
+from datainf.redaction import redacted
 
 JOINED = re.compile(r"(?<=[^\x00-\x7f])[\u200c\u200d](?=[^\x00-\x7f])")
 """Joiners within a script or an emoji that has them, where they are letters' own."""
@@ -40,7 +41,11 @@ def plain(text: str, limit: int | None = None) -> str:
     """Text from data, safe to print: what a terminal would obey or not show is written out, such as
     \\x1b and \\u202e; lines and tabs stay. Cut to `limit`."""
     if not text.isprintable():
-        joined = {match.start() for match in JOINED.finditer(text)}
+        joined = {
+            found.start()
+            for found in JOINED.finditer(text)
+            if text[found.start() - 1].isprintable() and text[found.end()].isprintable()
+        }
         text = "".join(
             letter if place in joined or _shows(letter) else _written_out(letter)
             for place, letter in enumerate(text)
@@ -131,4 +136,4 @@ def progress() -> Iterator[TerminalProgress]:
 
 def say(message: str) -> None:
     """A line about the work, on stderr."""
-    error_console().print(escape(_indented(message)))
+    error_console().print(escape(_indented(redacted(message))))

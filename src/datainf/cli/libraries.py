@@ -1,5 +1,6 @@
 """What the libraries below say: most of it would tear our messages apart, and what is left may
-quote the data, so that it comes to the terminal as `datainf.cli.console.plain` has it."""
+quote the data or a secret, so that it comes to the terminal as `datainf.cli.console.plain` and
+`datainf.redaction` have it."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from datainf.cli.console import plain, say
+from datainf.redaction import redacted
 
 LOGGERS = ("", "transformers", "datasets", "diffusers", "huggingface_hub", "peft", "torch")
 
@@ -23,7 +25,7 @@ class _Plain(logging.Formatter):
         self.own = own or logging.Formatter()
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain(self.own.format(record))
+        return plain(redacted(self.own.format(record)))
 
 
 def quiet_libraries() -> None:
@@ -62,7 +64,7 @@ def say_our_warnings() -> None:
             say(f"note: {message}")
         else:
             text = warnings.formatwarning(message, category, filename, lineno, line)
-            (file or sys.stderr).write(plain(text))
+            (file or sys.stderr).write(plain(redacted(text)))
 
     warnings.showwarning = shown
 
@@ -73,5 +75,5 @@ def told_plainly(program: Callable[[], None]) -> None:
     try:
         program()
     except Exception:
-        sys.stderr.write(plain(traceback.format_exc()))
+        sys.stderr.write(plain(redacted(traceback.format_exc())))
         raise SystemExit(1) from None

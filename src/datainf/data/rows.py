@@ -26,6 +26,19 @@ def _check_text(part: str, value: Any) -> None:
         )
     if not value and part != "prompt":
         raise DataError(f"{part} is empty", remedy="fill it in, or leave the row out")
+    _require_letters(part, value)
+
+
+def _require_letters(part: str, text: str) -> None:
+    """JSON can say half of a letter, which no tokenizer takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise DataError(
+            f"{part} holds half of a letter, {half}, which has no bytes in UTF-8",
+            remedy="the whole letter there, or leave the row out",
+        ) from None
 
 
 def _check_label(part: str, value: Any) -> None:
@@ -49,6 +62,8 @@ def _check_messages(part: str, value: Any) -> None:
         raise DataError(
             f"{part} is not a list of turns", remedy='[{"role": "user", "content": "…"}, …]'
         )
+    for turn in value:
+        _require_letters(part, turn["role"] + turn["content"])
 
 
 def _check_text_or_messages(part: str, value: Any) -> None:
@@ -65,6 +80,7 @@ def _check_tokens(part: str, value: Any) -> None:
 def _check_words(part: str, value: Any) -> None:
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         raise DataError(f"{part} is not a list of words", remedy='["a", "word", "each"]')
+    _require_letters(part, "".join(value))
 
 
 def _check_tags(part: str, value: Any) -> None:

@@ -175,6 +175,12 @@ class Index:
             fingerprints=self.fingerprints | {"data": wanted.fingerprints["data"]},
         )  # fmt: skip
 
+    def has_room(self, shard: Shard) -> bool:
+        """Whether a shard's rows are among those of the store that no other has."""
+        end = shard.start + shard.rows
+        alone = all(end <= one.start or one.start + one.rows <= shard.start for one in self.shards)
+        return alone and shard.rows > 0 and end <= self.n
+
     def add(self, shard: Shard) -> None:
         """Enter a shard, in the order of the rows."""
         bisect.insort(self.shards, shard, key=lambda one: one.start)

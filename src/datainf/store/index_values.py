@@ -28,10 +28,7 @@ def check_values(raw: Mapping[str, Any]) -> None:
     if len(set(names)) < len(names):
         raise ValueError("two blocks have one name")
     for shard in raw["shards"]:
-        for name in ("start", "rows", "bytes"):
-            _require_whole(f"a shard's {name}", shard[name])
-        for name in ("file", "checksum"):
-            _require(f"a shard's {name}", shard[name], str)
+        check_shard(shard)
     for part in raw.get("parts", []):
         _require_whole("a part's rows", part["rows"])
         _require("a part's data", part["data"], str)
@@ -39,6 +36,14 @@ def check_values(raw: Mapping[str, Any]) -> None:
         for name in ("ratio", "seed"):
             _require_whole(f"the projection's {name}", projection[name])
         _require("the projection's metric", projection["metric"], str)
+
+
+def check_shard(shard: Mapping[str, Any]) -> None:
+    """Raises as `check_values`."""
+    for name in ("start", "rows", "bytes"):
+        _require_whole(f"a shard's {name}", shard[name])
+    for name in ("file", "checksum"):
+        _require(f"a shard's {name}", shard[name], str)
 
 
 def _check_block(block: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ from datainf.files import (
 )
 from datainf.ranks import Ranks, ranks
 from datainf.store.index import INDEX, Index, Shard, difference, projected_by
+from datainf.store.index_values import check_shard
 from datainf.store.shards import ShardDraft, ShardFile
 
 SHARD = ".safetensors"
@@ -171,7 +172,7 @@ def _add_noted(path: Path, index: Index) -> list[Path]:
     found = files_in(path, f"shard-*{NOTE}")
     known = {shard.start for shard in index.shards}
     for shard in filter(None, map(_noted, found)):
-        if shard.start not in known:
+        if shard.start not in known and index.has_room(shard):
             index.add(shard)
     return found
 
@@ -180,9 +181,14 @@ def _noted(file: Path) -> Shard | None:
     """The shard that a note is of; None where it is not as it was written, and the shard is made
     again, or where the first process has just entered it."""
     try:
-        return Shard.read(json.loads(read_file(file).decode()))
-    except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
+        told = json.loads(read_file(file).decode())
+        check_shard(told)
+        shard = Shard.read(told)
+    except (
+        FileNotFoundError, ValueError, TypeError, LookupError, AttributeError, RecursionError,
+    ):  # fmt: skip
         return None
+    return shard if shard.file == file.with_suffix(".safetensors").name else None
 
 
 def begun(path: Path, wanted: Index, *, but: Collection[str] = ()) -> Index | None:
