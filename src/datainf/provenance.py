@@ -22,6 +22,7 @@ from typing import Any
 import datainf
 from datainf.files import has_file, make_folder, read_file, write_atomically
 from datainf.fingerprint import bytes_digest, file_digest
+from datainf.redaction import redacted
 from datainf.remote import is_remote
 
 RECORD = "provenance.jsonl"
@@ -77,9 +78,12 @@ def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
 
 
 def command() -> list[str] | None:
-    """The arguments that the program was started with; None in a program of a person's own."""
+    """The arguments that the program was started with, without secrets; None in a program of a
+    person's own."""
     program, *arguments = sys.argv or [""]
-    return ["datainf", *arguments] if Path(program).name in PROGRAMS else None
+    if Path(program).name not in PROGRAMS:
+        return None
+    return ["datainf", *map(redacted, arguments)]
 
 
 def machine() -> dict[str, Any]:
