@@ -132,7 +132,7 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 
 def row(name: str, trials: list[dict[str, Any]], several: bool) -> list[object]:
-    own = [sum(t["victim"] == victim for t in trials) for victim in (OTHER, FIRST, TORCHRUN)]
+    own = [sum(t.get("victim") == victim for t in trials) for victim in (OTHER, FIRST, TORCHRUN)]
     ends = [sum(t[key] for t in trials) for key in ("resumed", "identical")]
     return [name, len(trials), *(own if several else []), *ends]
 

@@ -57,7 +57,12 @@ SHOWN: dict[str, Sign] = {
     FINISHED: there("report.html"),
 }
 """Those of `datainf attribute` where the stores are there."""
-SCORED: dict[str, Sign] = {"writing scores": SCORES, FINISHED: there("scores.parquet")}
+EXACT = "exact"
+"""The folder in a run's that other scores are written to."""
+SCORED: dict[str, Sign] = {
+    "writing scores": there(f"{EXACT}/scores.safetensors.tmp", f"{EXACT}/scores.safetensors"),
+    FINISHED: there(f"{EXACT}/scores.parquet"),
+}
 """Those of `datainf score`, which says nothing before the end: scoring is its start."""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from reliability import script
 from reliability.kills import ALONE, Trial, killed
-from reliability.phases import SCORED, SHOWN, STARTING, measured
+from reliability.phases import EXACT, SCORED, SHOWN, STARTING, measured
 from reliability.processes import Command, ends_well
 from reliability.work import Work, contents
 
@@ -26,16 +26,17 @@ COMMANDS = {"score": SCORED, "attribute": SHOWN}
 
 def trials(folder: Path, moments: int, seed: int, rows: int, queries: int) -> dict[str, Any]:
     work, chance = Work(folder / "work", rows=rows, queries=queries).make(), random.Random(seed)
-    stores = _stores(work, folder)
+    finished = _finished(work, folder)
     found: dict[str, Any] = {"rows": rows, "queries": queries, "seconds": {}, "trials": []}
     for name in COMMANDS:
         # One folder for all, which the page names.
         def begun(_: str, name: str = name) -> Trial:
             shutil.rmtree(folder / "trial", ignore_errors=True)
-            run = shutil.copytree(stores, folder / "trial" / "run")
+            run = shutil.copytree(finished, folder / "trial" / "run")
             if name == "score":
-                arguments = ["score", str(run), "--method", "exact", "--out", str(run)]
+                arguments = ["score", str(run), "--method", "exact", "--out", str(run / EXACT)]
             else:
+                _without_scores(run)
                 arguments = ["attribute", "--config", str(work.settings(run))]
             return Trial(Command(arguments, run.parent / "log"), COMMANDS[name], run)
 
@@ -50,17 +51,21 @@ def trials(folder: Path, moments: int, seed: int, rows: int, queries: int) -> di
     return found
 
 
-def _stores(work: Work, folder: Path) -> Path:
-    """A run as it is when all is collected and nothing scored."""
-    run = folder / "stores" / "run"
+def _finished(work: Work, folder: Path) -> Path:
+    """A run whose stores all are taken from."""
+    run = folder / "finished" / "run"
     run.mkdir(parents=True)
     arguments = ["attribute", "--config", str(work.settings(run)), "--no-report"]
     if not ends_well(Command(arguments, folder / "log").begin()):
         raise SystemExit((folder / "log").read_text())
+    return run
+
+
+def _without_scores(run: Path) -> None:
+    """As it is when all is collected."""
     for path in run.glob("*.*"):
         if path.name != "run.yaml":
             path.unlink()
-    return run
 
 
 def lines(found: dict[str, Any]) -> list[str]:

@@ -8,25 +8,27 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from datainf.gradients import PendingStore
 from datainf.run_plan import Planner
 from reliability import begun
 
-DEATHS, LATE = 2, 2.0
-"""So many starts of the second process end when it plans the run; the next plans seconds after the
-first."""
+DEATHS, LATE = 2, 1.5
+"""So many starts of the second process end when it plans the run; the next one plans, and begins
+each store, seconds after the first."""
 
 
 def late(arguments: Sequence[str]) -> None:
     if os.environ["RANK"] == "1":
-        Planner.plan = _after_all(Planner.plan)  # type: ignore[method-assign]
+        Planner.plan = _late(Planner.plan)  # type: ignore[method-assign]
+        PendingStore.collect = _late(PendingStore.collect)  # type: ignore[method-assign]
     begun.one_of_several(arguments)
 
 
-def _after_all(plan: Any) -> Any:
-    def planned(*own: Any) -> Any:
+def _late(method: Any) -> Any:
+    def done(*own: Any) -> Any:
         if int(os.environ["TORCHELASTIC_RESTART_COUNT"]) < DEATHS:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(LATE)
-        return plan(*own)
+        return method(*own)
 
-    return planned
+    return done

@@ -118,6 +118,7 @@ def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
     with ExitStack() as held, ThreadPoolExecutor(1, "datainf-writer") as thread:
         all_of_them.of_first(lambda: _begin(path, wanted, held))
         store = StoreWriter(path, Index.load(path), thread, all_of_them)
+        all_of_them.wait()  # before the first notes what others would not have read
         yield store
         store.finish()
         if all_of_them.count > 1:
