@@ -4,8 +4,11 @@
 
 Whole files of every kind that is read are changed at random: bits flipped, bytes put in, taken out
 and repeated, numbers made enormous, brackets nested, markup, control characters, paths and halves
-of letters put in. Each is then read as a command reads it, in a process whose memory is bounded. A
-file is read, or refused with an error of ours; everything else is a failure, and is kept.
+of letters put in; and where they have a structure, as often values of another kind put in any of
+its fields, fields taken out, renamed and told twice. Forged ones have no checksum, or the right one
+for what is wrong. Each is then read as a command reads it, in a process whose memory is bounded. A
+file is read within 20 seconds, or refused with an error of ours; everything else is a failure, and
+is kept. Kinds that take long to read come less often.
 """
 
 from __future__ import annotations
@@ -111,6 +114,16 @@ def keep(failures: dict[str, Any], kind: str, error: Exception, broken: bytes) -
 
 def too_long(*_: object) -> None:
     raise TooLongError
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The table of a run, and what runs before it found, which is mended."""
+    mended = json.loads(MENDED.read_text(encoding="utf-8"))
+    listed = [f"| {one['file']} | {one['what']} | {one['cases']} |" for one in mended]
+    return [
+        *table(found), "", "What it found before, and tests beside it, is mended; each has a test.",
+        "", "| file | what went wrong | cases |", "|---|---|---|", *listed,
+    ]  # fmt: skip
 
 
 def table(found: dict[str, Any]) -> list[str]:

@@ -235,7 +235,7 @@ def forger(path: Path, folder: Path) -> Change:
         value = getattr(contents, part)
         if part == "tensors":
             name = chance.choice(list(value))
-            other = chance.choice(list(value.values()))
+            other = chance.choice(list(value.values())).clone()
             value = {**value, name: chance.choice((other, other.long(), other[:1], other[None]))}
             if chance.random() < 0.3:
                 del value[name]

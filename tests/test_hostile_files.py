@@ -10,7 +10,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import psutil
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +24,7 @@ from conftest import write_rows
 from datainf.checkpoints import weighed
 from datainf.config import RunConfig, read_config
 from datainf.data import load
+from datainf.data.read import require_sound
 from datainf.errors import DataError, DatainfError, InputError, ModelError, StoreError
 from datainf.models import adapter_weights
 from datainf.report.review import read_decisions
@@ -311,3 +314,30 @@ def test_values_that_are_no_scores(tmp_path):
     path.write_bytes(save({"a": torch.zeros(1)}, metadata={"datainf-scores-1": "[" * 100_000}))
     with pytest.raises(StoreError, match=r"scores\.safetensors"):
         load_scores(path)
+
+
+def test_arrow_offsets_that_lead_out_of_the_file(tmp_path):
+    """They are mapped as they are: the first look at such a row would end the process."""
+    saved = tmp_path / "saved"
+    rows = [{"text": f"text {i}"} for i in range(6)]
+    datasets.Dataset.from_list(rows).save_to_disk(str(saved))
+    path = next(saved.glob("*.arrow"))
+    whole = path.read_bytes()
+    offsets = struct.pack("<7i", *range(0, 43, len("text 0"))[:7])
+    place = whole.index(offsets)
+    path.write_bytes(whole[: place + 8] + struct.pack("<i", 2**30) + whole[place + 12 :])
+    with pytest.raises(DataError, match="saved: its Arrow files are damaged"):
+        load(saved)
+
+
+def test_indices_of_rows_that_are_not_there(tmp_path):
+    saved, other = tmp_path / "saved", tmp_path / "other"
+    rows = [{"text": f"text {i}"} for i in range(6)]
+    datasets.Dataset.from_list(rows).select([5, 1]).save_to_disk(str(saved))
+    data = datasets.Dataset.from_list(rows)
+    data._indices = datasets.table.InMemoryTable.from_pydict(
+        {"indices": pa.array([0, 9], pa.uint64())}
+    )
+    assert load(saved).ids == [0, 1]
+    with pytest.raises(DataError, match="other"):
+        require_sound(other, data)

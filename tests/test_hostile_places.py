@@ -34,11 +34,9 @@ PLACES = [
 TEXT = st.sampled_from(PLACES) | st.text(min_size=1, max_size=20)
 
 
-def contents(folder: Path) -> dict[str, bytes | str]:
+def contents(folder: Path) -> dict[str, bytes | Path]:
     return {
-        str(path.relative_to(folder)): str(path.readlink())
-        if path.is_symlink()
-        else path.read_bytes()
+        str(path.relative_to(folder)): path.readlink() if path.is_symlink() else path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_symlink() or path.is_file()
     }

@@ -117,7 +117,7 @@ def test_broken_files_are_refused(tmp_path):
     """In a process of its own, whose memory is bounded."""
     code = (
         "import sys, json; from pathlib import Path; from reliability import fuzz; "
-        "print(json.dumps(fuzz.fuzz(Path(sys.argv[1]), 600, 3)))"
+        "print(json.dumps(fuzz.fuzz(Path(sys.argv[1]), 300, 3)))"
     )
     root = Path(command.__file__).parents[1]
     done = subprocess.run(

@@ -209,7 +209,7 @@ def write_top(finished: Run, path: Path, k: int) -> None:
             "harmful": entries(finished, row, k, largest=False),
         }
         lines.append(json.dumps(line, ensure_ascii=False))
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+    write_atomically(path, ("\n".join(lines) + "\n").encode("utf-8", "replace"))
 
 
 def entries(finished: Run, query: int | None, k: int, *, largest: bool) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import unicodedata
 import warnings
@@ -40,7 +41,7 @@ def hostile(saved_bert, tmp_path_factory):
     """Data whose ids, texts, columns and file name are hostile, and where a run goes."""
     folder = tmp_path_factory.mktemp("hostile")
     rows = [
-        {"id": f"{EVIL}\n{i}", "text": f"{text} {WHOLE}", "label": i % 3, f"more {EVIL}": EVIL}
+        {"id": f"{WHOLE}\n{i}", "text": f"{text} {WHOLE}", "label": i % 3, f"more {EVIL}": EVIL}
         for i, text in enumerate(TEXTS * 2)
     ]
     named = WHOLE.translate(str.maketrans("", "", "\x00/"))[:60]
@@ -92,6 +93,19 @@ def test_on_a_terminal_there_is_nothing_but_our_own_colours(
         assert "\\x1b" in text or command[0] == "mislabeled"  # in narrow columns
         assert obeyed(STYLES.sub("", text)) == ""
         assert "\x1b]8" not in text
+
+
+def test_a_file_whose_name_is_not_utf_8(saved_bert, datainf, tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", [{"text": t, "label": 0} for t in TEXTS])
+    named = rows.rename(tmp_path / os.fsdecode(b"caf\xe9.jsonl"))
+    out = tmp_path / "run"
+    code, _, err = datainf("attribute", "--adapter", saved_bert[1], "--train", named, "--query",
+                           named, "--out", out, "--method", "gradient")  # fmt: skip
+    assert code == 0, err
+    assert "caf\\udce9.jsonl" in err
+    assert datainf("mislabeled", out, "--out", tmp_path / "suspects.csv")[0] == 0
+    assert datainf("select", out, "--drop", 1, "--out", tmp_path / "cleaned")[0] == 0
+    assert datainf("top", out, "--mean")[0] == 0
 
 
 def test_markup_and_names_of_emoji_are_shown_as_they_are(capsys):

@@ -182,7 +182,7 @@ def test_class_labels_stay_numbers(tmp_path):
 
 @pytest.mark.parametrize(
     "row", [{"text": "a \ud83d"}, {"prompt": "\udc00", "completion": "b"},
-            {"messages": [{"role": "user", "content": "\ud83d"}]}],
+            {"messages": [{"role": "user", "content": "\ud83d"}]}, {"text": "a", "id": "\ud83d"}],
 )  # fmt: skip
 def test_half_of_a_letter(row, tmp_path):
     """JSON can say it, and no tokenizer takes it."""

@@ -56,15 +56,14 @@ def say_our_warnings() -> None:
     for category in ours:
         warnings.simplefilter("once", category)
 
-    def shown(
-        message: Any, category: type[Warning], filename: str, lineno: int,
-        file: Any = None, line: str | None = None,
-    ) -> None:  # fmt: skip
+    show = warnings.showwarning
+
+    def shown(message: Any, category: type[Warning], *where: Any, **options: Any) -> None:
         if issubclass(category, ours):
             say(f"note: {message}")
         else:
-            text = warnings.formatwarning(message, category, filename, lineno, line)
-            (file or sys.stderr).write(plain(redacted(text)))
+            text: Any = plain(redacted(str(message)))  # as a text it is shown as it is
+            show(text, category, *where, **options)
 
     warnings.showwarning = shown
 

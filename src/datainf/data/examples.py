@@ -14,7 +14,7 @@ from datainf.data.alike import alike
 from datainf.data.formats import Table
 from datainf.data.pictures import check_picture, located, pictures_digest
 from datainf.data.read import read
-from datainf.data.rows import check_row
+from datainf.data.rows import check_row, require_letters
 from datainf.data.write import write_part
 from datainf.errors import DataError, OptionError
 from datainf.fingerprint import digest, file_digest
@@ -168,6 +168,7 @@ class Examples(Sequence[dict[str, Any]]):
         value = self._table.rows[row].get(self.columns["id"])
         if not isinstance(value, int | str) or value == "":
             raise DataError(f"the id is {value!r}", remedy="a number or a text in every row")
+        require_letters("the id", str(value))
         return value
 
 

@@ -55,11 +55,11 @@ def _saved_folder(path: Path, split: str | None) -> Table:
             "metadata.jsonl, or in a folder for each class; or name a file in the folder",
         ) from None
     found = _pick_split(str(path), loaded, split)
-    _require_sound(path, found.rows)
+    require_sound(path, found.rows)
     return found
 
 
-def _require_sound(path: Path, rows: Any) -> None:
+def require_sound(path: Path, rows: Any) -> None:
     """Raises `DataError` where the files' bytes are no table: they are mapped as they are, and the
     first look at offsets that lead out of them would be the end of the process."""
     try:

@@ -26,11 +26,12 @@ def _check_text(part: str, value: Any) -> None:
         )
     if not value and part != "prompt":
         raise DataError(f"{part} is empty", remedy="fill it in, or leave the row out")
-    _require_letters(part, value)
+    require_letters(part, value)
 
 
-def _require_letters(part: str, text: str) -> None:
-    """JSON can say half of a letter, which no tokenizer takes."""
+def require_letters(part: str, text: str) -> None:
+    """Raises `DataError` for half of a letter: JSON can say it, and neither a tokenizer nor a table
+    takes it."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -63,7 +64,7 @@ def _check_messages(part: str, value: Any) -> None:
             f"{part} is not a list of turns", remedy='[{"role": "user", "content": "…"}, …]'
         )
     for turn in value:
-        _require_letters(part, turn["role"] + turn["content"])
+        require_letters(part, turn["role"] + turn["content"])
 
 
 def _check_text_or_messages(part: str, value: Any) -> None:
@@ -80,7 +81,7 @@ def _check_tokens(part: str, value: Any) -> None:
 def _check_words(part: str, value: Any) -> None:
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         raise DataError(f"{part} is not a list of words", remedy='["a", "word", "each"]')
-    _require_letters(part, "".join(value))
+    require_letters(part, "".join(value))
 
 
 def _check_tags(part: str, value: Any) -> None:

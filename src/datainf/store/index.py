@@ -207,7 +207,7 @@ class Index:
 
     def save(self, folder: Path) -> None:
         content = self._content()
-        text = json.dumps(content | {CHECKSUM: _checksum(content)}, indent=1, ensure_ascii=False)
+        text = json.dumps(content | {CHECKSUM: _checksum(content)}, indent=1)
         write_atomically(folder / INDEX, text.encode())
 
     def _content(self) -> dict[str, Any]:
