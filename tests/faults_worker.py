@@ -44,11 +44,15 @@ def no_space(*_: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def stopped() -> None:
+def nothing_finite(_at: Any, gradients: dict[str, torch.Tensor], _losses: Any) -> None:
+    gradients["weight"].fill_(torch.nan)
+
+
+def stopped(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def killed() -> None:
+def killed(*_: Any) -> None:
     if attempt() == "0":
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -60,7 +64,7 @@ def in_second_shard(fault: Any) -> None:
     def put(draft: ShardDraft, *arguments: Any) -> Any:
         seen.add(draft.path)
         if len(seen) == 2:
-            fault()
+            fault(*arguments)
         return plain(draft, *arguments)
 
     ShardDraft.put = put  # type: ignore[method-assign]
@@ -72,8 +76,6 @@ app = typer.Typer(cls=Program)
 @app.command()
 def collect(fault: str, out: Path) -> None:
     rows = data()
-    if fault == "nonfinite":
-        rows[ROWS - 3] = rows[ROWS - 3] * float("nan")
     if fault == "all":
         raise DataError("row 3: the same in all", remedy="another")
     if launch().rank == 1:
@@ -81,8 +83,9 @@ def collect(fault: str, out: Path) -> None:
             raise DataError("row 3: here alone", remedy="another")
         if fault == "disk":
             shards.allocate = no_space  # type: ignore[assignment]
-        if fault in ("interrupt", "kill"):
-            in_second_shard({"interrupt": stopped, "kill": killed}[fault])
+        if fault in ("nonfinite", "interrupt", "kill"):
+            faults = {"nonfinite": nothing_finite, "interrupt": stopped, "kill": killed}
+            in_second_shard(faults[fault])
     datainf.collect(model(), rows, task(), out=out, shard_rows=2)
 
 

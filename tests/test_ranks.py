@@ -98,10 +98,11 @@ def test_a_store_of_some_processes_is_one_for_any_number(tmp_path):
 
 
 def test_accelerate_starts_them_as_torchrun_does(tmp_path):
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
+    # --cpu, which is for MPI, would start one; without a GPU this starts both on the CPU.
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     done = subprocess.run(
-        [*launcher, ranks_worker.__file__, "collect", tmp_path], capture_output=True, text=True,
-        check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        [*launcher, "--num_processes", "2", ranks_worker.__file__, "collect", tmp_path],
+        capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.glob("*.pt")) == [

@@ -16,7 +16,7 @@ from test_ranks import launched
 
 ALONE = [name for name in COMMANDS if name not in SHARED]
 MESSAGES = {
-    "nonfinite": "error: example 9: the loss is NaN or infinite",
+    "nonfinite": "the gradient of weight or its squared norm is NaN or infinite in float32",
     "data": "error: row 3: here alone",
     "all": "error: row 3: the same in all",
     "disk": "shard-00001.safetensors: No space left on device",

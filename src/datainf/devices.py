@@ -32,8 +32,8 @@ def own(device: torch.device) -> torch.device:
     started = launch()
     if device.type != "cuda" or started.local_count == 1:
         return device
-    index: int | None = device.index  # whose type knows no device without one
-    if index is not None:
+    number: int | None = device.index  # torch's types know no device without
+    if number is not None:
         raise OptionError(
             f"{device} is one GPU, and {started.local_count} processes were started on this "
             "machine, which would all take it",

@@ -22,14 +22,12 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from datainf.errors import DatainfError, PeerError
 from datainf.launch import attempt, end_with_launcher, launch
 
-TCPStore: Any = dist.TCPStore  # type: ignore[attr-defined]
-PrefixStore: Any = dist.PrefixStore  # type: ignore[attr-defined]
-"""Public names, which the types of torch do not export."""
 T = TypeVar("T")
 PATIENCE = timedelta(days=7)
 """One process may wait for the work of another for so long: that one is gone is told at once, by
@@ -196,7 +194,7 @@ def _started() -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
-def _token(board: Any, rank: int, count: int) -> str:
+def _token(board: Store, rank: int, count: int) -> str:
     """A name that these processes have for themselves, and those that were started before them have
     not. After a restart torchrun goes on with the same board, on which a process would find the
     addresses of those that are gone, and no number of the attempt that all machines agree on.
@@ -212,7 +210,7 @@ def _token(board: Any, rank: int, count: int) -> str:
         board.set(f"{own}/seen", " ".join(board.get(name).decode() for name in names))
         return own
     while True:
-        token = board.get("datainf").decode()
+        token = str(board.get("datainf").decode())
         board.set(f"{token}/{rank}", own)
         with suppress(dist.DistStoreError):
             board.wait([f"{token}/seen"], ASKING)
