@@ -126,8 +126,7 @@ class Collector:
         except Exception as error:
             if not should_reduce_batch_size(error):
                 raise
-            what = f"{self._name(row)} alone does not fit in memory on {self.gradients.device}"
-            raise self._too_long(what) from error
+            raise self._no_room(row) from error
         return kept.bytes
 
     def _require_fit(self, footprint: Footprint, row: int) -> None:
@@ -142,6 +141,13 @@ class Collector:
                 f"{words.size(there)} are left on {device}",
                 footprint.fitting(there // BACKWARD - self.row_bytes),
             )
+
+    def _no_room(self, row: int) -> PlanError:
+        """Of an example whose memory was not to be had, though others may be to blame for it."""
+        return self._too_long(
+            f"{self._name(row)} alone does not fit in memory on {self.gradients.device}. Finished "
+            "shards are kept"
+        )
 
     def _too_long(self, what: str, fitting: int | None = None) -> PlanError:
         shortening = self.task.shortening(fitting)
@@ -162,8 +168,10 @@ class Collector:
                 truth = self.gradients.check(self._examples(picked), together(known))
                 break
             except Exception as error:
-                if len(candidates) == 1 or not should_reduce_batch_size(error):
+                if not should_reduce_batch_size(error):
                     raise
+                if len(candidates) == 1:
+                    raise self._no_room(candidates[0]) from error
                 self._alone, probed = {}, []
                 candidates = candidates[: len(candidates) // 2]
                 if len(candidates) == 1:
@@ -262,8 +270,10 @@ class Collector:
             try:
                 found = self.gradients(self._examples(batch))
             except Exception as error:
-                if len(batch) == 1 or not should_reduce_batch_size(error):
+                if not should_reduce_batch_size(error):
                     raise
+                if len(batch) == 1:
+                    raise self._no_room(batch[0]) from error
                 self.batch_tokens = min(self.budget, max(1, self.padded(batch) // 2))
                 half = len(batch) // 2
                 todo += [batch[half:], batch[:half]]
