@@ -138,3 +138,20 @@ def test_a_run_is_that_of_one_process(saved_llama, tmp_path, count):
     assert (a.values - b.values).norm() <= 1e-6 * a.values.norm()
     assert (together / "report.html").is_file()
     assert done.stderr.count("scores, top examples and settings are in") == 1
+
+
+def test_a_store_grows_by_several_processes(saved_llama, tmp_path):
+    """To the bytes that one process gives it."""
+    old = write_rows(tmp_path / "old.jsonl", ROWS[:5])
+    new = write_rows(tmp_path / "new.jsonl", ROWS[5:])
+    found = []
+    for name, start in (("alone", 1), ("together", 3)):
+        out = tmp_path / name
+        for data, more in ((old, []), (new, ["--append"])):
+            torchrun(start, "-m", "datainf", "collect", "--adapter", saved_llama[1], "--data", data,
+                     "--out", out, "--shard-rows", 2, *more)  # fmt: skip
+        found.append({path.name: path.read_bytes() for path in out.glob("*.safetensors")})
+        index = json.loads((out / "index.json").read_text())
+        assert [part["rows"] for part in index["parts"]] == [5, 13]
+    assert len(found[0]) == 10
+    assert found[0] == found[1]
