@@ -121,6 +121,16 @@ def test_a_store_is_opened_by_one_listing(s3, bucket):
     assert [path for _, path in s3.seen if "safetensors" in path] == []
 
 
+def test_what_another_process_took_away_is_missed(bucket):
+    import s3fs
+
+    collected(f"{bucket}/train")
+    GradientStore.open(f"{bucket}/train")
+    s3fs.S3FileSystem(skip_instance_cache=True).rm_file(f"{bucket}/train/{SECOND}")
+    with pytest.raises(StoreCorruptError, match=f"{SECOND} is missing"):
+        GradientStore.open(f"{bucket}/train")
+
+
 KILLED = textwrap.dedent("""
     import sys, time
     sys.path.insert(0, {tests!r})
