@@ -106,6 +106,16 @@ def test_who_stood_still_writes_no_more(folder, monkeypatch):
     second.release()
 
 
+@pytest.mark.parametrize("name", [".lock-1", ".lock-2"])
+def test_who_was_replaced_finds_out_at_its_next_beat(folder, name):
+    with locked(folder):
+        (folder / name).write_bytes(b'{"token": "another", "count": 0}')
+        time.sleep(5 * lock.BEAT)
+        with pytest.raises(StoreBusyError, match=r"took .* over"):
+            write_atomically(folder / "index.json", b"too late")
+    assert left(folder) == [".lock-1", ".lock-2"][: 1 + (name == ".lock-2")]
+
+
 def test_a_put_whose_answer_got_lost_is_no_other_writer(s3, bucket):
     s3.failing("PUT", ".lock-", "lose", times=1)
     with locked(place(f"{bucket}/train")):
