@@ -32,6 +32,7 @@ def test_an_error_in_one_ends_all_and_is_said_once(fault, tmp_path):
     said, _, table = done.stderr.partition("Traceback")
     message = MESSAGES[fault]
     assert said.count(message) == 1, done.stderr
+    assert " 0 of 12 gradients" not in said, "what is noted is kept, before it is in the index"
     assert said.count("error:") == (fault != "interrupt"), "and nothing else"
     assert "Traceback" not in table, "torchrun's own is the only one"
     cause = table.partition("Root Cause")[2]
