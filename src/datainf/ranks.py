@@ -22,8 +22,6 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
-from torch.distributed.rendezvous import rendezvous
 
 from datainf.errors import DatainfError, PeerError
 from datainf.launch import attempt, end_with_launcher, launch
@@ -147,16 +145,20 @@ def is_first_to_say(text: str) -> bool:
     where = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
     if launch().count == 1 or None in where:
         return True
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
     key = hashlib.sha256(text.encode()).hexdigest()
     try:
         # Of torchrun itself, which outlives the processes, or of the first of them.
         board = TCPStore(str(where[0]), int(str(where[1])), is_master=False, timeout=SAYING)
-        return int(board.add(f"datainf said {key} in attempt {attempt()}", 1)) == 1
+        return int(board.add(f"datainf said {key} in {_round or attempt()}", 1)) == 1
     except RuntimeError:
         return True
 
 
 _alone = False
+_round = ""
+"""How the processes call themselves once they have found each other."""
 
 
 @contextmanager
@@ -177,24 +179,30 @@ def ranks() -> Ranks:
 
 @cache
 def _started() -> Ranks:
+    global _round
     started = launch()
     if started.count == 1:
         return Ranks()
     end_with_launcher()
+    # Not in every torch.
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+    from torch.distributed.rendezvous import rendezvous
+
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(started.local_rank % torch.cuda.device_count())
         backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         with _heard():
             board, rank, count = next(rendezvous("env://", timeout=PATIENCE))
-            board = PrefixStore(_token(board, rank, count), board)
+            _round = _token(board, rank, count)
+            board = PrefixStore(_round, board)
             dist.init_process_group(
                 backends, store=board, rank=rank, world_size=count, timeout=PATIENCE
             )
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
-def _token(board: Store, rank: int, count: int) -> str:
+def _token(board: Any, rank: int, count: int) -> str:
     """A name that these processes have for themselves, and those that were started before them have
     not. After a restart torchrun goes on with the same board, on which a process would find the
     addresses of those that are gone, and no number of the attempt that all machines agree on.
