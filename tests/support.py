@@ -6,6 +6,7 @@ each of its cells again.
 
 from __future__ import annotations
 
+import inspect
 import re
 import tempfile
 import warnings
@@ -18,6 +19,7 @@ import peft
 import torch
 import transformers
 from torch import nn
+from transformers.models.vit import modeling_vit
 
 import tiny_pipelines
 from conftest import HEADS, KV, SMALL, TEXTS, make_base, make_tokenizer
@@ -131,6 +133,11 @@ def ours(name: str, kind: type, rows: Callable[[], list[dict]]) -> dict[str, Any
     }
 
 
+# transformers renamed a ViT's modules between 5.8 and 5.10.
+RENAMED = "self.q_proj" in inspect.getsource(modeling_vit)
+VIT_Q, VIT_V, VIT_OUT = (
+    ("q_proj", "v_proj", "fc2") if RENAMED else ("query", "value", "output.dense")
+)
 LLAMA = {"linear": ["q_proj", "v_proj"], "square": ["q_proj"], "norm": ["input_layernorm"],
          "embedding": ["embed_tokens"], "feedforward": ["down_proj"]}  # fmt: skip
 BERT = {"linear": ["query", "value"], "square": ["query"], "norm": ["LayerNorm"],
@@ -160,9 +167,9 @@ BASES: dict[str, Base] = {
     "bart": Base("BART", "seq2seq", **tiny("bart"), linear=["q_proj", "v_proj"],
                  square=["q_proj"], norm=["final_layer_norm"], embedding=["shared"],
                  feedforward=["fc2"]),
-    "vit": Base("ViT", "image classification", **tiny("vit"), linear=["q_proj", "v_proj"],
-                square=["q_proj"], norm=["layernorm_before"], convolution=["projection"],
-                feedforward=["fc2"]),
+    "vit": Base("ViT", "image classification", **tiny("vit"), linear=[VIT_Q, VIT_V],
+                square=[VIT_Q], norm=["layernorm_before"], convolution=["projection"],
+                feedforward=[VIT_OUT]),
     "unet": Base("SD UNet", "text-to-image", lambda: make_denoiser("sd1"), to_image("sd1"),
                  tiny_pipelines.make_examples, **DENOISER, norm=["norm1"],
                  convolution=["conv1"], feedforward=["ff.net.2"]),

