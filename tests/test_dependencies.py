@@ -76,7 +76,7 @@ def test_what_builds_it_is_pinned():
         assert requirement.specifier.contains(PINS[requirement.name])
 
 
-def test_a_release_is_what_ci_has_with_a_hash_for_every_file():
+def test_a_release_is_what_ci_has_with_a_hash_for_each():
     lines = (ROOT / "locks" / "release.txt").read_text(encoding="utf-8").splitlines()
     assert pins(ROOT / "locks" / "release.txt").items() <= PINS.items()
     for line, following in itertools.pairwise(lines):
