@@ -230,23 +230,24 @@ def _source(examples: Examples) -> dict[str, Any]:
 def at_commits(config: RunConfig, train: Examples, query: Examples) -> RunConfig:
     """The settings with the commit of whatever came from the hub, so that they replay with the very
     same; the model must have been loaded."""
-    taken = _commits(config)
-    named: dict[str, Any] = {part: pinned(*taken[part]) for part in taken}
-    return replace(config, train=train.pinned, query=query.pinned, **named)
+    taken = {part: pinned(*found) for part, found in _commits(config).items()}
+    model, adapter = taken.get("model", config.model), taken.get("adapter", config.adapter)
+    return replace(config, train=train.pinned, query=query.pinned, model=model, adapter=adapter)
 
 
 def _commits(config: RunConfig) -> dict[str, tuple[str, str]]:
     """What of model and adapter came from the hub: its name, and the commit in the cache."""
-    base, found = config.model, {}
-    if base is None and (Path(str(config.adapter)) / PIPELINE_LORA).is_file():
-        return {}
-    names = {"model": base or base_of(config.adapter), "adapter": config.adapter}
-    for part, name in names.items():
-        if name is None:
-            continue
-        for file in (PEFT_CONFIG, PIPELINE_LORA) if part == "adapter" else (CONFIG, PIPELINE_INDEX):
-            if (commit := commit_of(name, file)) is not None:
-                found[part] = (name, commit)
+    base, adapter = config.model, config.adapter
+    if base is None and adapter is not None and not (Path(adapter) / PIPELINE_LORA).is_file():
+        base = base_of(adapter)
+    found = {}
+    for part, name, files in (
+        ("model", base, (CONFIG, PIPELINE_INDEX)),
+        ("adapter", adapter, (PEFT_CONFIG, PIPELINE_LORA)),
+    ):
+        for file in files if name is not None else ():
+            if (commit := commit_of(str(name), file)) is not None:
+                found[part] = (str(name), commit)
     return found
 
 
