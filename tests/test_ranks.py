@@ -140,16 +140,21 @@ def test_a_run_is_that_of_one_process(saved_llama, tmp_path, count):
     assert done.stderr.count("scores, top examples and settings are in") == 1
 
 
-def test_a_store_grows_by_several_processes(saved_llama, tmp_path):
+def test_a_store_grows_by_several_processes(saved_llama, datainf, tmp_path):
     """To the bytes that one process gives it."""
     old = write_rows(tmp_path / "old.jsonl", ROWS[:5])
     new = write_rows(tmp_path / "new.jsonl", ROWS[5:])
     found = []
-    for name, start in (("alone", 1), ("together", 3)):
-        out = tmp_path / name
-        for data, more in ((old, []), (new, ["--append"])):
-            torchrun(start, "-m", "datainf", "collect", "--adapter", saved_llama[1], "--data", data,
-                     "--out", out, "--shard-rows", 2, *more)  # fmt: skip
+    for out in (tmp_path / "alone", tmp_path / "together"):
+        how = ["collect", "--adapter", saved_llama[1], "--out", out, "--shard-rows", 2]
+        code, _, err = datainf(*how, "--data", old)
+        assert code == 0, err
+        more = [*how, "--data", new, "--append"]
+        if out.name == "together":
+            torchrun(2, "-m", "datainf", *more)
+        else:
+            code, _, err = datainf(*more)
+            assert code == 0, err
         found.append({path.name: path.read_bytes() for path in out.glob("*.safetensors")})
         index = json.loads((out / "index.json").read_text())
         assert [part["rows"] for part in index["parts"]] == [5, 13]
