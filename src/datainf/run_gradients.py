@@ -238,8 +238,8 @@ def at_commits(config: RunConfig, train: Examples, query: Examples) -> RunConfig
 def _commits(config: RunConfig) -> dict[str, tuple[str, str]]:
     """What of model and adapter came from the hub: its name, and the commit in the cache."""
     base, adapter = config.model, config.adapter
-    if base is None and adapter is not None and not (Path(adapter) / PIPELINE_LORA).is_file():
-        base = base_of(adapter)
+    if base is None and adapter is not None:
+        base = _base_of(adapter)
     found = {}
     for part, name, files in (
         ("model", base, (CONFIG, PIPELINE_INDEX)),
@@ -249,6 +249,15 @@ def _commits(config: RunConfig) -> dict[str, tuple[str, str]]:
             if (commit := commit_of(str(name), file)) is not None:
                 found[part] = (str(name), commit)
     return found
+
+
+def _base_of(adapter: str) -> str | None:
+    """The base that an adapter names; None of a pipeline's, and of a Trainer's folder, whose
+    checkpoints name it."""
+    folder = Path(adapter)
+    if folder.is_dir() and not (folder / PEFT_CONFIG).is_file():
+        return None
+    return base_of(adapter)
 
 
 def _in_one_metric(

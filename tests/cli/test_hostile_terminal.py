@@ -142,7 +142,7 @@ def test_what_libraries_say_is_as_plain(datainf, hostile, monkeypatch):
     code, out, err = datainf("top", hostile[3])
     assert code == 1
     assert obeyed(out + err) == ""
-    assert err.count("\\x1b]0;owned") >= 2  # of the log, what is not on the stream of before
+    assert err.count("\\x1b]0;owned") >= 1  # what is logged may be on the stream of before
 
 
 def test_an_error_that_nobody_foresaw_has_its_traceback(capsys):

@@ -328,8 +328,9 @@ class ShardFile:
 
     @property
     def ids(self) -> list[int | str]:
+        told = self.tensor(IDS)
         try:
-            found = json.loads(bytes(self.tensor(IDS).tolist()))
+            found = json.loads(bytes(told.tolist()))
         except (ValueError, RecursionError) as error:
             raise StoreCorruptError(f"{self.path}: {first_line(error)}", remedy=AGAIN) from None
         if not isinstance(found, list) or not all(isinstance(one, int | str) for one in found):
