@@ -48,9 +48,9 @@ wheel: .venv/installed  ## the wheel holds the package alone, is the same from t
 	.venv-wheel/bin/python -m pip install $(QUIET) -c constraints.txt "$$(echo dist/*.whl)[diffusion]"
 	cd dist && ../.venv-wheel/bin/datainf demo labels --out demo-labels
 
-sbom: wheel .venv-supply/installed  ## dist/sbom.json, CycloneDX: what the installed wheel stands on; the same bytes each time
+sbom: wheel .venv-supply/installed  ## dist/datainf-VERSION.cdx.json, CycloneDX: what the installed wheel stands on; the same bytes each time
 	.venv-supply/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --mc-type library \
-		--output-file dist/sbom.json .venv-wheel/bin/python
+		--output-file "$$(echo dist/*.tar.gz | sed s/.tar.gz//).cdx.json" .venv-wheel/bin/python
 
 licences: .venv/tested  ## the table in docs/dependencies.md, and whether each licence is allowed
 	$(BIN)/python scripts/licences.py --write
