@@ -33,19 +33,24 @@ def print_error(error: DatainfError) -> None:
 
 
 def print_stop(text: str) -> None:
-    """That a person has stopped it, by the first process that was."""
-    if speaks(text):
+    """That a person has stopped it, by the first process that was. Each has been told, and goes."""
+    if is_first("stopped"):
         tell_launcher(text)
         any_console().print(escape(plain(text)))
 
 
 def speaks(text: str) -> bool:
     """Whether this process is to say it; one that is not has waited to be ended."""
+    if is_first(text):
+        return True
+    linger()
+    return False
+
+
+def is_first(text: str) -> bool:
+    """Whether no other process has said this."""
     if launch().count == 1:
         return True
     from datainf.ranks import is_first_to_say
 
-    if is_first_to_say(text):
-        return True
-    linger()
-    return False
+    return is_first_to_say(text)
