@@ -211,4 +211,6 @@ def _scoring_seconds(scoring: Scoring | None) -> float:
 
 def _at_each(folders: Sequence[Path], out: Path) -> list[Path]:
     """A store's folder at every checkpoint, from that at the first."""
+    if out == folders[0]:
+        return list(folders)  # in object storage "train/." is another place than "train"
     return [folder / out.relative_to(folders[0]) for folder in folders]
