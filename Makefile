@@ -86,9 +86,9 @@ reliability: .venv/tested  ## docs/reliability.md, an hour: killed runs, flipped
 	$(BIN)/python -m reliability.again --runs 6
 	$(BIN)/python -m reliability.again --runs 3 --ranks 2
 	$(BIN)/python -m reliability.nodes --moments 8
-	$(BIN)/python -m reliability.flips
-	$(BIN)/python -m reliability.fuzz
-	$(BIN)/python -m reliability.soak
+	$(BIN)/python -m reliability.flips --flips 2000
+	$(BIN)/python -m reliability.fuzz --cases 100000
+	$(BIN)/python -m reliability.soak --rows 100000
 	$(BIN)/python -m reliability
 
 bench: .venv/tested  ## needs data: make bench SST2=folder GSM8K=folder; see benchmarks/README.md

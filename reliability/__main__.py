@@ -51,8 +51,9 @@ def section(title: str, module: ModuleType, results: Sequence[tuple[str, str]]) 
 
 
 def made(found: script.Found) -> list[str]:
-    """When and on what, where that is kept."""
-    return [f"{found['day']}, {found['machine']}", ""] if "machine" in found else []
+    """When, by which options, and on what."""
+    options = " ".join(f"--{name} {value}" for name, value in found["options"].items())
+    return [f"{found['day']}, `{options}`, {found['machine']}", ""]
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from reliability.processes import (
     of_ranks,
     outlived,
 )
-from reliability.work import Work, contents
+from reliability.work import Work, contents, run_folder
 
 UNFINISHED = ".tmp"
 
@@ -37,17 +37,16 @@ def trials(folder: Path, runs: int, kills: int, ranks: int, seed: int, rows: int
     work, chance = Work(folder / "work", rows=rows).make(), random.Random(seed)
 
     def command(out: Path, ranks: int) -> Command:
-        arguments = ["attribute", "--config", str(work.settings(out)), "--no-report"]
-        return Command(arguments, out.parent / "log", of_ranks(ranks))
+        return Command(work.attribute(out), out.parent / "log", of_ranks(ranks))
 
     seconds, truth = dict[int, dict[str, float]](), dict[str, bytes]()
     for name, count in (("first", 1), ("alone", 1), ("together", ranks)):
-        out = _folder(folder / name)
+        out = run_folder(folder / name)
         seconds[count] = measured(WHOLE, command(out, count), out)
         truth = contents(out)  # of as many processes as end a run
     whole, found = sum(map(len, truth.values())), []
     for place in range(runs):
-        out = _folder(folder / "trial")
+        out = run_folder(folder / "trial")
         after = []
         for turn in range(kills):
             count = (1, ranks)[turn % 2]
@@ -59,11 +58,6 @@ def trials(folder: Path, runs: int, kills: int, ranks: int, seed: int, rows: int
         script.say(place, runs, told, [(a["phase"], a["bytes"], a["unfinished"]) for a in after])
         shutil.rmtree(out.parent)
     return {"ranks": ranks, "rows": rows, "bytes": whole, "trials": found}
-
-
-def _folder(parent: Path) -> Path:
-    (parent / "run").mkdir(parents=True)
-    return parent / "run"
 
 
 def _killed(
@@ -91,13 +85,14 @@ def lines(found: dict[str, Any]) -> list[str]:
     after = [one for run in runs for one in run["after"]]
     before = [one for one in after if one["phase"] != FINISHED]
     head = ["processes", "runs", "kills", "of these before the end", "most files unfinished",
-            "most bytes", "locks free", "went on to the end", "the same bytes"]  # fmt: skip
+            "most bytes", "processes gone", "locks free", "went on to the end",
+            "the same bytes"]  # fmt: skip
     most = max(one["bytes"] for one in after) / found["bytes"]
     row = [
         "1" if found["ranks"] == 1 else f"1 and {found['ranks']} in turn", len(runs), len(after),
         len(before), max(one["unfinished"] for one in after), f"{most:.0%}",
-        sum(one["free"] for one in after), sum(run["resumed"] for run in runs),
-        sum(run["identical"] for run in runs),
+        *(sum(one[name] for one in after) for name in ("gone", "free")),
+        *(sum(run[name] for run in runs) for name in ("resumed", "identical")),
     ]  # fmt: skip
     return script.table(head, [row])
 

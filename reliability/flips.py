@@ -53,10 +53,10 @@ def kind_of(path: Path) -> str:
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    table = ["| a bit flipped in | flips | found and named |", "|---|---|---|"]
     tried, named = found["tried"], found["named"]
-    table += [f"| {kind} | {tried[kind]:,} | {named[kind]:,} |" for kind in sorted(tried)]
-    return [*table, f"| all | {sum(tried.values()):,} | {sum(named.values()):,} |"]
+    rows = [(kind, tried[kind], named[kind]) for kind in sorted(tried)]
+    rows.append(("all", sum(tried.values()), sum(named.values())))
+    return script.table(["a bit flipped in", "flips", "found and named"], rows)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,12 @@ is kept. Kinds that take long to read come less often.
 
 from __future__ import annotations
 
-import argparse
 import faulthandler
 import json
 import random
 import resource
 import shutil
 import signal
-import tempfile
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -30,41 +28,25 @@ import datasets
 import psutil
 
 from datainf.errors import DatainfError
+from reliability import script
 from reliability.fuzzed import kinds
 
-KEPT = Path(__file__).parent / "results" / "fuzz.json"
-MENDED = Path(__file__).parent / "results" / "mended.json"
+MENDED = script.RESULTS / "mended.json"
 ROOM = 3 * 2**30
 """Bytes that reading may take beyond what the process has."""
 SECONDS = 20
 """That reading one file may take."""
+ENDS = ("read", "refused", "failed")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--cases", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="kinds whose names begin so; nothing is kept")
-    options = parser.parse_args()
-    faulthandler.enable()
-    with tempfile.TemporaryDirectory() as folder:
-        found = fuzz(Path(folder), options.cases, options.seed, options.only)
-    if not options.only:
-        KEPT.parent.mkdir(exist_ok=True)
-        KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(table(found)))
-    for failure in found["failures"]:
-        print(failure["cases"], failure["kind"], failure["error"], failure["where"], sep="\n")
-
-
-class TooLongError(Exception):
-    """A file was still being read after `SECONDS`."""
+class TooLongError(BaseException):
+    """A file was still being read after `SECONDS`; nothing that handles errors may take it for a
+    broken file."""
 
 
 def fuzz(folder: Path, cases: int, seed: int, only: str = "") -> dict[str, Any]:
-    """`only`: kinds whose names begin so."""
+    """Of all kinds, or of those whose names begin as `only`."""
+    faulthandler.enable()
     datasets.config.HF_DATASETS_CACHE = folder / "cache"
     chance = random.Random(seed)
     known = [kind for kind in kinds(folder) if kind.name.startswith(only)]
@@ -83,9 +65,10 @@ def fuzz(folder: Path, cases: int, seed: int, only: str = "") -> dict[str, Any]:
             kind.read()
             changes = "" if broken == whole else ", changed"
             outcomes[kind.name][f"read{changes if kind.checked else ''}"] += 1
-        except DatainfError:
-            outcomes[kind.name]["refused"] += 1
-        except Exception as error:
+        except (Exception, TooLongError) as error:
+            if isinstance(error, DatainfError) and not took_all_memory(error):
+                outcomes[kind.name]["refused"] += 1
+                continue
             outcomes[kind.name]["failed"] += 1
             keep(failures, kind.name, error, broken)
         finally:
@@ -95,6 +78,13 @@ def fuzz(folder: Path, cases: int, seed: int, only: str = "") -> dict[str, Any]:
     return {"cases": cases, "outcomes": outcomes, "failures": list(failures.values())}
 
 
+def took_all_memory(error: BaseException | None) -> bool:
+    """Whether an error came of one that said so, whatever it says itself."""
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def put(path: Path, data: bytes) -> None:
     """As another file: what was mapped into memory of the one before stays as it was."""
     aside = path.with_name("aside")
@@ -102,7 +92,7 @@ def put(path: Path, data: bytes) -> None:
     aside.replace(path)
 
 
-def keep(failures: dict[str, Any], kind: str, error: Exception, broken: bytes) -> None:
+def keep(failures: dict[str, Any], kind: str, error: BaseException, broken: bytes) -> None:
     """The first of those that fail at the same place, and how many more do."""
     where = "".join(traceback.format_tb(error.__traceback__)[-3:])
     one = failures.setdefault(f"{kind}{type(error)}{where}", {
@@ -116,27 +106,35 @@ def too_long(*_: object) -> None:
     raise TooLongError
 
 
+def told(found: dict[str, Any]) -> list[str]:
+    """The table of a run, and its failures."""
+    failures = [(one["cases"], one["kind"], one["error"], one["where"])
+                for one in found["failures"]]  # fmt: skip
+    return [*table(found), *(str(value) for one in failures for value in one)]
+
+
 def lines(found: dict[str, Any]) -> list[str]:
     """The table of a run, and what runs before it found, which is mended."""
     mended = json.loads(MENDED.read_text(encoding="utf-8"))
-    listed = [f"| {one['file']} | {one['what']} | {one['cases']} |" for one in mended]
+    rows = [[one[name] for name in ("file", "what", "cases")] for one in mended]
     return [
         *table(found), "", "What it found before, and tests beside it, is mended; each has a test.",
-        "", "| file | what went wrong | cases |", "|---|---|---|", *listed,
+        "", *script.table(["file", "what went wrong", "cases"], rows),
     ]  # fmt: skip
 
 
 def table(found: dict[str, Any]) -> list[str]:
-    rows = ["| file | cases | read | refused | failed |", "|---|---|---|---|---|"]
-    total: Counter[str] = Counter()
+    rows, total = list[list[object]](), Counter[str]()
     for kind, counts in found["outcomes"].items():
-        own = Counter(counts)
-        total += own
-        cells = (f"{own[name]:,}" for name in ("read", "refused", "failed"))
-        rows.append(f"| {kind} | {own.total():,} | {' | '.join(cells)} |")
-    cells = (f"{total[name]:,}" for name in ("read", "refused", "failed"))
-    return [*rows, f"| all | {total.total():,} | {' | '.join(cells)} |"]
+        total += (own := Counter(counts))
+        rows.append(_row(kind, own))
+    return script.table(["file", "cases", *ENDS], [*rows, _row("all", total)])
+
+
+def _row(name: str, counts: Counter[str]) -> list[object]:
+    return [name, counts.total(), *(counts[end] for end in ENDS)]
 
 
 if __name__ == "__main__":
-    main()
+    defaults = {"cases": 100_000, "seed": 0, "only": ""}
+    script.main(__doc__, defaults, fuzz, told, "fuzz")

@@ -34,9 +34,10 @@ from reliability.processes import (
     locks_are_free,
     of_ranks,
     outlived,
+    strike,
     workers,
 )
-from reliability.work import Work, contents
+from reliability.work import Work, contents, run_folder
 
 ALONE, TORCHRUN, FIRST, OTHER = "alone", "torchrun", "the first", "another"
 """Who is killed."""
@@ -65,7 +66,7 @@ class Trial:
         if process.poll() is not None:
             phase = FINISHED
         elif victim in (FIRST, OTHER) and (started := workers(process)):
-            started[0 if victim == FIRST else -1].kill()
+            strike(started[0 if victim == FIRST else -1])
         else:
             victim, left = ALONE if victim == ALONE else TORCHRUN, kill(process)
             if victim == TORCHRUN:
@@ -80,10 +81,8 @@ def trials(folder: Path, moments: int, ranks: int, seed: int, rows: int) -> dict
     victims = [ALONE] if ranks == 1 else [TORCHRUN, FIRST, OTHER]
 
     def begun(name: str) -> Trial:
-        out = folder / name / "run"
-        out.mkdir(parents=True)
-        arguments = ["attribute", "--config", str(work.settings(out)), "--no-report"]
-        return Trial(Command(arguments, folder / name / "log", of_ranks(ranks)), WHOLE, out)
+        out = run_folder(folder / name)
+        return Trial(Command(work.attribute(out), out.parent / "log", of_ranks(ranks)), WHOLE, out)
 
     first, whole = begun("first"), begun("whole")
     measured(first.signs, first.command, first.run)  # the libraries are read

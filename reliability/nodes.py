@@ -18,7 +18,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,15 +35,18 @@ from reliability.processes import (
     ends_well,
     kill,
     outlived,
+    strike,
     workers,
 )
-from reliability.work import Work, contents
+from reliability.work import Work, contents, run_folder
 
 NAMES = ("datainf-a", "datainf-b")
 LINKED, LOOPBACK = "a network namespace for each", "the loopback device of one machine"
 PLACES, VICTIMS = ("the host of the rendezvous", "the other"), ("a worker", "torchrun")
 IMPATIENT = ",keep_alive_interval=1,keep_alive_max_attempt=2"
 """Of the rendezvous: a torchrun that is silent for two seconds is gone; by default for fifteen."""
+ALONE_FOR = 10.0
+"""Seconds that one runs after the other's good end before it counts as waiting for it."""
 MOST_STARTS = 6
 """Of one torchrun: a run that needs more does not go on."""
 
@@ -65,6 +68,8 @@ def machines(*, linked: bool) -> Iterator[list[Machine]]:
         return
     with ExitStack() as made:
         for name in NAMES:
+            with suppress(subprocess.CalledProcessError):
+                _ip("netns", "del", name)  # of a script that was killed
             _ip("netns", "add", name)
             made.callback(_ip, "netns", "del", name)
         a, b = NAMES
@@ -122,17 +127,20 @@ class Pair:
     def kill(self) -> None:
         for process in self.processes:
             for one in [*workers(process), process]:
-                one.kill()
+                strike(one)
 
     def ends_well(self) -> bool:
         """Whether both do, where each that ends without success is given its command again; the
-        other too if it has ended: one alone would wait for it."""
-        deadline = time.monotonic() + LIMIT
+        other too if it has ended, though it be well: one alone would wait for it."""
+        deadline, both_ran = time.monotonic() + LIMIT, time.monotonic()
         while (found := [process.poll() for process in self.processes]) != [0, 0]:
-            if time.monotonic() > deadline or max(self.starts) > MOST_STARTS:
+            now = time.monotonic()
+            if now > deadline or max(self.starts) > MOST_STARTS:
                 self.kill()
                 return False
-            if any(found):
+            if found == [None, None]:
+                both_ran = now
+            if any(found) or now - both_ran > ALONE_FOR:
                 for place, status in enumerate(found):
                     if status is not None:
                         self.again(place)
@@ -154,9 +162,8 @@ def pair(work: Work, out: Path, two: Sequence[Machine], *, new: bool, conf: str 
         environment = {
             "GLOO_SOCKET_IFNAME": machine.device, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }  # fmt: skip
-        arguments = ["attribute", "--config", str(work.settings(out)), "--no-report"]
-        log = out.parent / f"log-{place}"
-        commands.append(Command(arguments, log, options, new, machine.prefix, environment))
+        log, own = out.parent / f"log-{place}", work.attribute(out)
+        commands.append(Command(own, log, options, new, machine.prefix, environment))
     return Pair(commands)
 
 
@@ -172,20 +179,19 @@ def trials(
     folder: Path, moments: int, seed: int, rows: int, *, new: bool = True, conf: str = ""
 ) -> dict[str, Any]:
     work, chance = Work(folder / "work", rows=rows).make(), random.Random(seed)
-    out = _folder(folder / "alone")
-    arguments = ["attribute", "--config", str(work.settings(out)), "--no-report"]
-    if not ends_well(Command(arguments, out.parent / "log").begin()):
+    out = run_folder(folder / "alone")
+    if not ends_well(Command(work.attribute(out), out.parent / "log").begin()):
         raise SystemExit((out.parent / "log").read_text())
     linked = new and can_be_linked()
     found: dict[str, Any] = {"network": LINKED if linked else LOOPBACK, "rows": rows, "trials": []}
     with machines(linked=linked) as two:
-        whole = _folder(folder / "whole")
+        whole = run_folder(folder / "whole")
         seconds = measured(WHOLE, pair(work, whole, two, new=new, conf=conf), whole)
         truth = contents(whole)
         kinds = itertools.cycle(itertools.product(PLACES, VICTIMS))
         phases = [phase for phase in seconds if phase not in (STARTING, FINISHED)]
         for turn, (place, victim) in zip(range(moments), kinds, strict=False):
-            run = _folder(folder / "trial")
+            run = run_folder(folder / "trial")
             both, phase = pair(work, run, two, new=new, conf=conf), phases[turn % len(phases)]
             one = killed(both, run, phase, chance.uniform(0, seconds[phase]), place, victim)
             one |= compared(contents(run), truth) | beside(run, out)
@@ -205,10 +211,12 @@ def killed(
     time.sleep(moment)
     at = PLACES.index(place)
     now, process, one = phase_of(WHOLE, run, both.log), both.processes[at], dict[str, Any]()
-    started = workers(process)
-    if victim == VICTIMS[0] and started:
-        started[0].kill()
+    if process.poll() is not None:
+        now = FINISHED
+    elif victim == VICTIMS[0] and (started := workers(process)):
+        strike(started[0])
     else:
+        victim = VICTIMS[1]
         one["outlived"] = outlived(kill(process))
         both.again(at)
     went_on = both.ends_well()
@@ -227,11 +235,6 @@ def beside(run: Path, alone: Path) -> dict[str, Any]:
         a, b = (Scores.load(folder / "scores.safetensors").values for folder in (alone, run))
         found["off"] = float((a - b).norm() / a.norm())
     return found
-
-
-def _folder(parent: Path) -> Path:
-    (parent / "run").mkdir(parents=True)
-    return parent / "run"
 
 
 def lines(found: dict[str, Any]) -> list[str]:

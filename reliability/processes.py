@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -99,16 +100,22 @@ def ends_well(process: Process, limit: float = LIMIT) -> bool:
     while (status := process.poll()) is None:
         if time.monotonic() > deadline:
             for one in [*workers(process), process]:
-                one.kill()
+                strike(one)
             return False
         time.sleep(LOOK)
     return status == 0
 
 
+def strike(process: Process | psutil.Process) -> None:
+    """Kill a process, unless it has just ended."""
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
 def kill(process: Process) -> list[psutil.Process]:
     """Kill a process, and nothing that it started, which is returned."""
     started = workers(process)
-    process.kill()
+    strike(process)
     while process.poll() is None:
         time.sleep(LOOK)
     return started
@@ -129,7 +136,7 @@ def outlived(left: Iterable[psutil.Process]) -> float | None:
     while some := [one for one in left if is_alive(one)]:
         if time.monotonic() - began > ALIVE_FOR:
             for one in some:
-                one.kill()
+                strike(one)
             return None
         time.sleep(LOOK)
     return time.monotonic() - began

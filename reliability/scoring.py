@@ -19,7 +19,7 @@ from reliability import script
 from reliability.kills import ALONE, Trial, killed
 from reliability.phases import EXACT, SCORED, SHOWN, STARTING, measured
 from reliability.processes import Command, ends_well
-from reliability.work import Work, contents
+from reliability.work import Work, contents, run_folder
 
 COMMANDS = {"score": SCORED, "attribute": SHOWN}
 
@@ -53,10 +53,8 @@ def trials(folder: Path, moments: int, seed: int, rows: int, queries: int) -> di
 
 def _finished(work: Work, folder: Path) -> Path:
     """A run whose stores all are taken from."""
-    run = folder / "finished" / "run"
-    run.mkdir(parents=True)
-    arguments = ["attribute", "--config", str(work.settings(run)), "--no-report"]
-    if not ends_well(Command(arguments, folder / "log").begin()):
+    run = run_folder(folder / "finished")
+    if not ends_well(Command(work.attribute(run), folder / "log").begin()):
         raise SystemExit((folder / "log").read_text())
     return run
 

@@ -6,7 +6,7 @@ import argparse
 import datetime
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,24 @@ Found = dict[str, Any]
 
 def main(
     doc: str | None,
-    defaults: dict[str, int],
+    defaults: Mapping[str, int | str],
     find: Callable[..., Found],
     lines: Callable[[Found], list[str]],
     name: str,
 ) -> None:
     """Find something in a folder of its own by options of these names, keep it by a name that may
-    have them in it, and show it."""
+    have them in it, and show it. What was found of some kinds alone, by an option `only`, is not
+    kept."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     for option, value in defaults.items():
-        parser.add_argument(f"--{option}", type=int, default=value)
+        parser.add_argument(f"--{option}", type=type(value), default=value)
     options = vars(parser.parse_args())
     with tempfile.TemporaryDirectory() as folder:
         found = find(Path(folder), **options)
-    keep(name.format(**options), found)
+    if not options.pop("only", ""):
+        keep(name.format(**options), {"options": options} | found)
     print("\n".join(lines(found)))
 
 
@@ -59,4 +61,8 @@ def say(place: int, count: int, *words: object) -> None:
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """In Markdown."""
     cells = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(map(str, row)) + " |" for row in cells]
+    return ["| " + " | ".join(map(cell, row)) + " |" for row in cells]
+
+
+def cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -87,6 +87,10 @@ def growth(run: dict[str, Any]) -> int:
     return tenths[str(known[-1])] - tenths[str(known[0])]
 
 
+def changed(by: int) -> str:
+    return f"{'grew' if by >= 0 else 'shrank'} by {words.size(abs(by))}"
+
+
 def lines(found: dict[str, Any]) -> list[str]:
     """A row a phase, with both runs beside each other."""
     small, large = found["runs"]
@@ -100,8 +104,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     told = [
         f"The {large['rows']:,} have {words.size(large['stored'])} of gradients and scores on the "
         f"disk, and a page of {words.size(large['page'])}. From the second to the last tenth of "
-        f"the training rows memory grew by {words.size(max(0, growth(large)))}, "
-        f"{max(0, growth(large)) / large['rows']:.0f} bytes an example.",
+        f"the training rows memory {changed(growth(large))}, "
+        f"{growth(large) / large['rows']:+.0f} bytes an example.",
         "",
     ]
     return told + script.table(head, rows)

@@ -49,11 +49,21 @@ class Work:
             curvature_rows=DRAWN,
         )  # fmt: skip
 
+    def attribute(self, out: Path) -> list[str]:
+        """The arguments of `datainf` for a run, without the page."""
+        return ["attribute", "--config", str(self.settings(out)), "--no-report"]
+
     def settings(self, out: Path) -> Path:
         """The settings of a run as a file, for commands."""
         path = self.folder / f"{out.parent.name}-{out.name}.yaml"
         self.config(out).save(path)
         return path
+
+
+def run_folder(parent: Path) -> Path:
+    """A new folder for a run, beside which its log has room."""
+    (parent / "run").mkdir(parents=True)
+    return parent / "run"
 
 
 def row(place: int) -> str:

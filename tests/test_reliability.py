@@ -15,10 +15,13 @@ import reliability.__main__ as command
 from datainf.gradients.collector import BATCH_TOKENS
 from datainf.store import Index
 from datainf.store.writer import NOTE
-from reliability import again, flips, kills, nodes, scoring
+from reliability import again, flips, kills, nodes, scoring, script
 from reliability.phases import FINISHED
 from reliability.processes import Command, Forked, ends_well, kill, of_ranks, outlived
 from reliability.work import Work, contents
+
+ROOT = Path(command.__file__).parents[1]
+KEPT = [name for _, _, results in command.SECTIONS for name, _ in results]
 
 
 def assert_all_went_on(found):
@@ -44,8 +47,7 @@ def test_one_of_several_processes_is_killed(tmp_path):
 def test_what_decides_the_batches_is_noted_before_the_first_shard(tmp_path):
     """So that another start makes the same ones, whatever memory there is then."""
     work, out = Work(tmp_path / "work", rows=60).make(), tmp_path / "run"
-    arguments = ["attribute", "--config", str(work.settings(out)), "--no-report"]
-    process = Command(arguments, tmp_path / "log", of_ranks(2)).begin()
+    process = Command(work.attribute(out), tmp_path / "log", of_ranks(2)).begin()
     while not list((out / "train").glob(f"shard-*{NOTE}")):
         assert process.poll() is None
     assert outlived(kill(process)) is not None
@@ -73,8 +75,8 @@ def test_processes_that_die_are_started_again_and_wait_for_one_that_is_late(tmp_
 
     def ends(name, *late):
         out, log = tmp_path / name, tmp_path / f"{name}.log"
-        arguments = ["attribute", "--config", str(work.settings(out)), "--no-report"]
-        process = Forked(begun_together(), (options, arguments, log, {}, *late))
+        own = (options, work.attribute(out), log, {}, *late)
+        process = Forked(begun_together(), own)
         assert ends_well(process, limit=240), log.read_text(encoding="utf-8")
         return contents(out)
 
@@ -98,8 +100,7 @@ def test_one_of_two_machines_is_killed(tmp_path, place):
     assert found["resumed"], [one.log.read_text(encoding="utf-8") for one in both.commands]
     alone = tmp_path / "alone" / "run"
     alone.mkdir(parents=True)
-    arguments = ["attribute", "--config", str(work.settings(alone)), "--no-report"]
-    assert ends_well(Command(arguments, tmp_path / "log").begin())
+    assert ends_well(Command(work.attribute(alone), tmp_path / "log").begin())
     beside = nodes.beside(out, alone)
     assert beside["stores"]
     assert beside["off"] <= 1e-6
@@ -119,9 +120,8 @@ def test_broken_files_are_refused(tmp_path):
         "import sys, json; from pathlib import Path; from reliability import fuzz; "
         "print(json.dumps(fuzz.fuzz(Path(sys.argv[1]), 300, 3)))"
     )
-    root = Path(command.__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True,
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])
@@ -132,3 +132,17 @@ def test_broken_files_are_refused(tmp_path):
 
 def test_the_page_is_what_the_kept_results_come_to():
     assert command.PAGE.read_text(encoding="utf-8") == command.page()
+
+
+def test_the_kept_results_are_those_of_make_reliability():
+    """Each of its commands, with its options, gave a result that is kept."""
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nreliability:")[2]
+    recipe = recipe.partition("\n\n")[0]
+    asked = [after for line in recipe.splitlines()
+             if (after := line.partition(" -m reliability.")[2])]  # fmt: skip
+    for name, one in zip(KEPT, asked, strict=True):
+        module, *options = one.split()
+        assert name.partition("-")[0] == module
+        wanted = dict(zip(options[::2], map(int, options[1::2]), strict=True))
+        found = script.kept(name)["options"]
+        assert {f"--{key}": found[key] for key in found if f"--{key}" in wanted} == wanted
