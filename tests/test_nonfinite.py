@@ -15,6 +15,7 @@ from torch import nn
 from browser import browser, expect, needs_browser, opened
 from conftest import TEXTS, lora_config, make_base, make_model, write_rows
 from datainf import GradientStore, attribute, attribute_top, collect, self_influence, tasks
+from datainf.applications.mislabeled import signal
 from datainf.attribution import sweep
 from datainf.config import RunConfig
 from datainf.errors import NonFiniteError, OptionError
@@ -166,6 +167,25 @@ def test_going_on_keeps_what_was_skipped(model, task, tmp_path):
     assert whole.skipped == again.skipped
 
 
+def test_what_came_before_is_not_named_as_a_row_of_what_comes(model, task, tmp_path):
+    collect(model, MIXED, task, out=tmp_path / "s", on_nonfinite="skip")
+    later = [row | {"id": f"later {place}"} for place, row in enumerate([*ROWS, SICK_ROW])]
+    with pytest.warns(SkippedWarning) as caught:
+        collect(model, later, task, out=tmp_path / "s", on_nonfinite="skip", append=True)
+    told = str(caught[0].message)
+    assert "row 2 of the store, which came to it before, row" in told
+    assert f"example {len(ROWS)} (id 'later {len(ROWS)}')" in told
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 0.0], [0.0, 1.0]])
+def test_a_checkpoint_that_counts_nothing_does_not_hide_who_is_suspect(stores, weights):
+    """Nobody comes before who was skipped."""
+    mixed, sound = (GradientStore.open(stores / name) for name in ("mixed", "sound"))
+    losses = signal("loss", None, [mixed, mixed], weights)
+    assert losses.isinf().nonzero().flatten().tolist() == sorted(mixed.skipped)
+    torch.testing.assert_close(losses[SOUND], sound.losses.double(), rtol=1e-5, atol=0)
+
+
 def test_none_is_left(model, task, tmp_path):
     with pytest.raises(NonFiniteError, match="all of its examples were skipped"):
         collect(model, [SICK_ROW], task, out=tmp_path / "s", on_nonfinite="skip")
@@ -228,6 +248,11 @@ def test_the_commands(skipped_run, datainf, tmp_path):
     assert code == 0, err
     kept = json.loads((tmp_path / "clean" / "kept.json").read_text())
     assert kept == [row for row in range(18) if row not in (4, 9)]
+    for measure in ("influence", "self-influence", "neighbours", "loss"):
+        out = tmp_path / measure
+        code, _, err = datainf("select", skipped_run, "--drop", 2, "--by", measure, "--out", out)
+        assert code == 0, err
+        assert json.loads((out / "kept.json").read_text()) == kept
     code, _, err = datainf("top", skipped_run)
     assert code == 0, err
     code, _, err = datainf("attribute", "--config", skipped_run / "run.yaml", "--out",

@@ -237,11 +237,14 @@ class Request:
 
     def made_by(self) -> dict[str, Any]:
         """For the diagnostics: versions, and the checksum of each store's index, in which those of
-        its shards are; one for each checkpoint."""
+        its shards are; one for each checkpoint, and more where several stores are read as one."""
         drawn = [view.drawn for view in self.views if view.drawn is not None]
         stores = {"train": [view.store for view in self.views], "query": self.queries}
         stores |= {"curvature": drawn} if drawn else {}
-        checksums = {name: [one.index.checksum for one in some] for name, some in stores.items()}
+        checksums = {
+            name: [checksum for one in some for checksum in one.checksums]
+            for name, some in stores.items()
+        }
         return {"made_by": {"versions": versions(), "stores": checksums}}
 
 

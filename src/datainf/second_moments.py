@@ -28,11 +28,21 @@ EPSILON = 1e-8
 
 def save_moments(folder: Path, moments: Mapping[str, Tensor]) -> None:
     """Write v̂ by block, float32, beside a store's shards."""
-    flat = {name: v.detach().float().reshape(-1).cpu().contiguous() for name, v in moments.items()}
+    flat = _flat(moments)
     for name, v in flat.items():
         if not bool((v.isfinite() & (v >= 0)).all()):
             raise OptionError(f"the second moments of {name} are not all finite and at least 0")
     write_atomically(folder / FILE, save(flat, metadata={FORMAT: _checksum(flat)}))
+
+
+def _flat(moments: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As a file has them."""
+    return {n: v.detach().float().reshape(-1).cpu().contiguous() for n, v in moments.items()}
+
+
+def moments_digest(moments: Mapping[str, Tensor]) -> str:
+    """Of v̂ as a file would have it: rows that are projected in its metric are of no other."""
+    return _checksum(_flat(moments))
 
 
 def has_moments(folder: Path) -> bool:

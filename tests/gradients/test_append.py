@@ -10,6 +10,8 @@ import torch
 from conftest import TEXTS, make_model, write_rows
 from datainf import GradientStore, attribute, collect, tasks
 from datainf.errors import DataError, StoreError, StoreIncompleteError, StoreMismatchError
+from datainf.projection import Projection
+from datainf.store.joined import joined
 
 OLD = [{"prompt": text, "completion": text[::-1]} for text in TEXTS]
 NEW = [{"prompt": text[::-1], "completion": f" {text}"} for text in TEXTS[:5]]
@@ -109,16 +111,85 @@ def test_it_goes_on(model, task, begun, tmp_path, monkeypatch, data):
     same(store, collect(model, [*OLD, *NEW], task, out=tmp_path / "whole"))
 
 
+def damage(path):
+    """A byte in the middle of a file, whose size stays."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 def test_a_shard_that_is_lost_is_made_again(model, task, begun):
+    """Of the data that it came with, whichever these are, and of nothing else."""
     collect(model, NEW, task, out=begun, append=True)
     whole = files(begun)
     (begun / "shard-00002.safetensors").unlink()
     collect(model, NEW, task, out=begun, append=True)
     assert files(begun) == whole
-    for name in ("shard-00001", "shard-00002"):
-        (begun / f"{name}.safetensors").unlink()
-    with pytest.raises(StoreIncompleteError, match="4 of the 6 examples that others are to be"):
+    (begun / "shard-00001.safetensors").unlink()
+    damage(begun / "shard-00002.safetensors")
+    with pytest.raises(StoreIncompleteError, match="holds 9 of 11") as caught:
         collect(model, NEW, task, out=begun, append=True)
+    assert "of the data that came as number 1: it takes what is missing" in caught.value.remedy
+    collect(model, OLD, task, out=begun, append=True)
+    assert files(begun) == whole
+    with pytest.raises(StoreMismatchError, match="has these examples already"):
+        collect(model, OLD, task, out=begun, append=True)
+
+
+def test_ids_that_went_on_counting_do_so_again(model, task, begun):
+    collect(model, NEW, task, out=begun, append=True)
+    for path in begun.glob("shard-*"):
+        path.unlink()
+    with pytest.raises(StoreIncompleteError):
+        collect(model, NEW, task, out=begun, append=True)
+    assert collect(model, OLD, task, out=begun, append=True).ids == list(range(11))
+
+
+@pytest.mark.parametrize("broken", [damage, lambda path: path.unlink()], ids=["damaged", "lost"])
+def test_nothing_comes_to_a_store_that_is_not_whole(model, task, begun, broken):
+    broken(begun / "shard-00000.safetensors")
+    before = files(begun), (begun / "index.json").read_bytes()
+    with pytest.raises(StoreIncompleteError, match="holds 2 of the 6 examples") as caught:
+        collect(model, NEW, task, out=begun, append=True)
+    assert "the same datainf collect again" in caught.value.remedy
+    assert (files(begun), (begun / "index.json").read_bytes()) == before
+    collect(model, OLD, task, out=begun)
+    assert len(collect(model, NEW, task, out=begun, append=True)) == 11
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [([*OLD, *NEW[2:]], 6), ([*OLD, *NEW], 6), ([*NEW[:2], *NEW[3:]], 2)],
+    ids=["the first data grew", "all data, which grew", "data that came later grew"],
+)
+def test_no_example_comes_twice(model, task, begun, data, count):
+    store = collect(model, NEW[:2], task, out=begun, append=True)
+    with pytest.raises(StoreMismatchError, match=f"has the first {count} of these examples"):
+        collect(model, data, task, out=begun, append=True)
+    assert len(GradientStore.open(begun)) == len(store) == 8
+
+
+def moments_of(model, value):
+    return {name: torch.full_like(p, value) for name, p in model.named_parameters()
+            if p.requires_grad}  # fmt: skip
+
+
+@pytest.mark.parametrize("project", [None, Projection(2, metric="adam")], ids=["full", "projected"])
+def test_rows_in_the_metric_of_another_training_are_refused(model, task, tmp_path, project):
+    def more(data, value, name="s", **options):
+        moments = moments_of(model, value)
+        return collect(
+            model, data, task, out=tmp_path / name, project=project, second_moments=moments,
+            **options,
+        )  # fmt: skip
+
+    store = more(OLD, 1e-4)
+    with pytest.raises(StoreMismatchError, match="second moments"):
+        more(NEW, 1e-2, append=True)
+    other = more(NEW, 1e-2, "other")
+    with pytest.raises(StoreMismatchError, match="second moments"):
+        joined([store, other])
+    assert len(more(NEW, 1e-4, append=True)) == 11
 
 
 def test_of_data_that_grew_any_shard_is_made_again(model, task, begun):

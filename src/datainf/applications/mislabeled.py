@@ -93,16 +93,17 @@ def signal(
         return _self_influence(train[-1], progress)
     if name == "loss":
         shares = torch.tensor(weights or [1.0] * len(train), dtype=torch.float64)
-        return sum_of(shares / shares.sum(), [_losses(store) for store in train])
+        losses = sum_of(shares / shares.sum(), [store.losses.double() for store in train])
+        return skipped_last(losses, train)
     return -neighbours(directions(train[-1]), NEIGHBOURS).agreement
 
 
-def _losses(store: GradientStore) -> Tensor:
-    """[n], float64; of those that were skipped, since something of theirs was not finite, none is
-    higher."""
-    losses = store.losses.double()
-    losses[list(store.skipped)] = torch.inf
-    return losses
+def skipped_last(signal: Tensor, train: Sequence[GradientStore]) -> Tensor:
+    """A signal [n] in which nobody is more suspect than who was skipped at a checkpoint, since
+    something of theirs was not finite."""
+    signal = signal.clone()
+    signal[sorted({row for store in train for row in store.skipped})] = torch.inf
+    return signal
 
 
 def _self_influence(store: GradientStore, progress: Progress | None) -> Tensor:

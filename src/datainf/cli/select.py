@@ -136,8 +136,9 @@ def select(
 
 
 def _measure(subject: Subject, by: By) -> Tensor:
-    """[n], higher = sooner dropped; of suspicion no more is found out than it is made of."""
-    from datainf.applications.mislabeled import COMBINED, combined, signal
+    """[n], higher = sooner dropped, and first of all what was skipped; of suspicion no more is
+    found out than it is made of."""
+    from datainf.applications.mislabeled import COMBINED, combined, signal, skipped_last
 
     stores = subject.stores
     with progress() as bars:
@@ -145,4 +146,4 @@ def _measure(subject: Subject, by: By) -> Tensor:
             name: signal(name, subject.scores, stores.train, stores.weights, progress=bars)
             for name in (COMBINED if by == "suspicion" else (by,))
         }
-    return combined(found) if by == "suspicion" else found[by]
+    return combined(found) if by == "suspicion" else skipped_last(found[by], stores.train)

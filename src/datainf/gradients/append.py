@@ -1,13 +1,15 @@
 """Adding examples to a store: new shards after those that are there, none of which is touched.
 
 The new examples come in one of two ways: at the end of the data that the store was made of, whose
-first rows are then those of the store; or as data of their own, which stand after them.
+first rows are then those of the store; or as data of their own, which stand after them. Data that
+came before are taken for what is missing of their rows, and for nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,68 +23,111 @@ from datainf.fingerprint import digest
 from datainf.gradients.survey import Survey, where
 from datainf.store import GradientStore, Index, Part, Shard
 from datainf.store.shards import check_size
+from datainf.store.writer import begun, is_sound
 
 Appended = tuple[Index, Survey, Sequence[Any]]
 
 
-def rows_there(out: Path) -> int:
-    """Of the store that is added to. Raises `StoreError` where there is none."""
-    return Index.load(out).n
+def rows_there(out: Path) -> set[int]:
+    """How many first rows of some data may be those of the store that is added to, or some that
+    came to it. Raises `StoreError` where there is none."""
+    rows = [part.rows for part in Index.load(out).came]
+    return {*rows, *accumulate(rows)}
 
 
 def appended(out: Path, index: Index, survey: Survey, dataset: Sequence[Any]) -> Appended:
-    """The index that the store at `out` is to have, and the survey and data of all its rows, from
-    those of the data that were given. `survey` has the digest of as many rows as the store has.
+    """The index that the store at `out` is to have, and the survey and data of those rows that can
+    be taken. `survey` has the digests of `rows_there`.
 
-    Raises `StoreMismatchError` if the store has these examples already, `StoreIncompleteError` if
-    it is to be finished first, `DataError` for an id that it has.
+    Raises `StoreMismatchError` if the store has some of these examples already,
+    `StoreIncompleteError` if it is to be finished first, `DataError` for an id that it has.
     """
     there = Index.load(out)
-    if survey.digest == there.fingerprints["data"]:
+    digests = [part.data for part in there.came]
+    if survey.digest in digests:
+        return _missing(out, there, digests.index(survey.digest), index, survey, dataset)
+    part = Part(len(survey.ids), survey.digest, index.notes.get("source"), index.notes["made_by"])
+    if survey.beginnings.get(there.n) == there.fingerprints["data"]:
+        grown = replace(part, rows=part.rows - there.n)
+        return replace(index, parts=[*there.came, grown]), survey, dataset
+    for rows, known in sorted(survey.beginnings.items()):
+        if known in digests:
+            remedy = "the others alone, as data of their own"
+            raise _has_them(out, f"the first {rows:,} of ", remedy)
+    return _after(out, there, part, index, survey, dataset)
+
+
+def _missing(
+    out: Path, there: Index, place: int, index: Index, survey: Survey, dataset: Sequence[Any]
+) -> Appended:
+    """Data that came before: for what is missing of their rows."""
+    part, stop = there.came[place], sum(one.rows for one in there.came[: place + 1])
+    own = range(stop - len(survey.ids), stop)  # data that grew came with all before them
+    if place + 1 < len(there.came) and _has_whole(out, begun(out, there) or there, own):
+        raise _has_them(out, "", "other data, or no --append")
+    if len(own) == there.n:
         return replace(index, parts=there.parts), survey, dataset
-    if survey.beginning == there.fingerprints["data"]:
-        more = Part(len(survey.ids) - there.n, survey.digest, index.notes.get("source"))
-        return replace(index, parts=[*there.came, more]), survey, dataset
-    return _after(out, there, index, survey, dataset)
+    ids = [*own] if part.counted else survey.ids
+    return _placed(there, index, ids, there.notes, survey, dataset, own)
 
 
 def _after(
-    out: Path, there: Index, index: Index, survey: Survey, dataset: Sequence[Any]
+    out: Path, there: Index, part: Part, index: Index, survey: Survey, dataset: Sequence[Any]
 ) -> Appended:
-    """Data of their own: they are the last that came, and go on, or they come now."""
-    came, is_last = there.came, len(there.came) > 1 and there.came[-1].data == survey.digest
-    if not is_last and survey.digest in [part.data for part in came]:
-        raise StoreMismatchError(
-            f"{out} has these examples already", remedy="other data, or no --append"
-        )
-    start = there.n - came[-1].rows if is_last else there.n
-    known = _ids_before(out, there, start)
+    """Data of their own, which come now."""
+    known, own = _ids_before(out, there), range(there.n, there.n + part.rows)
     ids = _ids(known, survey, dataset)
-    notes = there.notes
-    if not is_last:
-        came = [*came, Part(len(survey.ids), survey.digest, index.notes.get("source"))]
-        more = {name: index.notes.get(name, 0) for name in ("tokens", "truncated")}
-        notes = notes | {name: notes.get(name, 0) + count for name, count in more.items()}
-    data = digest([part.data for part in came])
-    whole = Survey(
-        known + ids, [0] * start + survey.lengths, data, notes.get("truncated", 0), [], start=start
-    )
-    fingerprints = index.fingerprints | {"data": data}
-    grown = replace(
-        index, n=len(whole.ids), parts=came, fingerprints=fingerprints, notes=dict(notes)
-    )
-    return grown, whole, After(dataset, start)
+    came = [*there.came, replace(part, counted=ids == list(own))]
+    notes = there.notes | {
+        name: there.notes.get(name, 0) + index.notes.get(name, 0)
+        for name in ("tokens", "truncated")
+    }
+    there = replace(
+        there, n=own.stop, parts=came,
+        fingerprints=there.fingerprints | {"data": digest([one.data for one in came])},
+    )  # fmt: skip
+    return _placed(there, index, ids, notes, survey, dataset, own)
 
 
-def _ids_before(out: Path, there: Index, start: int) -> list[int | str]:
-    """Of the rows that stand before those that are added, all of which have to be there."""
-    before = [shard for shard in there.shards if shard.start < start and _is_there(out, shard)]
-    if (done := sum(shard.rows for shard in before)) < start:
+def _placed(
+    there: Index, index: Index, ids: list[int | str], notes: dict[str, Any], survey: Survey,
+    dataset: Sequence[Any], own: range,
+) -> Appended:  # fmt: skip
+    """Data that are some rows of the store: what is asked for is in the rows' numbers there."""
+    before, after = range(own.start), range(own.stop, there.n)
+    lengths = [*(0 for _ in before), *survey.lengths, *(0 for _ in after)]
+    data = there.fingerprints["data"]
+    whole = replace(
+        index, n=there.n, parts=there.parts, notes=dict(notes),
+        fingerprints=index.fingerprints | {"data": data},
+    )  # fmt: skip
+    found = Survey(
+        [*before, *ids, *after], lengths, data, notes["truncated"], [], own=own,
+    )  # fmt: skip
+    return whole, found, Placed(dataset, own)
+
+
+def _has_them(out: Path, which: str, remedy: str) -> StoreMismatchError:
+    return StoreMismatchError(f"{out} has {which}these examples already", remedy=remedy)
+
+
+def _ids_before(out: Path, there: Index) -> list[int | str]:
+    """Of all rows, which have to be there."""
+    sound = replace(there, shards=[shard for shard in there.shards if _is_there(out, shard)])
+    if sound.rows_done < there.n:
         raise StoreIncompleteError(
-            f"{out} holds {done} of the {start} examples that others are to be added to",
-            remedy="finish it first, by the command that began it",
+            f"{out} holds {sound.rows_done:,} of the {there.n:,} examples that others are to be "
+            "added to",
+            remedy=sound.how_to_finish(),
         )
-    return GradientStore(out, replace(there, shards=before)).ids
+    return GradientStore(out, there).ids
+
+
+def _has_whole(out: Path, there: Index, own: range) -> bool:
+    """Whether all of these rows are there, as they were written."""
+    some = [shard for shard in there.shards if shard.start in own]
+    whole = sum(shard.rows for shard in some) == len(own)
+    return whole and all(is_sound(out, there, shard) for shard in some)
 
 
 def _is_there(out: Path, shard: Shard) -> bool:
@@ -109,20 +154,22 @@ def _ids(known: list[int | str], survey: Survey, dataset: Sequence[Any]) -> list
     return ids
 
 
-class After(Sequence[Any]):
-    """Data whose first row has a number."""
+class Placed(Sequence[Any]):
+    """Data as some rows of a store."""
 
-    def __init__(self, dataset: Sequence[Any], start: int) -> None:
-        self.dataset, self.start = dataset, start
+    def __init__(self, dataset: Sequence[Any], rows: range) -> None:
+        self.dataset, self.rows = dataset, rows
 
     def __len__(self) -> int:
-        return self.start + len(self.dataset)
+        return self.rows.stop
 
     def __getitem__(self, row: Any) -> Any:
-        if row < self.start:
+        if row not in self.rows:
             raise IndexError(f"row {row} is in the store alone")
-        return self.dataset[row - self.start]
+        return self.dataset[row - self.rows.start]
 
     def where(self, row: int) -> str:
-        """An example as its own data name it."""
-        return where(self.dataset, row - self.start)
+        """An example as its own data name it, or by its place in the store."""
+        if row not in self.rows:
+            return f"row {row} of the store, which came to it before"
+        return where(self.dataset, row - self.rows.start)

@@ -28,6 +28,7 @@ from datainf.progress import Progress, Silent
 from datainf.projection import Projection
 from datainf.provenance import versions
 from datainf.remote import place
+from datainf.second_moments import moments_digest
 from datainf.store import SAMPLE, GradientStore, Index
 from datainf.store.encoding import stored_dtype
 from datainf.tasks import Task
@@ -158,7 +159,7 @@ def prepare(
     device = next(iter(chosen.values())).device
     keep_few_primitives(model, device)
     projection = project if isinstance(project, Projection | None) else Projection(project)
-    found = survey(dataset, task, progress, rows_there(place(out)) if append else None)
+    found = survey(dataset, task, progress, rows_there(place(out)) if append else ())
     in_full = _index(model, chosen, task, found)
     stored = stored_dtype(dtype or in_full.torch_dtype)
     index = laid_out(in_full, stored, projection, shard_rows=shard_rows)
@@ -166,9 +167,11 @@ def prepare(
         **(notes or {}), "truncated": found.truncated, "tokens": sum(found.lengths),
         "made_by": versions(),
     }  # fmt: skip
+    moments = _moments(second_moments, chosen, index)
+    if moments is not None and projection is not None and projection.metric == "adam":
+        index.projection = {**projection.to_json(), "moments": moments_digest(moments)}
     if append:
         index, found, dataset = appended(place(out), index, found, dataset)
-    moments = _moments(second_moments, chosen, index)
     reductions = reductions_of(projection, index.blocks, moments, device)
     gradients = PerExample(model, chosen, task, device, fallback=fallback, reductions=reductions)
     sites, itemsize = gradients.capture.sites, in_full.torch_dtype.itemsize

@@ -109,9 +109,9 @@ class Collector:
 
     def _probed(self) -> Footprint:
         known: list[tuple[int, int]] = []
-        start = self.survey.start
-        for place in growing(self.survey.lengths[start:]):
-            row = start + place
+        rows = self.survey.rows
+        for place in growing(self.survey.lengths[rows.start : rows.stop]):
+            row = rows[place]
             tokens = max(1, self.survey.lengths[row])
             if known:
                 self._require_fit(Footprint.of(known), row)

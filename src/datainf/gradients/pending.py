@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from datainf import words
+from datainf.errors import StoreMismatchError
 from datainf.gradients.collector import Collector, Heard
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.footprint import Footprint
@@ -20,7 +21,7 @@ from datainf.gradients.survey import Survey
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress
 from datainf.ranks import ranks
-from datainf.second_moments import has_moments, save_moments
+from datainf.second_moments import load_moments, moments_digest, save_moments
 from datainf.store import GradientStore, Index
 from datainf.store.shards import as_stored
 from datainf.store.writer import StoreWriter, begun, writer
@@ -58,7 +59,7 @@ class PendingStore:
             if self._is_missing():
                 self.collector.footprint()  # before a store stands there that no other may replace
             try:
-                with writer(self.out, self.index) as store:
+                with writer(self.out, self.index, self.survey.own) as store:
                     self._fill(store, progress, heard)
             except KeyboardInterrupt as stop:
                 stop.add_note(self._kept())
@@ -104,10 +105,9 @@ class PendingStore:
         collector = self.collector
         if store.index.rows_done:
             collector.recheck(store)
-        # Rows that are there go with the moments that are there.
-        if self.moments is not None and not (store.index.rows_done and has_moments(self.out)):
-            store.ranks.of_first(lambda: save_moments(self.out, self.moments or {}))
-        if store.index.rows_done < store.index.n:
+        if self.moments is not None:
+            store.ranks.of_first(lambda: self._keep(self.moments or {}, store.index.rows_done))
+        if store.lacking:
             collector.footprint()  # of a store whose last shards turned out to be broken
             collector.check()
             collector.settle_budget(store.index.notes)
@@ -119,6 +119,18 @@ class PendingStore:
                 collector.shard(store, rows, advance, heard)
             if mine:
                 collector.gradients.say_unused()
+
+    def _keep(self, moments: Mapping[str, Tensor], done: int) -> None:
+        """Beside rows that are there are the moments that they go with, or none yet."""
+        there = load_moments(self.out) if done else None
+        if there is None:
+            save_moments(self.out, moments)
+        elif moments_digest(there) != moments_digest(moments):
+            raise StoreMismatchError(
+                f"{self.out} holds a store with other second moments: those of another optimizer, "
+                "or of another time of the training",
+                remedy="another output folder, or delete this one",
+            )
 
     def settle(self, notes: dict[str, Any]) -> Footprint:
         """Find what examples keep in memory, and by that how many tokens a batch has; of a store

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import xxhash
@@ -24,22 +24,22 @@ small data sets are not tokenized twice."""
 @dataclass(frozen=True)
 class Survey:
     """Ids, lengths in tokens, a digest of what the model will see, and how many examples were cut
-    to its limit; and the first examples as the task encodes them. `beginning` is the digest of the
-    first rows alone, of as many as were asked for; the rows before `start` are those of a store
-    that is added to, and cannot be asked for."""
+    to its limit; and the first examples as the task encodes them. `beginnings` are digests of so
+    many first rows alone, as were asked for; `own` the rows that can be asked for, where the others
+    are of a store that is added to."""
 
     ids: list[int | str]
     lengths: list[int]
     digest: str
     truncated: int
     first: list[Any]
-    beginning: str | None = None
-    start: int = 0
+    beginnings: Mapping[int, str] = field(default_factory=dict)
+    own: range | None = None
 
     @property
     def rows(self) -> range:
         """Those that can be asked for."""
-        return range(self.start, len(self.ids))
+        return range(len(self.ids)) if self.own is None else self.own
 
     def examples(self, rows: Iterable[int], task: Task, dataset: Sequence[Any]) -> list[Any]:
         """Rows of the data set that was surveyed, encoded; the caller's own. Raises `DataError`,
@@ -53,9 +53,9 @@ class Survey:
 
 
 def survey(
-    dataset: Sequence[Any], task: Task, progress: Progress, beginning: int | None = None
+    dataset: Sequence[Any], task: Task, progress: Progress, beginnings: Collection[int] = ()
 ) -> Survey:
-    """`beginning`: of how many rows a digest is taken beside that of all.
+    """`beginnings`: of how many first rows digests are taken beside that of all.
 
     Raises `DataError` naming the first example that the task cannot use, an id that stands
     twice, or an empty data set."""
@@ -67,10 +67,10 @@ def survey(
     found: list[int | str] = []
     lengths, truncated, state = [], 0, xxhash.xxh3_128()
     first, room = list[Any](), float(KEPT_NUMBERS)
-    of_beginning = None
+    closed = dict[int, str]()
     for row in range(n):
-        if row == beginning:
-            of_beginning = _closed(state, found)
+        if row in beginnings:
+            closed[row] = _closed(state, found)
         example = dataset[row]
         encoded = _encode(task, example, dataset, row)
         found.append(_identifier(example, row) if ids is None else ids[row])
@@ -81,7 +81,7 @@ def survey(
             first.append(_copy(encoded))
         advance(1)
     _require_unique(found, dataset)
-    return Survey(found, lengths, _closed(state, found), truncated, first, of_beginning)
+    return Survey(found, lengths, _closed(state, found), truncated, first, closed)
 
 
 def _closed(state: xxhash.xxh3_128, ids: list[int | str]) -> str:

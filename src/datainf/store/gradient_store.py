@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -30,11 +31,13 @@ class GradientStore:
 
     def __init__(
         self, path: Path, index: Index, files: Sequence[ShardFile | ShardPart] | None = None,
-        ids: list[int | str] | None = None,
+        ids: list[int | str] | None = None, checksums: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """`ids`: other ones than the shards have."""
+        """`ids`: other ones than the shards have; `checksums`: those of the indices that it was
+        put together from."""
         self.path = path
         self.index = index
+        self.checksums = checksums or [index.checksum]
         if ids is not None:
             self.ids = ids
         if files is None:
@@ -54,7 +57,7 @@ class GradientStore:
         if index.rows_done < index.n:
             raise StoreIncompleteError(
                 f"{path} holds {index.rows_done} of {index.n} examples",
-                remedy="run the same datainf collect again: it goes on from there",
+                remedy=index.how_to_finish(),
             )
         check_sizes(path, index.shards)
         return cls(path, index)
@@ -145,13 +148,13 @@ class GradientStore:
         wanted, files, start = set(ids), list[ShardFile | ShardPart](), 0
         own = [row for row, known in enumerate(self.ids) if known in wanted]
         for file in self._files:
-            rows = range(file.shard.start, file.shard.start + file.shard.rows)
-            places = [row - rows.start for row in own if row in rows]
+            first = file.shard.start
+            some = slice(*(bisect_left(own, end) for end in (first, first + file.shard.rows)))
+            places = [row - first for row in own[some]]
             if places:
+                new = {place: at for at, place in enumerate(places)}
                 skipped = tuple(
-                    (places.index(place), why)
-                    for place, why in file.shard.skipped
-                    if place in places
+                    (new[place], why) for place, why in file.shard.skipped if place in new
                 )
                 shard = replace(file.shard, start=start, rows=len(places), skipped=skipped)
                 files.append(ShardPart.of(file, places, shard))
@@ -161,7 +164,8 @@ class GradientStore:
                 f"{self.path} has {start} of the {len(wanted)} examples that were asked for"
             )
         index = replace(self.index, n=start, shards=[file.shard for file in files], parts=[])
-        return GradientStore(self.path, index, files, [self.ids[row] for row in own])
+        names = [self.ids[row] for row in own]
+        return GradientStore(self.path, index, files, names, self.checksums)
 
     @property
     def files(self) -> Sequence[ShardFile | ShardPart]:

@@ -67,8 +67,12 @@ def projected_by(projection: Mapping[str, Any] | None) -> str:
     adam"."""
     if projection is None:
         return "none"
-    metric, seed = projection["metric"], projection["seed"]
-    more = ["" if metric == "none" else f" in the metric {metric}", f" by seed {seed}" * bool(seed)]
+    metric, seed, moments = (projection.get(name) for name in ("metric", "seed", "moments"))
+    more = [
+        "" if metric == "none" else f" in the metric {metric}",
+        f" of the second moments {moments[:8]}" if moments else "",
+        f" by seed {seed}" if seed else "",
+    ]
     return str(projection["ratio"]) + "".join(more)
 
 
@@ -102,11 +106,14 @@ class Shard:
 @dataclass(frozen=True)
 class Part:
     """Rows that came to a store at one time: how many, the fingerprint of the data that they came
-    with, and where those were."""
+    with, where those were, the versions that took them, and whether their ids are the numbers of
+    their rows in the store."""
 
     rows: int
     data: str
     source: str | None = None
+    made_by: dict[str, str] | None = None
+    counted: bool = False
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
@@ -163,8 +170,22 @@ class Index:
     @property
     def came(self) -> list[Part]:
         """All rows as they came: those of a store that has not grown at once."""
-        whole = Part(self.n, self.fingerprints["data"], self.notes.get("source"))
+        notes = self.notes
+        whole = Part(self.n, self.fingerprints["data"], notes.get("source"), notes.get("made_by"))
         return self.parts or [whole]
+
+    def how_to_finish(self, before: int | None = None) -> str:
+        """A remedy, where rows are missing, of those before one."""
+        came, end = self.came, self.n if before is None else before
+        ends = [*accumulate(part.rows for part in came)]
+        lacking = {bisect.bisect(ends, rows.start) for rows in self.missing() if rows.start < end}
+        if len(came) == 1 or (before is not None and before <= ends[0]):
+            return "run the same datainf collect again: it goes on from there"
+        told = [came[place].source or f"the data that came as number {place + 1}"
+                for place in sorted(lacking)]  # fmt: skip
+        return (
+            f"datainf collect --append again, of {' and of '.join(told)}: it takes what is missing"
+        )
 
     def grown(self, wanted: Index) -> Index:
         """This index with room for the rows that `wanted` adds to it; itself if that adds none."""

@@ -32,10 +32,12 @@ def check_values(raw: Mapping[str, Any]) -> None:
     for part in raw.get("parts", []):
         _require_whole("a part's rows", part["rows"])
         _require("a part's data", part["data"], str)
+        _require("whether a part's ids are counted", part.get("counted", False), bool)
     if (projection := raw["projection"]) is not None:
         for name in ("ratio", "seed"):
             _require_whole(f"the projection's {name}", projection[name])
         _require("the projection's metric", projection["metric"], str)
+        _require("the projection's moments", projection.get("moments", ""), str)
 
 
 def check_shard(shard: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from datainf.errors import StoreMismatchError
 from datainf.fingerprint import digest
+from datainf.second_moments import moments_digest
 from datainf.store.gradient_store import GradientStore
 from datainf.store.shards import ShardFile, ShardPart
 
@@ -15,8 +16,8 @@ def joined(stores: Sequence[GradientStore]) -> GradientStore:
     """The examples of all of them, one store's after another's, read where they lie. Where the ids
     of each only count rows, they go on counting. What a store has beside its rows is the first's.
 
-    Raises `StoreMismatchError` for stores of other weights, parameters, tasks or dtypes than the
-    first, or with an id that another has.
+    Raises `StoreMismatchError` for stores of other weights, parameters, tasks, dtypes or second
+    moments than the first, or with an id that another has.
     """
     first = stores[0]
     if len(stores) == 1:
@@ -32,14 +33,17 @@ def joined(stores: Sequence[GradientStore]) -> GradientStore:
         fingerprints=first.index.fingerprints
         | {"data": digest([store.index.fingerprints["data"] for store in stores])},
     )  # fmt: skip
-    return GradientStore(first.path, index, files, _ids(stores))
+    checksums = [checksum for store in stores for checksum in store.checksums]
+    return GradientStore(first.path, index, files, _ids(stores), checksums)
 
 
 def _require_like(first: GradientStore, store: GradientStore) -> None:
     first.require_same_model(store)
+    moments = [one.second_moments and moments_digest(one.second_moments) for one in (first, store)]
     for what, own, other in (
         ("tasks", first.index.fingerprints["task"], store.index.fingerprints["task"]),
         ("dtypes", first.index.dtype, store.index.dtype),
+        ("second moments", *moments),
     ):
         if own != other:
             raise StoreMismatchError(

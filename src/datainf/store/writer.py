@@ -20,7 +20,12 @@ from typing import Any
 
 from torch import Tensor
 
-from datainf.errors import StoreCorruptError, StoreError, StoreMismatchError
+from datainf.errors import (
+    StoreCorruptError,
+    StoreError,
+    StoreIncompleteError,
+    StoreMismatchError,
+)
 from datainf.files import (
     files_in,
     has_file,
@@ -43,10 +48,14 @@ NOTE = ".json"
 class StoreWriter:
     """Writes the shards that a store lacks. Get one from `writer`."""
 
-    def __init__(self, path: Path, index: Index, thread: ThreadPoolExecutor, ranks: Ranks) -> None:
+    def __init__(
+        self, path: Path, index: Index, thread: ThreadPoolExecutor, ranks: Ranks,
+        own: range | None = None,
+    ) -> None:  # fmt: skip
         self.path = path
         self.index = index
         self.ranks = ranks
+        self._own = own
         self._thread = thread
         self._in_hand: Future[None] | None = None
 
@@ -100,24 +109,32 @@ class StoreWriter:
             self.ranks.of_first(lambda: _enter_notes(self.path, self.index.notes))
 
     @property
+    def lacking(self) -> list[range]:
+        """The rows of each shard that is to be written, by whichever process."""
+        own = self._own
+        return [rows for rows in self.index.missing() if own is None or rows.start in own]
+
+    @property
     def missing(self) -> Sequence[range]:
-        """The rows of each shard that this process is to write."""
-        return self.ranks.share(list(self.index.missing()))
+        """Those that this process is to write."""
+        return self.ranks.share(self.lacking)
 
 
 @contextmanager
-def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
+def writer(path: Path, wanted: Index, own: range | None = None) -> Iterator[StoreWriter]:
     """Begin a store at `path`, or go on with the one that is there if it was made for the same
-    request. The shard in hand is finished on the way out, after an error too.
+    request. The shard in hand is finished on the way out, after an error too. `own`: the rows that
+    can be written, where that are not all.
 
-    Raises `StoreMismatchError` naming the difference if it was not, `StoreBusyError` if another
-    process is writing to it, `WriteError` if the disk refuses.
+    Raises `StoreMismatchError` naming the difference if it was not, `StoreIncompleteError` if rows
+    are to come to a store that lacks others, `StoreBusyError` if another process is writing to it,
+    `WriteError` if the disk refuses.
     """
     make_folder(path)
     all_of_them = ranks()
     with ExitStack() as held, ThreadPoolExecutor(1, "datainf-writer") as thread:
-        all_of_them.of_first(lambda: _begin(path, wanted, held))
-        store = StoreWriter(path, Index.load(path), thread, all_of_them)
+        all_of_them.of_first(lambda: _begin(path, wanted, own, held))
+        store = StoreWriter(path, Index.load(path), thread, all_of_them, own)
         all_of_them.wait()  # before the first notes what others would not have read
         yield store
         store.finish()
@@ -127,7 +144,7 @@ def writer(path: Path, wanted: Index) -> Iterator[StoreWriter]:
             store.index.shards = Index.load(path).shards
 
 
-def _begin(path: Path, wanted: Index, held: ExitStack) -> None:
+def _begin(path: Path, wanted: Index, own: range | None, held: ExitStack) -> None:
     """Leave an index at `path` with those shards that are sound, and hold the store's lock."""
     held.enter_context(locked(path))
     index = begun(path, wanted)
@@ -139,14 +156,28 @@ def _begin(path: Path, wanted: Index, held: ExitStack) -> None:
             )
         wanted.save(path)
         return
+    sound = [shard for shard in index.shards if is_sound(path, index, shard)]
+    if own is not None and index.n > Index.load(path).n:
+        _require_others(path, replace(index, shards=sound), own)
     index.save(path)  # with the rows that are to come to it
     _enter_notes(path, index.notes)
-    index = Index.load(path)
-    _sweep(path, index)
-    index.shards = [shard for shard in index.shards if _is_sound(path, index, shard)]
+    _sweep(path, Index.load(path))
+    index.shards = sound
     if not index.shards:
         index.shard_rows = wanted.shard_rows
     index.save(path)
+
+
+def _require_others(path: Path, index: Index, own: range) -> None:
+    """Raise `StoreIncompleteError` unless all rows are there but `own`, which come to them."""
+    lost = sum(len(rows) for rows in index.missing() if rows.start not in own)
+    if lost:
+        there = own.start
+        raise StoreIncompleteError(
+            f"{path} holds {there - lost:,} of the {there:,} examples that others are to be added "
+            "to, as they were written",
+            remedy=index.how_to_finish(own.start),
+        )
 
 
 def _enter_notes(path: Path, notes: Mapping[str, Any]) -> None:
@@ -248,7 +279,7 @@ def _other_options(found: Index, wanted: Index) -> Iterator[str]:
             yield f"{name} ({of(found)} there, {of(wanted)} asked for)"
 
 
-def _is_sound(path: Path, index: Index, shard: Shard) -> bool:
+def is_sound(path: Path, index: Index, shard: Shard) -> bool:
     """Whether its bytes are as written; if not, it is made again."""
     try:
         ShardFile(path, shard, index).check()
