@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from datainf.errors import OptionError
 from datainf.files import make_folder
 from datainf.remote import forbid_url, is_remote, place
-from datainf.remote.places import without_secrets
+from datainf.remote.tries import LONGEST, refused
 
 pytest_plugins = ["object_storage"]
 
@@ -30,7 +31,29 @@ def test_a_url_goes_on_as_paths_do(memory):
     found = place(f"{memory}/train/")
     assert is_remote(found)
     assert str(found / "index.json") == f"{memory}/train/index.json"
-    assert place(found) is found
+    assert place(found) == found
+
+
+def test_an_entry_of_a_folder_is_its_path(tmp_path):
+    (tmp_path / "train").mkdir()
+    with os.scandir(tmp_path) as entries:
+        found = [place(entry) for entry in entries]
+    assert found == [tmp_path / "train"]
+    assert not is_remote(found[0])
+    with pytest.raises(TypeError):
+        place(None)
+
+
+def test_a_person_s_own_upath_goes_by_its_url(memory, tmp_path):
+    upath = pytest.importorskip("upath")
+    assert place(upath.UPath(f"file://{tmp_path}")) == tmp_path
+    assert not is_remote(place(upath.UPath(f"file://{tmp_path}")))
+    found = place(upath.UPath(f"{memory}/train"))
+    assert found.storage_options["use_listings_cache"] is False
+    with pytest.raises(OptionError, match="a query"):
+        place(upath.UPath(f"{memory}/train?signature=hidden"))
+    with pytest.raises(OptionError, match="options of its own: endpoint_url"):
+        place(upath.UPath(f"{memory}/train", endpoint_url="http://elsewhere"))
 
 
 @pytest.mark.parametrize(
@@ -86,4 +109,10 @@ def test_a_path_made_of_a_url_is_not_taken_for_a_folder(tmp_path, monkeypatch):
 
 def test_messages_of_libraries_lose_their_secrets():
     told = "no answer from http://me:hidden@host:9000/b/k?X-Amz-Credential=hidden&x=1 at all"
-    assert without_secrets(told) == "no answer from http://…@host:9000/b/k?… at all"
+    message = refused(Path("train"), OSError(told)).message
+    assert "no answer from http://***@host:9000/b/k?X-Amz-Credential=***&x=1 at all" in message
+
+
+def test_a_secret_that_a_message_breaks_off_in_is_none_that_it_says():
+    told = "x" * (LONGEST - 12) + "http://me:hidden@host"
+    assert "me:" not in refused(Path("train"), OSError(told)).message

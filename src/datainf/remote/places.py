@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from os import PathLike
 from pathlib import Path
@@ -16,8 +17,6 @@ TAKES_URLS = (
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 MANGLED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/([^/].*)", re.DOTALL)
 """What `pathlib` makes of a URL: one slash is gone."""
-USER = re.compile(r"//[^/@\s]*@")
-QUERY = re.compile(r"\?[^\s'\"]*")
 BUCKETS = ("s3", "s3a", "gs", "gcs")
 """Protocols whose first part is a bucket, in whose name no @ can be."""
 
@@ -28,17 +27,18 @@ def is_remote(path: object) -> bool:
 
 
 def place(given: str | PathLike[str]) -> Path:
-    """A folder's path; of a URL, one that answers as a path does, by universal-pathlib.
+    """A folder's path; of a URL, one that answers as a path does, by universal-pathlib. That
+    library's own paths are taken by their URLs, for what is asked of URLs here.
 
     What names the storage's keys has no place in a URL: libraries find it where they always do, in
     the environment or in files of their own.
 
     Raises `OptionError` for a URL that holds a password, a key or a query; for one whose library is
-    not installed; and for a `Path` that was made of a URL, and has lost a slash.
+    not installed; for a `Path` that was made of a URL, and has lost a slash; and for a path with
+    options of its own.
     """
-    if not isinstance(given, str | Path):
-        return cast(Path, given)  # a path in object storage already
-    text = str(given)
+    options = getattr(given, "storage_options", None)  # of a path by universal-pathlib
+    text = os.fspath(given) if options is None else str(given)
     match = URL.fullmatch(text)
     if match is None:
         forbid_url(text, "what pathlib makes of a URL, with a slash too few,")
@@ -49,7 +49,14 @@ def place(given: str | PathLike[str]) -> Path:
         return Path(rest.removeprefix("localhost") or "/")
     if not rest:
         raise OptionError(f"{text} names no bucket", remedy=f"{protocol}://BUCKET/FOLDER")
-    return cast(Path, _upath(protocol, f"{protocol}://{rest}"))
+    found = _upath(protocol, f"{protocol}://{rest}")
+    if dropped := sorted((options or {}).keys() - found.storage_options.keys()):
+        raise OptionError(
+            f"{text} was given with options of its own: {', '.join(dropped)}",
+            remedy="the URL; the options in the environment (AWS_ENDPOINT_URL, …) or in the "
+            "storage's own settings",
+        )
+    return cast(Path, found)
 
 
 def _upath(protocol: str, url: str) -> Any:
@@ -99,8 +106,3 @@ def _require_no_secrets(protocol: str, rest: str) -> None:
         remedy="the URL alone; the keys in the environment (AWS_ACCESS_KEY_ID, …) or in the "
         "storage's own settings",
     )
-
-
-def without_secrets(text: str) -> str:
-    """A library's message without passwords and queries of the URLs in it."""
-    return QUERY.sub("?…", USER.sub("//…@", text))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from datainf.errors import DatainfError, StoreError, WriteError
-from datainf.remote.places import without_secrets
+from datainf.redaction import redacted
 
 T = TypeVar("T")
 
@@ -75,8 +75,8 @@ def _lacks_keys(error: Exception) -> bool:
 
 def _told(error: Exception) -> str:
     """What a library says, in a line, without secrets."""
-    first = (str(error).strip().splitlines() or [""])[0][:LONGEST]
-    return without_secrets(first) or type(error).__name__
+    first = (str(error).strip().splitlines() or [""])[0]
+    return redacted(first)[:LONGEST] or type(error).__name__  # half a secret is not known as one
 
 
 def _remedy(error: Exception) -> str:
