@@ -189,22 +189,30 @@ def remove(path: Path) -> None:
 def on_this_machine(path: Path) -> Iterator[Path]:
     """A file that can be mapped: the one at `path`, or what was fetched of it, for as long.
 
-    Raises `StoreError` if object storage refuses, `FileNotFoundError` if it has no such file.
+    Raises `StoreError` if object storage refuses, `FileNotFoundError` if it has no such file,
+    `WriteError` if there is no room here for what is fetched.
     """
     if not is_remote(path):
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
         fetched = Path(folder) / path.name
-        objects.fetch(path, fetched)
+        try:
+            objects.fetch(path, fetched)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            with writing(fetched):
+                raise error
         yield fetched
 
 
-def draft_of(path: Path) -> Path:
-    """Where to write what `put_in_place` then puts at `path`: beside it, or on this machine."""
+def draft_of(path: Path, size: int) -> Path:
+    """Where to write so many bytes that `put_in_place` then puts at `path`: beside it, or on this
+    machine. Raises `WriteError` if that has no room."""
     if not is_remote(path):
         return path.with_name(path.name + ".tmp")
-    return cache.draft(path)
+    return cache.draft(path, size)
 
 
 def put_in_place(draft: Path, path: Path, checksum: str) -> None:

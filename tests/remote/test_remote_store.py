@@ -28,7 +28,7 @@ from datainf.errors import (
 )
 from datainf.files import locked
 from datainf.remote import lock, place
-from datainf.store import SAMPLE
+from datainf.store import SAMPLE, Index
 from object_storage import SECRET
 from smaller import make_smaller, random_gradients
 
@@ -251,6 +251,50 @@ def test_a_flipped_byte_is_found_named_and_made_again(here, url, cache_folder):
     collected(url)
     assert contents(url) == contents(here.path)
     assert verify(url).faults == []
+
+
+def uploads(monkeypatch, folder):
+    """Names of the shards that are put there."""
+    found, put = [], folder.fs.put_file
+
+    def put_file(local, path, *arguments, **options):
+        found.append(path.rpartition("/")[2])
+        return put(local, path, *arguments, **options)
+
+    monkeypatch.setattr(folder.fs, "put_file", put_file)
+    return found
+
+
+def unfinished(url):
+    """A store without its last shard, as a killed run leaves it."""
+    collected(url)
+    path = place(f"{url}/index.json")
+    index = Index.load(path.parent)
+    del index.shards[-1]
+    index.save(path.parent)
+
+
+def test_a_shard_that_was_damaged_there_is_made_again_though_the_copy_is_good(
+    here, url, monkeypatch
+):
+    unfinished(url)
+    flip(place(f"{url}/{SECOND}"))
+    found = uploads(monkeypatch, place(url))
+    collected(url)
+    assert found == [SECOND, "shard-00003.safetensors"]
+    assert contents(url) == contents(here.path)
+
+
+def test_a_copy_that_was_damaged_here_makes_no_shard_again(here, url, cache_folder, monkeypatch):
+    unfinished(url)
+    for path in cache_folder.iterdir():
+        content = bytearray(path.read_bytes())
+        content[20] ^= 1  # in its header
+        path.write_bytes(content)
+    found = uploads(monkeypatch, place(url))
+    collected(url)
+    assert found == ["shard-00003.safetensors"]
+    assert contents(url) == contents(here.path)
 
 
 def test_a_shard_that_is_gone_or_cut_is_named(url):

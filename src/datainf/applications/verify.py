@@ -100,7 +100,7 @@ def _incomplete(store: Path, index: Index) -> Fault | None:
 
 def _of_shard(store: Path, index: Index, shard: Shard) -> Fault | None:
     try:
-        ShardFile(store, shard, index).check(anew=True)
+        ShardFile(store, shard, index).check()
     except StoreCorruptError as error:
         path = store / shard.file
         what = error.message.removeprefix(f"{path}: ")

@@ -44,13 +44,13 @@ def _put(path: Path, size: int, send: Callable[[], object]) -> None:
         raise refused(path, error) from error
 
 
-def read(path: Path) -> bytes:
-    """An object's bytes. Raises `FileNotFoundError` if there is none, `StoreError` if the storage
-    refuses, or has no such bucket."""
+def read(path: Path, start: int | None = None, end: int | None = None) -> bytes:
+    """An object's bytes, or those from `start` to before `end`. Raises `FileNotFoundError` if there
+    is none, `StoreError` if the storage refuses, or has no such bucket."""
     there: Any = path
     with reading(path):
         try:
-            data: bytes = tried(lambda: there.fs.cat_file(there.path))
+            data: bytes = tried(lambda: there.fs.cat_file(there.path, start=start, end=end))
         except FileNotFoundError as error:
             if "specified bucket" in str(error):  # S3's and Google's words: it is not there
                 raise unreadable(path, error) from None
@@ -59,7 +59,8 @@ def read(path: Path) -> bytes:
 
 
 def fetch(path: Path, local: Path) -> None:
-    """Write an object to a file of this machine. Raises as `read`."""
+    """Write an object to a file of this machine. Raises as `read`, and the system's `OSError` for
+    want of room here."""
     there: Any = path
     with reading(path):
         tried(lambda: there.fs.get_file(there.path, str(local)))

@@ -40,12 +40,14 @@ def tried(request: Callable[[], T]) -> T:
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn the storage's refusals to read into a `StoreError` that says what to do; that there is
-    no such object is for the caller to say."""
+    no such object, or no room here for it, is for the caller to say."""
     try:
         yield
     except (DatainfError, FileNotFoundError):
         raise
     except Exception as error:
+        if _is_full(error):
+            raise
         raise unreadable(path, error) from None
 
 
@@ -65,8 +67,12 @@ def unreadable(path: Path, error: Exception) -> StoreError:
 
 def is_lasting(error: Exception) -> bool:
     """Whether another try would fail in the same way."""
-    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return is_full or isinstance(error, LASTING) or _lacks_keys(error)
+    return _is_full(error) or isinstance(error, LASTING) or _lacks_keys(error)
+
+
+def _is_full(error: Exception) -> bool:
+    """Of a disk of this machine: object storage has no end."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _lacks_keys(error: Exception) -> bool:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
@@ -63,8 +65,21 @@ class Header:
         return len(text).to_bytes(LENGTH_BYTES, "little") + text
 
 
-def digests_of(header: bytes) -> dict[str, str]:
-    """Name → digest, from a whole header. Raises `ValueError`, `LookupError` or `TypeError` for one
+@dataclass(frozen=True)
+class Extent:
+    """Where in a shard's file the bytes of a tensor start, how many they are, and their digest."""
+
+    start: int
+    size: int
+    digest: str
+
+
+def extents_of(header: bytes) -> dict[str, Extent]:
+    """By tensor, from a whole header. Raises `ValueError`, `LookupError` or `TypeError` for one
     that has none."""
-    digests = json.loads(json.loads(header[LENGTH_BYTES:])["__metadata__"][DIGESTS])
-    return {str(name): str(digest) for name, digest in digests.items()}
+    told = json.loads(header[LENGTH_BYTES:])
+    found = {}
+    for name, digest in json.loads(told["__metadata__"][DIGESTS]).items():
+        start, end = map(operator.index, told[name]["data_offsets"])
+        found[name] = Extent(len(header) + start, end - start, str(digest))
+    return found

@@ -11,12 +11,14 @@ import errno
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import safetensors
 import torch
 import xxhash
@@ -25,10 +27,11 @@ from torch import Tensor
 from datainf.errors import StoreCorruptError, first_line
 from datainf.files import allocate, draft_of, put_in_place, size_of, sizes_of, sync_folder, writing
 from datainf.fingerprint import READ_BYTES, bytes_digest, tensor_bytes
-from datainf.remote import cache, is_remote
+from datainf.remote import is_remote
 from datainf.store.encoding import Encoded, encode
-from datainf.store.header import LENGTH_BYTES, Header, Shapes, digests_of
+from datainf.store.header import LENGTH_BYTES, Extent, Header, Shapes, extents_of
 from datainf.store.index import INDEX, Block, Index, Shard
+from datainf.store.shard_copies import ShardCopies
 
 IDS, LOSSES, SQ_NORMS, SCALES = "meta/ids", "meta/losses", "meta/sq_norms", "meta/scales"
 """Tensors of a shard beside its blocks; no parameter's name holds a slash."""
@@ -40,8 +43,8 @@ then left to wait for at the end. Fewer are not worth what that takes from compu
 class ShardDraft:
     """A shard while its rows are computed: a file beside its place, on this machine if that is in
     object storage, to which every row is written as it comes, so that no more of a shard is in
-    memory than a batch. Rows that another device
-    computes are written while it computes the next ones: then it is two.
+    memory than a batch. Rows that another device computes are written while it computes the next
+    ones: then it is two.
 
     Raises `WriteError` if the disk refuses, in the next call where it was asked meanwhile; room for
     all rows is asked for at the start.
@@ -49,8 +52,7 @@ class ShardDraft:
 
     def __init__(self, path: Path, index: Index, ids: list[int | str]) -> None:
         rows = len(ids)
-        self.path, self.aside = path, draft_of(path)
-        self._disk = self.aside if is_remote(path) else path  # as messages name it
+        self.path = path
         self.blocks, self.dtype = index.blocks, index.torch_dtype
         self.losses = torch.empty(rows)
         self.sq_norms = torch.empty((rows, len(self.blocks)))
@@ -58,6 +60,8 @@ class ShardDraft:
         self.skipped: dict[int, str] = {}
         self._ids = torch.tensor(list(_id_bytes(ids)), dtype=torch.uint8)
         self._header = Header(_shapes(index, rows, len(self._ids)))
+        self.aside = draft_of(path, self._header.file_bytes)
+        self._disk = self.aside if is_remote(path) else path  # as messages name it
         self._thread = ThreadPoolExecutor(1, "datainf-rows")
         self._in_hand: Future[None] | None = None
         self._sync_thread = ThreadPoolExecutor(1, "datainf-sync")
@@ -268,15 +272,20 @@ def _on_host(rows: Sequence[Tensor]) -> Sequence[Tensor]:
 
 @dataclass
 class ShardFile:
-    """One shard of a store, opened for reading. Its tensors are mapped, not copied, and the
-    mapping lives no longer than they do: what was read of a store is not kept in memory."""
+    """One shard of a store, opened for reading, by several threads too. Its tensors are mapped, not
+    copied, and the mapping lives no longer than they do: what was read of a store is not kept in
+    memory."""
 
     folder: Path
     shard: Shard
     index: Index
-    _digests: dict[str, str] | None = None
+    _extents: dict[str, Extent] | None = None
     _sound: set[str] = field(default_factory=set)
-    _anew: bool = False
+    _copies: ShardCopies | None = field(init=False, default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if is_remote(self.folder):
+            self._copies = ShardCopies(self.path, self.shard, self.index)
 
     def tensor(self, name: str) -> Tensor:
         """A tensor of the shard, checked when it is first read.
@@ -286,41 +295,81 @@ class ShardFile:
         try:
             return self._tensor(name)
         except StoreCorruptError:
-            if self._anew or not is_remote(self.folder):
+            if self._copies is None:
                 raise
-            self._fetch_anew()  # this machine's copy may be what is broken, or just evicted
-            tensor = self._tensor(name)
-            self._anew = False
-            return tensor
-
-    def _fetch_anew(self) -> None:
-        self._anew, self._digests = True, None
-        cache.forget(self.path, self.shard.checksum)
+            self._copies.forget(name)  # it may be what is broken
+            return self._tensor(name)
 
     def _tensor(self, name: str) -> Tensor:
-        if self._digests is None:
-            self._digests = self._read_digests()
-        try:
-            file: Any = safetensors.safe_open(self._file(), framework="pt")
-            tensor: Tensor = file.get_tensor(name)
-        except (safetensors.SafetensorError, OSError) as error:
-            raise StoreCorruptError(f"{self.path}: {error}", remedy=AGAIN) from None
+        with self._reading():
+            tensor = self._mapped(name)
         if name not in self._sound:
-            if bytes_digest(tensor_bytes(tensor)) != self._digests.get(name):
-                raise self._corrupt(name)
-            self._require_shape(name, tensor)
-            self._sound.add(name)
+            self._check(name, tensor)
         return tensor
+
+    def _mapped(self, name: str) -> Tensor:
+        if self._copies is None:
+            file = self._opened(self.path)
+        else:
+            file = self._copies.whole(self._opened, self._checked)
+            if file is None:
+                return self._part(self._copies, name)
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    def _opened(self, local: Path) -> Any:
+        """The shard's file, or a copy of it, mapped."""
+        if self._extents is None:
+            self._extents = self._read_extents(_header(local))
+        return safetensors.safe_open(local, framework="pt")
+
+    def _checked(self, local: Path) -> Any:
+        """The same after a look at every byte: those of an object may be of another than that which
+        was opened, whatever was found sound before."""
+        if local.stat().st_size != self.shard.bytes:
+            raise self._corrupt("all of it")
+        self._extents = self._read_extents(_header(local))
+        file: Any = safetensors.safe_open(local, framework="pt")
+        for name in self._extents:
+            self._check(name, file.get_tensor(name))
+        return file
+
+    def _part(self, copies: ShardCopies, name: str) -> Tensor:
+        """A tensor from a copy of its bytes alone."""
+        if self._extents is None:
+            self._extents = self._read_extents(copies.header())
+        if (extent := self._extents.get(name)) is None:
+            raise StoreCorruptError(f"{self.path}: {name} is not in it", remedy=AGAIN)
+        dtype, shape = _shapes(self.index, self.shard.rows, extent.size)[name]
+        if dtype.itemsize * math.prod(shape) != extent.size:
+            raise self._misshapen(name, f"{extent.size} bytes")
+        if extent.size == 0:  # no system maps nothing
+            return torch.empty(shape, dtype=dtype)
+
+        def opened(local: Path) -> Tensor:
+            there = torch.from_numpy(np.memmap(local, mode="c"))  # and not written to
+            return there.view(dtype).view(shape)
+
+        def checked(local: Path) -> Tensor:
+            if local.stat().st_size != extent.size:
+                raise self._corrupt(name)
+            self._check(name, tensor := opened(local))
+            return tensor
+
+        return copies.part(name, extent, opened, checked)
+
+    def _check(self, name: str, tensor: Tensor) -> None:
+        extent = (self._extents or {}).get(name)
+        if extent is None or bytes_digest(tensor_bytes(tensor)) != extent.digest:
+            raise self._corrupt(name)
+        self._require_shape(name, tensor)
+        self._sound.add(name)
 
     def _require_shape(self, name: str, tensor: Tensor) -> None:
         """A file from elsewhere may be whole, and not what its index says."""
         expected = _shapes(self.index, self.shard.rows, tensor.numel()).get(name)
         if (tensor.dtype, tuple(tensor.shape)) != expected:
-            raise StoreCorruptError(
-                f"{self.path}: {name} is of shape {tuple(tensor.shape)} and {tensor.dtype}, not "
-                f"as {INDEX} says",
-                remedy=AGAIN,
-            )
+            raise self._misshapen(name, f"shape {tuple(tensor.shape)} and {tensor.dtype}")
 
     def rows(self, name: str) -> Tensor:
         """The same for a `ChunkedMatrix`, which takes a few rows at a time."""
@@ -343,37 +392,39 @@ class ShardFile:
     def path(self) -> Path:
         return self.folder / self.shard.file
 
-    def _file(self) -> Path:
-        """The shard, or this machine's copy of it."""
-        if not is_remote(self.folder):
-            return self.path
-        return cache.copy_of(self.path, self.shard.checksum, self.shard.bytes)
-
-    def check(self, *, anew: bool = False) -> None:
-        """Raise `StoreCorruptError` if any byte of the shard is not the one that was written.
-        `anew`: of object storage what is there now, not a copy that was fetched before."""
+    def check(self) -> None:
+        """Raise `StoreCorruptError` if any byte of the shard is not the one that was written; in
+        object storage of what is there now, not of a copy that was fetched before."""
         check_size(self.folder, self.shard)
-        if anew and is_remote(self.folder):
-            self._fetch_anew()
-        self._digests = self._read_digests()
-        for name in self._digests:
-            self.tensor(name)
+        with self._reading():
+            if self._copies is None:
+                self._checked(self.path)
+            else:
+                self._copies.fetched(self._checked)
 
-    def _read_digests(self) -> dict[str, str]:
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn what libraries and the system say of the file into a `StoreCorruptError`."""
         try:
-            header = _header(self._file())
-        except OSError as error:
-            raise StoreCorruptError(
-                f"{self.path}: {error.strerror or error}", remedy=AGAIN
-            ) from None
+            yield
+        except (safetensors.SafetensorError, OSError) as error:
+            told = getattr(error, "strerror", None) or error
+            raise StoreCorruptError(f"{self.path}: {told}", remedy=AGAIN) from None
+
+    def _read_extents(self, header: bytes) -> dict[str, Extent]:
         if bytes_digest(header) != self.shard.checksum:
             raise self._corrupt("its header")
         try:
-            return digests_of(header)
+            return extents_of(header)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise StoreCorruptError(
                 f"{self.path}: its header is none ({first_line(error)})", remedy=AGAIN
             ) from None
+
+    def _misshapen(self, name: str, how: str) -> StoreCorruptError:
+        return StoreCorruptError(
+            f"{self.path}: {name} is of {how}, not as {INDEX} says", remedy=AGAIN
+        )
 
     def _corrupt(self, what: str) -> StoreCorruptError:
         return StoreCorruptError(

@@ -280,7 +280,8 @@ def _other_options(found: Index, wanted: Index) -> Iterator[str]:
 
 
 def is_sound(path: Path, index: Index, shard: Shard) -> bool:
-    """Whether its bytes are as written; if not, it is made again."""
+    """Whether its bytes are as written, in object storage those that are there now; if not, it is
+    made again."""
     try:
         ShardFile(path, shard, index).check()
     except StoreCorruptError:
