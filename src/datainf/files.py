@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from datainf.errors import StoreBusyError, WriteError
@@ -82,15 +82,15 @@ def free_bytes(folder: Path) -> int:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[lock.Held | None]:
     """One writer at a time. The system holds the lock, and lets it go with the process; for object
-    storage see `datainf.remote.lock`.
+    storage see `datainf.remote.lock`, and what is held is for `heeding` by others.
 
     Raises `StoreBusyError` if another process has it.
     """
     if is_remote(folder):
-        with lock.locked(folder):
-            yield
+        with lock.locked(folder) as held:
+            yield held
         return
     with writing(folder):
         # A link that somebody put there leads to a file that is not ours to empty.
@@ -105,7 +105,13 @@ def locked(folder: Path) -> Iterator[None]:
             ) from None
         except OSError:
             pass  # a file system without locks: go on as if alone
-        yield
+        yield None
+
+
+def heeding(folder: Path, held: lock.Held | None) -> AbstractContextManager[None]:
+    """Where this process writes under the lock of another: no more once that has lost it, which is
+    a `StoreBusyError`."""
+    return nullcontext() if held is None else lock.heeded(folder, held)
 
 
 @contextmanager

@@ -5,12 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
+import torch
 
-from datainf.errors import StoreBusyError, WriteError
+from datainf.errors import StoreBusyError, StoreError, WriteError
 from datainf.files import locked, write_atomically
-from datainf.remote import lock, place
+from datainf.ranks import Ranks
+from datainf.remote import lock, objects, place, tries
+from datainf.store.writer import writer
+from smaller import make_smaller, random_gradients
 
 pytest_plugins = ["object_storage"]
 
@@ -145,3 +150,109 @@ def test_a_storage_that_refuses(s3, bucket, status, remedy):
     with pytest.raises(WriteError, match=f"cannot write {bucket}/train") as caught:
         lock.Lock(place(f"{bucket}/train")).take()
     assert remedy in caught.value.remedy
+
+
+def failing(monkeypatch, folder, call, times, error=OSError):
+    """So many of the storage's calls of a kind; how many there were."""
+    real, seen = getattr(folder.fs, call), []
+
+    def once(*arguments, **options):
+        seen.append(arguments)
+        if len(seen) <= times:
+            raise error("no answer")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(folder.fs, call, once)
+    return seen
+
+
+def test_a_lock_that_cannot_be_put_is_tried_again(memory, monkeypatch):
+    folder = place(f"{memory}/train")
+    with monkeypatch.context() as patch:
+        seen = failing(patch, folder, "pipe_file", 4)
+        with locked(folder):
+            assert len(seen) == 5
+    seen = failing(monkeypatch, folder, "pipe_file", 5)
+    with pytest.raises(WriteError, match="tried 5 times"):
+        lock.Lock(folder).take()
+    assert len(seen) == 5
+    assert left(folder) == []
+
+
+@pytest.mark.parametrize("error", [OSError, PermissionError, KeyboardInterrupt])
+def test_no_lock_is_left_where_it_could_not_be_taken(memory, error, monkeypatch):
+    folder = place(f"{memory}/train")
+    real = lock.Lock._create
+
+    def create(self, number):
+        made = real(self, number)
+        failing(monkeypatch, folder, "ls", 5, error)
+        return made
+
+    monkeypatch.setattr(lock.Lock, "_create", create)
+    with pytest.raises((StoreError, KeyboardInterrupt)):
+        lock.Lock(folder).take()
+    monkeypatch.undo()
+    assert left(folder) == []
+
+
+def test_a_beat_waits_for_no_second_try(memory, monkeypatch):
+    """Those that failed would be behind in their lease by what they waited."""
+    monkeypatch.setattr(lock.Lock, "_beats", lambda _: None)
+    monkeypatch.setattr(tries, "WAITS", (600.0,) * 4)
+    folder = place(f"{memory}/train")
+    own = lock.Lock(folder)
+    own.take()
+    failing(monkeypatch, folder, "cat_file", 1)
+    failing(monkeypatch, folder, "ls", 1)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no answer"):
+            own._beat()
+    own._beat()
+    assert own.count == 1
+    own.release()
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="no clock that tells")
+def test_the_time_that_a_machine_slept_counts(memory, monkeypatch):
+    monkeypatch.setattr(lock.Lock, "_beats", lambda _: None)
+    folder, real = place(f"{memory}/train"), time.clock_gettime
+    with locked(folder):
+        (folder / ".lock-2").write_bytes(b'{"token": "another", "count": 0}')
+        write_atomically(folder / "index.json", b"at once after a beat")
+        monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + lock.LEASE)
+        with pytest.raises(StoreBusyError, match=r"took .* over"):
+            write_atomically(folder / "index.json", b"too late")
+
+
+class Second(Ranks):
+    """The second of two processes, whose first says what it is told to."""
+
+    def __init__(self, said):
+        super().__init__(1, 2)
+        object.__setattr__(self, "said", said)
+
+    def of_first(self, _):
+        return self.said
+
+    def wait(self):
+        """For nobody."""
+
+
+@pytest.mark.parametrize("name", [".lock-1", ".lock-2"])
+def test_no_process_writes_on_once_the_first_was_replaced(memory, name, monkeypatch):
+    store = make_smaller(place(f"{memory}/train"), random_gradients(4, 0), shard_rows=2)
+    gradients = {name: G[:2] for name, G in random_gradients(4, 0).items()}
+    wanted = replace(store.index, shards=[])
+    wanted.save(store.path)
+    before = (store.path / store.index.shards[1].file).stat().st_mtime
+    with lock.locked(store.path) as held:
+        objects.FENCES.clear()  # of the first process
+        monkeypatch.setattr("datainf.store.writer.ranks", lambda: Second(held))
+        with writer(store.path, wanted) as own:
+            own.append(gradients, [0, 1], torch.zeros(2))
+            (store.path / name).write_bytes(b'{"token": "another", "count": 0}')
+            with pytest.raises(StoreBusyError, match=r"took .* over"):
+                own.append(gradients, [2, 3], torch.zeros(2))
+        objects.FENCES[str(store.path)] = lambda: None  # the first's again
+    assert (store.path / store.index.shards[1].file).stat().st_mtime == before

@@ -95,12 +95,17 @@ def _size(path: Path) -> int | None:
 def sizes(folder: Path) -> dict[str, int]:
     """Name → bytes of the objects in a folder, by one listing; none of a folder that is not there.
     Raises `StoreError` if the storage refuses."""
-    there: Any = folder
     with reading(folder):
-        try:
-            found = tried(lambda: there.fs.ls(there.path, detail=True))
-        except FileNotFoundError:
-            return {}
+        return tried(lambda: listed(folder))
+
+
+def listed(folder: Path) -> dict[str, int]:
+    """The same, asked once. Raises what the library does."""
+    there: Any = folder
+    try:
+        found = there.fs.ls(there.path, detail=True)
+    except FileNotFoundError:
+        return {}
     return {
         one["name"].rstrip("/").rpartition("/")[2]: int(one["size"])
         for one in found

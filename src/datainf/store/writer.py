@@ -29,6 +29,7 @@ from datainf.errors import (
 from datainf.files import (
     files_in,
     has_file,
+    heeding,
     locked,
     make_folder,
     read_file,
@@ -36,6 +37,7 @@ from datainf.files import (
     write_atomically,
 )
 from datainf.ranks import Ranks, ranks
+from datainf.remote.lock import Held
 from datainf.store.index import INDEX, Index, Shard, difference, projected_by
 from datainf.store.index_values import check_shard
 from datainf.store.shards import ShardDraft, ShardFile
@@ -133,7 +135,9 @@ def writer(path: Path, wanted: Index, own: range | None = None) -> Iterator[Stor
     make_folder(path)
     all_of_them = ranks()
     with ExitStack() as held, ThreadPoolExecutor(1, "datainf-writer") as thread:
-        all_of_them.of_first(lambda: _begin(path, wanted, own, held))
+        lock = all_of_them.of_first(lambda: _begin(path, wanted, own, held))
+        if not all_of_them.is_first:
+            held.enter_context(heeding(path, lock))
         store = StoreWriter(path, Index.load(path), thread, all_of_them, own)
         all_of_them.wait()  # before the first notes what others would not have read
         yield store
@@ -144,9 +148,10 @@ def writer(path: Path, wanted: Index, own: range | None = None) -> Iterator[Stor
             store.index.shards = Index.load(path).shards
 
 
-def _begin(path: Path, wanted: Index, own: range | None, held: ExitStack) -> None:
-    """Leave an index at `path` with those shards that are sound, and hold the store's lock."""
-    held.enter_context(locked(path))
+def _begin(path: Path, wanted: Index, own: range | None, held: ExitStack) -> Held | None:
+    """Leave an index at `path` with those shards that are sound, and hold the store's lock, which
+    is for the other processes to heed."""
+    lock = held.enter_context(locked(path))
     index = begun(path, wanted)
     if index is None:
         if files_in(path, f"*{SHARD}"):
@@ -155,7 +160,7 @@ def _begin(path: Path, wanted: Index, own: range | None, held: ExitStack) -> Non
                 remedy="an empty or new folder",
             )
         wanted.save(path)
-        return
+        return lock
     sound = [shard for shard in index.shards if is_sound(path, index, shard)]
     if own is not None and index.n > Index.load(path).n:
         _require_others(path, replace(index, shards=sound), own)
@@ -166,6 +171,7 @@ def _begin(path: Path, wanted: Index, own: range | None, held: ExitStack) -> Non
     if not index.shards:
         index.shard_rows = wanted.shard_rows
     index.save(path)
+    return lock
 
 
 def _require_others(path: Path, index: Index, own: range) -> None:
