@@ -29,7 +29,7 @@ lint: .venv/tested
 	$(BIN)/python scripts/licences.py
 
 unit: .venv/tested
-	$(BIN)/pytest -n 2 -q
+	$(BIN)/pytest -n 2 --dist worksteal -q
 
 quanda: .venv-quanda/installed  ## the adapter for quanda, whose dependencies are older than ours
 	.venv-quanda/bin/pytest -q tests/integrations/test_quanda.py

@@ -37,7 +37,7 @@ def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
 
 def test_one_of_several_processes_is_killed(tmp_path):
     """Another, the first, and torchrun, with which the others end."""
-    found = kills.trials(tmp_path, moments=4, ranks=2, seed=1, rows=60)
+    found = kills.trials(tmp_path, moments=3, ranks=2, seed=1, rows=60)
     assert {one["victim"] for one in found["trials"]} == {kills.OTHER, kills.FIRST, kills.TORCHRUN}
     assert_all_went_on(found)
     for one in found["trials"]:
@@ -55,13 +55,13 @@ def test_what_decides_the_batches_is_noted_before_the_first_shard(tmp_path):
 
 
 def test_killed_scoring_leaves_the_same_files(tmp_path):
-    found = scoring.trials(tmp_path, moments=6, seed=1, rows=60, queries=8)
+    found = scoring.trials(tmp_path, moments=4, seed=1, rows=60, queries=8)
     assert {one["command"] for one in found["trials"]} == {"score", "attribute"}
     assert_all_went_on(found)
 
 
 def test_kills_in_a_row_leave_no_more_than_one(tmp_path):
-    found = again.trials(tmp_path, runs=1, kills=6, ranks=2, seed=1, rows=60)
+    found = again.trials(tmp_path, runs=1, kills=4, ranks=2, seed=1, rows=60)
     assert_all_went_on(found)
     after = found["trials"][0]["after"]
     assert all(one["gone"] and one["free"] for one in after)
