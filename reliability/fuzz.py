@@ -36,6 +36,8 @@ ROOM = 3 * 2**30
 """Bytes that reading may take beyond what the process has."""
 SECONDS = 20
 """That reading one file may take."""
+SAID = 5_000
+"""Files between two lines about the work."""
 ENDS = ("read", "refused", "failed")
 
 
@@ -55,7 +57,9 @@ def fuzz(folder: Path, cases: int, seed: int, only: str = "") -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
     outcomes: dict[str, Counter[str]] = {kind.name: Counter() for kind in known}
     failures: dict[str, dict[str, Any]] = {}
-    for _ in range(cases):
+    for case in range(cases):
+        if case % SAID == 0:
+            script.say(case, cases, f"{len(failures)} ways to fail so far")
         (kind,) = chance.choices(known, [kind.share for kind in known])
         whole = kind.path.read_bytes()
         broken = kind.change(whole, chance)
