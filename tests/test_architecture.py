@@ -13,8 +13,8 @@ import datainf
 ROOT = Path(datainf.__file__).parent
 
 ORDER = [
-    "redaction", "errors", "words", "remote", "files", "fingerprint", "provenance", "progress",
-    "launch", "devices", "ranks", "memory", "projection", "linalg", "second_moments", "store",
+    "redaction", "errors", "words", "remote", "files", "fingerprint", "launch", "provenance",
+    "progress", "devices", "ranks", "memory", "projection", "linalg", "second_moments", "store",
     "gradient_flow", "scores", "estimators", "tasks", "gradients", "conventions", "columns",
     "repositories", "data", "checkpoints", "models", "pipelines", "views", "scoring", "top_scoring",
     "attribution", "explanations", "config", "planning", "run_checkpoints", "run_stores",

@@ -21,6 +21,14 @@ WORKER = textwrap.dedent("""
     print("watching", flush=True)
     time.sleep(60)
 """)
+FROM_PYTHON = textwrap.dedent("""
+    import time
+    from datainf.ranks import ranks
+
+    ranks()
+    print("watching", flush=True)
+    time.sleep(60)
+""")
 LAUNCHER = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
 
 
@@ -29,8 +37,8 @@ def started():
     """What starts a launcher and gives it with its process, which works by then."""
     both = []
 
-    def start(**environment):
-        command = [sys.executable, "-c", LAUNCHER, WORKER]
+    def start(worker=WORKER, **environment):
+        command = [sys.executable, "-c", LAUNCHER, worker]
         process = psutil.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | environment
         )
@@ -48,8 +56,9 @@ def is_alive(process):
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_process_ends_soon_after_a_launcher_that_was_killed(started):
-    process, worker = started(**{launcher.STARTED_BY: "x"})
+@pytest.mark.parametrize("program", [WORKER, FROM_PYTHON], ids=["at once", "from Python, alone"])
+def test_a_process_ends_soon_after_a_launcher_that_was_killed(started, program):
+    process, worker = started(program, **{launcher.STARTED_BY: "x"})
     time.sleep(2 * launcher.INTERVAL)
     assert is_alive(worker), "as long as its launcher does"
     process.kill()
@@ -66,3 +75,14 @@ def test_one_that_a_shell_started_works_on(started):
     process.wait()
     time.sleep(3 * launcher.INTERVAL)
     assert is_alive(worker)
+
+
+def test_without_a_word_of_machines_there_is_one(monkeypatch):
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "3")
+    assert launcher.launch() == launcher.Launch(3, 4, local_rank=3, local_count=4)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert launcher.launch() == launcher.Launch(3, 4, local_rank=1, local_count=2)

@@ -47,9 +47,9 @@ def launch() -> Launch:
     count = number("WORLD_SIZE", 1)
     if count == 1 or "RANK" not in os.environ:
         return Launch(0, 1, 0, 1)
-    return Launch(
-        number("RANK", 0), count, number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", count)
-    )
+    rank = number("RANK", 0)
+    # Where nothing is said of machines there is one.
+    return Launch(rank, count, number("LOCAL_RANK", rank), number("LOCAL_WORLD_SIZE", count))
 
 
 def attempt() -> str:
@@ -78,7 +78,10 @@ def linger() -> None:
 @cache
 def end_with_launcher() -> None:
     """From now on, end this process within a second of its launcher's end, as a kill would: what
-    is on the disk can be gone on with. Does nothing without torchrun; at the first call alone."""
+    is on the disk can be gone on with. Does nothing without torchrun; at the first call alone.
+
+    It watches the parent: torchrun in its workers, and a worker in what that one starts.
+    """
     if STARTED_BY in os.environ:
         Thread(target=_watch, args=(os.getppid(),), name="datainf-launcher", daemon=True).start()
 

@@ -22,6 +22,7 @@ from typing import Any
 import datainf
 from datainf.files import has_file, make_folder, read_file, write_atomically
 from datainf.fingerprint import bytes_digest, file_digest
+from datainf.launch import launch
 from datainf.redaction import redacted
 from datainf.remote import is_remote
 
@@ -95,7 +96,7 @@ def machine() -> dict[str, Any]:
         "processor": platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": launch().count,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

@@ -180,10 +180,10 @@ def ranks() -> Ranks:
 @cache
 def _started() -> Ranks:
     global _round
+    end_with_launcher()  # of one alone too
     started = launch()
     if started.count == 1:
         return Ranks()
-    end_with_launcher()
     # Not in every torch.
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]
     from torch.distributed.rendezvous import rendezvous
