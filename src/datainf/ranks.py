@@ -89,8 +89,8 @@ class Ranks:
                     dist.broadcast(told, rank)
             yield told
 
-    def told(self, what: T) -> list[T]:
-        """What each says, in order."""
+    def gathered(self, what: T) -> list[T]:
+        """What each says, in order, told to all."""
         if self.count == 1:
             return [what]
         all_said: list[Any] = [None] * self.count

@@ -120,10 +120,9 @@ def _settings_of_an_interrupted_run(config: RunConfig, settings: Path) -> None:
 
 
 def _write(finished: Run, config: RunConfig, out: Path, say: Say) -> None:
-    say_what_is_replaced(out / SCORES, finished.scores, say)
     # Only now: settings that were refused must not replace those of a finished run.
     config.save(out / SETTINGS)
-    write_scores(finished.scores, out)
+    replace_scores(finished.scores, out, say)
     write_top(finished, out / "top.jsonl", config.top)
 
 
@@ -189,8 +188,9 @@ def told(scores: AnyScores) -> str:
     return f"scores by {scores.method}: {words.settings(scores.settings)}{kept}"
 
 
-def write_scores(scores: AnyScores, out: Path) -> None:
-    """scores.safetensors and scores.parquet in a folder."""
+def replace_scores(scores: AnyScores, out: Path, say: Say) -> None:
+    """scores.safetensors and scores.parquet in a folder; others that were there are said."""
+    say_what_is_replaced(out / SCORES, scores, say)
     scores.save(out / SCORES)
     scores.to_parquet(out / "scores.parquet")
 

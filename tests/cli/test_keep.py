@@ -16,6 +16,7 @@ from datainf.cli.tables import column
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError
 from datainf.evaluation.run_evaluation import _Run
+from datainf.ranks import Ranks
 from datainf.runs import run
 
 M, N, KEPT = 3, 12, 2
@@ -156,6 +157,17 @@ def test_all_pairs_and_the_ends_take_each_others_place(kept, datainf, tmp_path):
         err = " ".join(err.split())
         assert "is replaced; it held scores by gradient" in err
         assert held in err
+
+
+def test_what_is_replaced_is_read_by_the_first_process_alone(kept, datainf, tmp_path, monkeypatch):
+    """By the others it could be read half written."""
+    train, query, _ = stores_of(kept[0])
+    (tmp_path / "scores.safetensors").write_bytes(b"half")
+    monkeypatch.setattr(Ranks, "of_first", lambda *_: None)  # as of another one
+    options = ("--train", train.path, "--query", query.path, "--method", "gradient")
+    code, _, err = datainf("score", *options, "--out", tmp_path)
+    assert code == 0, err
+    assert "is replaced" not in err
 
 
 def test_evaluate_scores_such_a_run(kept):

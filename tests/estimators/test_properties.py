@@ -27,6 +27,8 @@ from datainf.estimators import (
 from datainf.estimators.base import relative_residual
 from datainf.linalg import from_dense, symmetric
 from datainf.linalg import matrix as matrix_module
+from datainf.linalg.spread import SpreadMatrix
+from datainf.ranks import Ranks
 from estimators.grid import chunked, datainf_operator, exact_scores, relative_error, stacked
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 4), st.integers(0, 99))
@@ -241,3 +243,13 @@ def test_options_are_checked():
             call()
     assert from_name("cg", steps=2) == ConjugateGradient(steps=2)
     assert from_name(WeightedGradient()) == WeightedGradient()
+
+
+@pytest.mark.parametrize(("others", "steps"), [(0, 1), (1, 5)])
+def test_conjugate_gradients_end_where_all_processes_are_done(others, steps, monkeypatch):
+    """By its own rounding each could take another number of steps, and wait for the rest."""
+    monkeypatch.setattr(Ranks, "largest", lambda _, number: max(number, others))
+    G, taken = SpreadMatrix(from_dense(torch.eye(4)), Ranks()), []
+    monkeypatch.setattr(Ranks, "sum", lambda _, X: taken.append(1) or X)
+    ConjugateGradient(5).fit(G).solve(torch.ones(1, 4), 0.1)  # which one step solves
+    assert len(taken) == steps + 1, "and a product for the residual"

@@ -9,7 +9,7 @@ import typer
 
 from datainf import words
 from datainf.cli import options as o
-from datainf.cli.console import console, is_first, progress, say
+from datainf.cli.console import console, is_leader, progress, say
 
 if TYPE_CHECKING:
     from datainf.config import RunConfig
@@ -113,7 +113,7 @@ def attribute(
     settings = settings_of({**o.given(own), **shared}, "attribute")
     with progress() as bars:
         finished = run(settings, progress=bars, say=say)
-    if is_first():  # what is left to do is not shared
+    if is_leader():  # what is left to do is not shared
         with alone():
             _tell(finished, settings, report=report)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datainf.cli import options as o
-from datainf.cli.console import is_first, progress, say
+from datainf.cli.console import is_leader, progress, say
 from datainf.errors import OptionError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def collect(
             metric = prepared.metric
             note = recorder(folder, seed=settings.seed)
             prepared.collect(bars, tell, forecast)
-            if is_first():
+            if is_leader():
                 note([folder / INDEX])
             del prepared  # and the model with it, before the next is loaded
 

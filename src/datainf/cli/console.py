@@ -32,7 +32,7 @@ MOST = 4000
 """Characters of a message: it may name all columns of the data."""
 
 
-def is_first() -> bool:
+def is_leader() -> bool:
     """Whether this is the process that speaks, of those that torchrun has started."""
     return launch().rank == 0
 
@@ -88,13 +88,13 @@ def _indented(message: str) -> str:
 
 def console() -> OurConsole:
     """Results, on stdout. Wide when piped, so that no table is cut to 80 columns."""
-    out = OurConsole(highlight=False, quiet=not is_first())
+    out = OurConsole(highlight=False, quiet=not is_leader())
     return out if out.is_terminal else OurConsole(highlight=False, quiet=out.quiet, width=160)
 
 
 def error_console() -> OurConsole:
     """Messages and progress, on stderr, of the process that speaks."""
-    return OurConsole(stderr=True, highlight=False, soft_wrap=True, quiet=not is_first())
+    return OurConsole(stderr=True, highlight=False, soft_wrap=True, quiet=not is_leader())
 
 
 def any_console() -> OurConsole:

@@ -175,7 +175,7 @@ def _write(out: Path, asked: dict[str, Any], keep: int | None, *, elsewhere: boo
     from datainf.provenance import recorder
     from datainf.ranks import ranks
     from datainf.run_stores import ASKED, SCORES
-    from datainf.runs import say_what_is_replaced, told, write_scores
+    from datainf.runs import replace_scores, told
 
     note = recorder(out)
     found = _scored(asked, keep)
@@ -185,8 +185,7 @@ def _write(out: Path, asked: dict[str, Any], keep: int | None, *, elsewhere: boo
     dampings = asked["dampings"]
     for name, scores in zip(dampings, found, strict=True):
         folder = out if len(dampings) == 1 else out / f"damping-{str(name).replace(':', '-')}"
-        say_what_is_replaced(folder / SCORES, scores, say)
-        ranks().of_first(partial(write_scores, scores, folder))
+        ranks().of_first(partial(replace_scores, scores, folder, say))
         queries = words.count(len(scores.query_ids), "query", "queries")
         if ranks().is_first:
             note([folder / SCORES, folder / "scores.parquet"])

@@ -64,7 +64,7 @@ class _Fitted(Fitted):
         rho, n = residual.square().sum(dim=0), self.G.shape[0]
         for _ in range(self.steps):
             active = rho > done**2
-            if not active.any():
+            if not self.G.in_any(bool(active.any())):
                 break
             FP = self.G.normal_matmul(P).double() / n + lam * P
             step = torch.where(active, rho / torch.where(active, (P * FP).sum(dim=0), 1), 0)

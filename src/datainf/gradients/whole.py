@@ -52,7 +52,7 @@ def _require_own_gpus(model: nn.Module) -> None:
     """One GPU may be shared, at its pace; what fills several is there once."""
     if (them := ranks()).count == 1:
         return
-    of_each = [set(gpus) for gpus in them.told(_gpus(model))]
+    of_each = [set(gpus) for gpus in them.gathered(_gpus(model))]
     own = of_each.pop(them.rank)
     if len(own) > 1 and any(own & others for others in of_each):
         raise ModelError(

@@ -64,6 +64,11 @@ class GradientMatrix(ABC):
         matrix share the rows too."""
         return work(X)
 
+    def in_any(self, found: bool) -> bool:
+        """Whether any has found it of those who share the matrix: what one decides by rounding of
+        its own, while products are taken together, all have to decide alike."""
+        return found
+
     @property
     def nbytes(self) -> int:
         """Of all rows in `dtype`."""

@@ -48,6 +48,9 @@ class SpreadMatrix(GradientMatrix):
     def by_rows(self, work: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
         return self.ranks.rows(work(X[self.ranks.part(len(X))]), len(X))
 
+    def in_any(self, found: bool) -> bool:
+        return bool(self.ranks.largest(int(found)))
+
     def slices(self, step: int) -> Iterator[slice]:
         return self.whole.slices(step)
 
