@@ -7,45 +7,50 @@ What takes long is shared: each collects shards of its own, and multiplies with 
 
 from __future__ import annotations
 
-import hashlib
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, TypeVar, cast
-from uuid import uuid4
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 from datainf.errors import DatainfError, PeerError
-from datainf.launch import attempt, end_with_launcher, launch
+from datainf.launch import end_with_launcher, launch
+from datainf.meeting import meet
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=7)
 """One process may wait for the work of another for so long: that one is gone is told at once, by
 its connection."""
-ASKING = timedelta(seconds=1)
-"""How often a process looks whether its name is still the one."""
-SAYING = timedelta(seconds=5)
-"""What it may take to find out whether another process has said the same."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `count`. One alone does everything, and waits for nobody."""
+    """This process among `count`, each with the name of its GPU, if it has one. One alone does
+    everything, and waits for nobody."""
 
     rank: int = 0
     count: int = 1
+    gpus: tuple[str | None, ...] = ()
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    @cached_property
+    def _by_cpu(self) -> bool:
+        """Whether several have one GPU, which NCCL refuses: what is on it is added up, and told,
+        over the CPU. By what all have told, so that all go the same way."""
+        known = [gpu for gpu in self.gpus if gpu is not None]
+        return len(set(known)) < len(known)
+
+    def _on_the_way(self, X: Tensor) -> Tensor:
+        return X.cpu() if self._by_cpu else X
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """Every count-th, so that what comes early is spread over all."""
@@ -67,8 +72,10 @@ class Ranks:
     def sum(self, X: Tensor) -> Tensor:
         """Over all, in place; the same bits in each."""
         if self.count > 1:
+            told = self._on_the_way(X)
             with _heard():
-                dist.all_reduce(X)
+                dist.all_reduce(told)
+            X.copy_(told)
         return X
 
     def largest(self, number: int) -> int:
@@ -80,14 +87,19 @@ class Ranks:
             dist.all_reduce(told, dist.ReduceOp.MAX)
         return int(told)
 
+    def least(self, number: int) -> int:
+        """As `largest`."""
+        return -self.largest(-number)
+
     def of_each(self, X: Tensor, sizes: Sequence[int]) -> Iterator[Tensor]:
         """What one after another has, [size, …] by its own size, told to all; this one has X."""
         for rank, size in enumerate(sizes):
             told = X.contiguous() if rank == self.rank else X.new_empty((size, *X.shape[1:]))
             if size and self.count > 1:
+                told = self._on_the_way(told)
                 with _heard():
                     dist.broadcast(told, rank)
-            yield told
+            yield told.to(X.device)
 
     def gathered(self, what: T) -> list[T]:
         """What each says, in order, told to all."""
@@ -125,12 +137,20 @@ class Ranks:
         return cast(T, told[0])
 
 
+OWN_FAULTS = ("invalid usage", "Duplicate GPU", "No backend type")
+"""Of NCCL and of torch: what this process did wrong, whatever the others do."""
+
+
 @contextmanager
 def _heard() -> Iterator[None]:
     """Where all processes take part; raises `PeerError` if one does not."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:  # of gloo and NCCL alike
+        if any(fault in str(error) for fault in OWN_FAULTS):
+            raise
         raise PeerError(
             "another of the processes that work on this together has stopped "
             f"({str(error).splitlines()[0][:200]})",
@@ -139,26 +159,7 @@ def _heard() -> Iterator[None]:
         ) from error
 
 
-def is_first_to_say(text: str) -> bool:
-    """Whether no other process has said this since all were started: those that meet an error
-    together need not all tell of it. True where that cannot be found out."""
-    where = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
-    if launch().count == 1 or None in where:
-        return True
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    key = hashlib.sha256(text.encode()).hexdigest()
-    try:
-        # Of torchrun itself, which outlives the processes, or of the first of them.
-        board = TCPStore(str(where[0]), int(str(where[1])), is_master=False, timeout=SAYING)
-        return int(board.add(f"datainf said {key} in {_round or attempt()}", 1)) == 1
-    except RuntimeError:
-        return True
-
-
 _alone = False
-_round = ""
-"""How the processes call themselves once they have found each other."""
 
 
 @contextmanager
@@ -179,49 +180,29 @@ def ranks() -> Ranks:
 
 @cache
 def _started() -> Ranks:
-    global _round
     end_with_launcher()  # of one alone too
     started = launch()
     if started.count == 1:
         return Ranks()
-    # Not in every torch.
-    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
-    from torch.distributed.rendezvous import rendezvous
-
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(started.local_rank % torch.cuda.device_count())
         backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        board = meet()
         with _heard():
-            board, rank, count = next(rendezvous("env://", timeout=PATIENCE))
-            _round = _token(board, rank, count)
-            board = PrefixStore(_round, board)
             dist.init_process_group(
-                backends, store=board, rank=rank, world_size=count, timeout=PATIENCE
-            )
-    return Ranks(dist.get_rank(), dist.get_world_size())
+                backends, store=board, rank=started.rank, world_size=started.count,
+                timeout=PATIENCE,
+            )  # fmt: skip
+        board.set_timeout(PATIENCE)  # NCCL meets by it when it is first used
+    them = Ranks(dist.get_rank(), dist.get_world_size())
+    return replace(them, gpus=tuple(them.gathered(_own_gpu())))
 
 
-def _token(board: Any, rank: int, count: int) -> str:
-    """A name that these processes have for themselves, and those that were started before them have
-    not. After a restart torchrun goes on with the same board, on which a process would find the
-    addresses of those that are gone, and no number of the attempt that all machines agree on.
+def _own_gpu() -> str | None:
+    return gpu_name(torch.device("cuda")) if torch.cuda.is_available() else None
 
-    The first names it; each of the others puts itself down under the name that it finds, and takes
-    it for theirs when the first has seen it there.
-    """
-    own = uuid4().hex
-    if rank == 0:
-        board.set("datainf", own)
-        names = [f"{own}/{other}" for other in range(1, count)]
-        board.wait(names)
-        board.set(f"{own}/seen", " ".join(board.get(name).decode() for name in names))
-        return own
-    while True:
-        token = str(board.get("datainf").decode())
-        board.set(f"{token}/{rank}", own)
-        with suppress(dist.DistStoreError):
-            board.wait([f"{token}/seen"], ASKING)
-            if own in board.get(f"{token}/seen").decode().split():
-                return str(token)
-        time.sleep(ASKING.total_seconds() / 10)
+
+def gpu_name(device: torch.device) -> str:
+    """One that no other GPU has, on any machine."""
+    return str(torch.cuda.get_device_properties(device).uuid)

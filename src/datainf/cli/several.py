@@ -34,23 +34,24 @@ def print_error(error: DatainfError) -> None:
 
 def print_stop(text: str) -> None:
     """That a person has stopped it, by the first process that was. Each has been told, and goes."""
-    if is_first("stopped"):
+    if is_unsaid("stopped"):
         tell_launcher(text)
         any_console().print(escape(plain(text)))
 
 
 def speaks(text: str) -> bool:
-    """Whether this process is to say it; one that is not has waited to be ended."""
-    if is_first(text):
-        return True
-    linger()
-    return False
+    """Whether this process is to say it. One that is not has waited to be ended; so has one that
+    cannot know, which says it after all."""
+    unsaid = is_unsaid(text)
+    if not unsaid:
+        linger()
+    return unsaid is not False
 
 
-def is_first(text: str) -> bool:
-    """Whether no other process has said this."""
+def is_unsaid(text: str) -> bool | None:
+    """Whether no other process has said this; None where that cannot be known."""
     if launch().count == 1:
         return True
-    from datainf.ranks import is_first_to_say
+    from datainf import meeting
 
-    return is_first_to_say(text)
+    return meeting.is_unsaid(text)

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from datainf.errors import ModelError
-from datainf.ranks import ranks
+from datainf.ranks import gpu_name, ranks
 
 WRAPPERS = {
     "FullyShardedDataParallel": "FSDP has sharded it",
@@ -66,7 +65,7 @@ def _require_own_gpus(model: nn.Module) -> None:
 def _gpus(model: nn.Module) -> list[str]:
     """Those that the parameters are on, by names that no two have."""
     places = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
-    return [str(torch.cuda.get_device_properties(place).uuid) for place in places]
+    return [gpu_name(place) for place in places]
 
 
 def _apart(model: nn.Module) -> str | None:
