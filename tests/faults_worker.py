@@ -15,7 +15,10 @@ import typer
 
 import datainf
 from datainf.cli import Program
+from datainf.cli import app as commands
 from datainf.errors import DataError
+from datainf.gradients import collector
+from datainf.gradients.engine import PerExample
 from datainf.launch import attempt, launch
 from datainf.store import shards
 from datainf.store.shards import ShardDraft
@@ -70,6 +73,18 @@ def in_second_shard(fault: Any) -> None:
     ShardDraft.put = put  # type: ignore[method-assign]
 
 
+def out_of_memory_together() -> None:
+    """Where some examples are compared at once, as `Collector.check` does."""
+    plain = PerExample.check
+
+    def check(engine: PerExample, examples: Any, *arguments: Any) -> Any:
+        if len(examples) > 1:
+            raise RuntimeError("CUDA out of memory.")
+        return plain(engine, examples, *arguments)
+
+    PerExample.check = check  # type: ignore[method-assign]
+
+
 app = typer.Typer(cls=Program)
 
 
@@ -81,6 +96,8 @@ def collect(fault: str, out: Path) -> None:
     if launch().rank == 1:
         if fault == "data":
             raise DataError("row 3: here alone", remedy="another")
+        if fault == "memory":
+            out_of_memory_together()
         if fault == "disk":
             shards.allocate = no_space  # type: ignore[assignment]
         if fault in ("nonfinite", "interrupt", "kill"):
@@ -90,10 +107,16 @@ def collect(fault: str, out: Path) -> None:
 
 
 @app.command()
-def nothing() -> None:
-    """So that the other one has a name."""
+def planned(adapter: Path, data: Path, out: Path) -> None:
+    """`datainf collect`, by processes of which the second has less memory than an example takes."""
+    if launch().rank == 1:
+        collector.available_each = lambda _: 10_000  # type: ignore[assignment]
+    folder = {"adapter": str(adapter), "data": str(data), "out": str(out)}
+    arguments = [part for name, value in folder.items() for part in (f"--{name}", value)]
+    commands(["collect", *arguments])
 
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "collect")
+    if sys.argv[1] != "planned":
+        sys.argv.insert(1, "collect")
     app()

@@ -13,6 +13,7 @@ from torch import nn
 from datainf import memory
 from datainf.gradients import budget
 from datainf.gradients.budget import token_budget
+from datainf.ranks import Ranks
 
 CPU = torch.device("cpu")
 
@@ -78,7 +79,7 @@ def test_a_container_sees_its_own_limit_at_the_root(group):
 
 
 def test_a_budget_is_what_keeps_busy_or_what_fits(monkeypatch):
-    monkeypatch.setattr(budget, "available", lambda _: 1000 * 2**20)
+    monkeypatch.setattr(budget, "available_each", lambda _: 1000 * 2**20)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert token_budget(CPU, 0, 1) == 1024
     assert token_budget(CPU, 2**20, 128) == 1024
@@ -120,3 +121,19 @@ def test_onednn_keeps_few_kernels_of_a_model_without_convolutions(monkeypatch):
     assert name not in os.environ
     memory.keep_few_primitives(nn.Linear(2, 2), cpu)
     assert os.environ[name] == str(memory.PRIMITIVES)
+
+
+def test_processes_of_a_machine_share_its_memory(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda _: 1200)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda:0")
+    assert memory.available_each(cpu) == memory.available_each(gpu) == 1200
+    for name, value in {"WORLD_SIZE": "6", "RANK": "3", "LOCAL_WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(memory, "ranks", lambda: Ranks(3, 6, ("a", "b", "a", "b", "c", "c")))
+    monkeypatch.setattr(memory, "gpu_name", lambda device: "abd"[device.index])
+    assert memory.available_each(cpu) == 300
+    assert memory.available_each(gpu) == 600
+    assert memory.available_each(torch.device("cuda:2")) == 1200, "which no other has"
+    assert (memory.for_each(cpu), memory.for_each(gpu)) == (
+        " for each of 4 processes", " for each of 2 processes"
+    )  # fmt: skip

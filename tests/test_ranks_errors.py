@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import datainf
 import faults_worker
-from datainf import ranks
+from conftest import TEXTS, write_rows
+from datainf import meeting, ranks
 from datainf.cli import COMMANDS
 from datainf.cli.console import OurConsole
 from datainf.cli.several import SHARED, print_error
@@ -19,6 +25,8 @@ from test_ranks import launched
 
 PATIENCE = 900
 """Seconds, many times what it takes; without these errors processes would wait for days."""
+SOON = 240
+"""As many, of what would wait for days in silence."""
 ALONE = [name for name in COMMANDS if name not in SHARED]
 MESSAGES = {
     "nonfinite": "the gradient of weight or its squared norm is NaN or infinite in float32",
@@ -104,20 +112,21 @@ def test_a_refusal_is_printed_once(arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("error", "first", "done"),
+    ("error", "unsaid", "done"),
     [
         (DataError("no such file"), True, ["no such file"]),
         (DataError("no such file"), False, ["waited"]),
+        (DataError("no such file"), None, ["waited", "no such file"]),
         (PeerError("another is gone"), True, ["waited", "another is gone"]),
     ],
 )
-def test_what_has_less_to_say_waits_to_be_ended(error, first, done, monkeypatch):
+def test_what_has_less_to_say_waits_to_be_ended(error, unsaid, done, monkeypatch):
     """Were it gone first, torchrun would take it for the cause, and end the one that speaks."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     happened = []
     monkeypatch.setattr(time, "sleep", lambda _: happened.append("waited"))
-    monkeypatch.setattr(ranks, "is_first_to_say", lambda _: first)
+    monkeypatch.setattr(meeting, "is_unsaid", lambda _: unsaid)
     monkeypatch.setattr(OurConsole, "print_error", lambda _, error: happened.append(error.message))
     print_error(error)
     assert happened == done
@@ -135,3 +144,98 @@ def test_a_process_that_is_gone_is_told_of(tmp_path):
     (tmp_path / "worker.py").write_text(code)
     launched(2, tmp_path / "worker.py", timeout=PATIENCE)
     assert "another of the processes that work on this" in (tmp_path / "told").read_text()
+
+
+MEETS = """
+import sys
+from datetime import timedelta
+from datainf import meeting, ranks
+from datainf.errors import PeerError
+from datainf.ranks import ranks
+
+meeting.MEETING = timedelta(seconds=6)
+try:
+    ranks()
+except PeerError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize(
+    ("present", "missing"),
+    [([0], "2 have not come to {}: ranks 1 and 2"), ([0, 2], "1 has not come to {}: rank 1"),
+     ([1], "1 has not come to {}: rank 0")],
+)  # fmt: skip
+def test_who_does_not_come_is_named(present, missing):
+    """Of which no connection tells."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "3"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEETS], env=os.environ | where | {"RANK": str(rank)},
+            stderr=subprocess.PIPE, text=True,
+        )
+        for rank in present
+    ]  # fmt: skip
+    told = [process.communicate(timeout=PATIENCE)[1] for process in started]
+    assert f"of 3 processes {missing.format(f'127.0.0.1:{port} within 6.0 s')}" in told[0]
+    assert all("is gone" in one or "not come" in one for one in told)
+
+
+@pytest.mark.parametrize("shared", ["0", "1"])
+def test_an_error_before_all_have_met_is_said_once(shared, tmp_path, monkeypatch):
+    """With a board of torchrun's, and with none yet."""
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", shared)
+    done = launched(2, Path(faults_worker.__file__), "all", tmp_path / "store", timeout=PATIENCE)
+    said = done.stderr.partition("Traceback")[0]
+    assert said.count("error: row 3: the same in all") == 1, done.stderr
+    assert "C++" not in done.stderr
+    assert "socket" not in done.stderr
+
+
+def test_what_does_not_fit_in_one_is_no_plan_of_any(saved_llama, tmp_path):
+    """Each measures its own memory: one that goes on would wait for one that does not."""
+    rows = write_rows(tmp_path / "rows.jsonl", [{"text": text} for text in TEXTS])
+    worker, out = Path(faults_worker.__file__), tmp_path / "store"
+    done = launched(2, worker, "planned", saved_llama[1], rows, out, timeout=SOON)
+    said = done.stderr.partition("Traceback")[0]
+    assert said.count("error:") == 1, done.stderr
+    assert "tokens, of which a backward pass takes some" in said
+    assert "10.0 kB are left on cpu for each of 2 processes" in " ".join(said.split())
+    assert not out.exists()
+
+
+def test_batches_are_those_of_the_process_that_has_the_least_memory(tmp_path):
+    worker, out = Path(faults_worker.__file__), tmp_path / "store"
+    done = launched(2, worker, "memory", out, timeout=SOON)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "index.json").read_text())["notes"]["batch_tokens"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), torch.OutOfMemoryError),
+        (RuntimeError("NCCL error, invalid usage\nDuplicate GPU detected"), RuntimeError),
+        (RuntimeError("Connection closed by peer"), PeerError),
+    ],
+)
+def test_an_error_of_one_s_own_is_not_another_s(error, raised):
+    with pytest.raises(raised) as caught, ranks._heard():
+        raise error
+    assert type(caught.value) is raised
+
+
+@pytest.mark.parametrize(("gpus", "by_cpu"), [((None, None), False), (("a", "b"), False),
+                                              (("a", "b", "a"), True)])  # fmt: skip
+def test_what_lies_on_a_gpu_of_several_goes_over_the_cpu(gpus, by_cpu, monkeypatch):
+    """NCCL takes one process a GPU."""
+    gone = []
+    monkeypatch.setattr(ranks.dist, "all_reduce", lambda X: gone.append(X) or X.mul_(3))
+    monkeypatch.setattr(torch.Tensor, "cpu", torch.Tensor.clone)  # as of one that is elsewhere
+    X = torch.ones(2)
+    assert ranks.Ranks(0, len(gpus), gpus).sum(X) is X
+    assert X.tolist() == [3, 3]
+    assert (gone[0] is not X) == by_cpu

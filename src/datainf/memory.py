@@ -13,6 +13,9 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from datainf.launch import launch
+from datainf.ranks import gpu_name, ranks
+
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 """Where Linux says what a container, a systemd unit or a batch job may use."""
 OWN_GROUPS = Path("/proc/self/cgroup")
@@ -46,6 +49,25 @@ def available(device: torch.device) -> int:
     left = [_left_in(folder, version) for folder, version in _groups()]
     free = int(psutil.virtual_memory().available)
     return max(0, min([free, *(room for room in left if room is not None)]))
+
+
+def sharing(device: torch.device) -> int:
+    """How many of the processes of a run, this one among them, take memory on a device."""
+    if device.type != "cuda":
+        return launch().local_count
+    them = ranks()
+    return max(1, them.gpus.count(gpu_name(device))) if them.count > 1 else 1
+
+
+def available_each(device: torch.device) -> int:
+    """What is `available` to each of the processes on a device, if all take as much at one time."""
+    return available(device) // sharing(device)
+
+
+def for_each(device: torch.device) -> str:
+    """Said after `available_each`, where there are several."""
+    count = sharing(device)
+    return f" for each of {count} processes" if count > 1 else ""
 
 
 def _groups() -> Iterator[tuple[Path, Version]]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
-
-import torch
 
 from datainf.config import RunConfig
 from datainf.errors import PlanError
-from datainf.memory import available, in_use
+from datainf.memory import available_each, in_use
 from datainf.planning import disk, method
 from datainf.planning.choices import Choices
-from datainf.planning.collecting import Memory
+from datainf.planning.collecting import Memory, probe
 from datainf.planning.costs import Scoring
 from datainf.planning.lines import first_lines
+from datainf.planning.method import CPU
 from datainf.planning.pace import Forecast, Pace
 from datainf.planning.plan import Collecting, Disk, Form, Plan, Problem, ScoringPlan
 from datainf.planning.speed import measured
@@ -33,8 +33,6 @@ from datainf.tasks.sampled import can_be_sampled
 from datainf.tasks.text_to_image import TextToImage
 
 Say = Callable[[str], None]
-CPU = torch.device("cpu")
-"""Where scores are computed."""
 
 
 def plan_run(
@@ -107,10 +105,15 @@ class Planner:
         leftover = sum(each.leftover_bytes for each in self.stores)
         takes = disk.disk_of(place(self.config.out), stores, self.choices.scores_bytes, leftover)
         limit = None if takes.fits else self.choices.limit(takes.free, stores)
-        problems = self._problems(takes, forms, limit)
+        # Each process has its own memory and moment. What one has no room for all hear of, before
+        # any of them goes on to where it would wait for the others.
+        problems = _of_all(self._problems(takes, forms, limit))
+        if not problems:
+            problems = _of_all(self._too_long())
         collecting = None
         if not problems:
-            collecting, problems = self._collecting()
+            collecting, found = self._collecting()
+            problems = _of_all(found)
         blocks = pending[0].index.blocks
         return Plan(
             checkpoints=len(self.folders),
@@ -129,7 +132,7 @@ class Planner:
         if self.scoring is None:
             return None
         freed = freed_bytes(self.prepared)
-        there = available(CPU) + freed
+        there = available_each(CPU) + freed
         return method.told(self.config, self.scoring, max(0, in_use(CPU) - freed), there)
 
     def _name(self, out: Path) -> str:
@@ -149,16 +152,21 @@ class Planner:
         ]
         if self.sizes is not None:
             bound = self.choices.bound
-            there = available(CPU) + freed_bytes(self.prepared)
+            there = available_each(CPU) + freed_bytes(self.prepared)
             found.append(method.problem_of(self.config, self.sizes, there, bound))
         return [problem for problem in found if problem is not None]
 
-    def _collecting(self) -> tuple[Collecting | None, list[Problem]]:
-        """Where some example does not fit alone, or a batch, why."""
+    def _too_long(self) -> list[Problem]:
+        """Why some example does not fit alone."""
         try:
-            memory = Memory.of(self.stores)
+            probe(self.stores)
         except PlanError as error:
-            return None, [Problem(error.message, error.remedy or "")]
+            return [Problem(error.message, error.remedy or "")]
+        return []
+
+    def _collecting(self) -> tuple[Collecting | None, list[Problem]]:
+        """By all processes together; where a batch does not fit, why."""
+        memory = Memory.of(self.stores)
         if memory is None:
             return None, []
         found = memory.plan()
@@ -192,6 +200,11 @@ class Planner:
         # Of the scores' costs alone: a method of this planner would keep the first checkpoint's
         # model while the next is loaded.
         return Forecast(tokens, examples, partial(_scoring_seconds, self.scoring), say)
+
+
+def _of_all(found: Sequence[Problem]) -> list[Problem]:
+    """Those of all processes, each once."""
+    return list(dict.fromkeys(chain.from_iterable(ranks().gathered(list(found)))))
 
 
 def freed_bytes(prepared: Prepared) -> int:

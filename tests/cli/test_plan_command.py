@@ -248,7 +248,7 @@ def test_scores_that_the_disk_has_no_room_for(call, planned, monkeypatch):
 def memory(monkeypatch, count):
     """For scores, once the model is dropped."""
     monkeypatch.setattr(run_plan, "freed_bytes", lambda _: count // 3)
-    monkeypatch.setattr(run_plan, "available", lambda _: count - count // 3)
+    monkeypatch.setattr(run_plan, "available_each", lambda _: count - count // 3)
 
 
 @pytest.mark.parametrize("command", ["plan", "attribute"])
@@ -270,7 +270,7 @@ def test_a_matrix_that_memory_has_no_room_for(call, monkeypatch):
 
 
 def test_a_longest_example_that_does_not_fit(call, monkeypatch, tmp_path):
-    monkeypatch.setattr(collector, "available", lambda _: 100_000)
+    monkeypatch.setattr(collector, "available_each", lambda _: 100_000)
     for command in ("plan", "attribute", "collect"):
         code, _, err = call(command, "--out", "run")
         assert code == 1
@@ -296,7 +296,7 @@ def test_a_folder_s_name_is_shown_as_it_is(call):
 
 
 def test_the_model_s_memory_is_there_for_scores(planned, monkeypatch):
-    monkeypatch.setattr(run_plan, "available", lambda _: 10**9)
+    monkeypatch.setattr(run_plan, "available_each", lambda _: 10**9)
     monkeypatch.setattr(run_plan, "in_use", lambda _: 10**8)
     told = planned()
     weights = told["collecting"]["weights"]

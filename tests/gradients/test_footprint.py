@@ -77,7 +77,7 @@ def test_one_that_cannot_fit_is_refused_before_it_is_taken(tokenizer, tmp_path, 
 
     model, whole = make_model("llama"), tasks.CausalLM(tokenizer)
     known = prepare(model, rows, whole, out=tmp_path / "s", progress=Silent()).settle({})
-    monkeypatch.setattr(collector, "available", lambda _: BACKWARD * known.kept(60))
+    monkeypatch.setattr(collector, "available_each", lambda _: BACKWARD * known.kept(60))
     with pytest.raises(PlanError, match="example 2 has 81 tokens") as caught:
         collect(model, rows, Noted(tokenizer), out=tmp_path / "s")
     assert "by what shorter ones kept" in caught.value.message
@@ -146,7 +146,7 @@ def test_pairs_that_are_cut_as_the_error_says_fit(llama, tokenizer, tmp_path, mo
     known = prepare(
         llama, rows, tasks.Preference(tokenizer), out=tmp_path / "s", progress=Silent()
     ).settle({})
-    monkeypatch.setattr(collector, "available", lambda _: BACKWARD * known.kept(60))
+    monkeypatch.setattr(collector, "available_each", lambda _: BACKWARD * known.kept(60))
     with pytest.raises(PlanError, match="example 2 has 8") as caught:
         collect(llama, rows, tasks.Preference(tokenizer), out=tmp_path / "s")
     (fitting,) = re.findall(r"--max-length (\d+)", caught.value.remedy)

@@ -40,7 +40,7 @@ def test_a_batch_that_fits_is_no_problem(prepared):
 def test_fewer_tokens_a_batch_are_named_that_fit(prepared, monkeypatch):
     memory = prepared(batch_tokens=4096)
     needed = memory.plan().peak - memory.plan().in_use
-    monkeypatch.setattr(collecting, "available", lambda _: needed - 10**5)
+    monkeypatch.setattr(collecting, "available_each", lambda _: needed - 10**5)
     problem = memory.problem_of(memory.plan())
     assert problem.what.startswith("gradients in batches of up to 4,096 tokens take some")
     assert "by what single examples kept" in problem.what
@@ -53,7 +53,7 @@ def test_fewer_tokens_a_batch_are_named_that_fit(prepared, monkeypatch):
 
 def test_where_no_batch_fits_examples_have_to_be_shorter(prepared, monkeypatch):
     memory = prepared()
-    monkeypatch.setattr(collecting, "available", lambda _: collecting.LIBRARIES)
+    monkeypatch.setattr(collecting, "available_each", lambda _: collecting.LIBRARIES)
     assert memory.problem_of(memory.plan()).remedy.startswith("--max-length, --dtype bfloat16")
 
 

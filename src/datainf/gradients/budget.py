@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from datainf.memory import available
+from datainf.memory import available_each
 
 BUSY = {"cpu": 512, "cuda": 16384}
 """Tokens of a batch that keep a CPU's core busy, or a GPU."""
@@ -32,5 +32,5 @@ def token_budget(device: torch.device, kept_bytes: int, tokens: int) -> int:
         busy = min(MOST, max(FEWEST, busy * torch.get_num_threads()))
     if kept_bytes == 0:
         return busy
-    fitting = int(SHARE * available(device) * tokens / kept_bytes)
+    fitting = int(SHARE * available_each(device) * tokens / kept_bytes)
     return max(1, min(busy, 1 << (max(1, fitting).bit_length() - 1)))

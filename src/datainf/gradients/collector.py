@@ -28,7 +28,7 @@ from datainf.gradients.precision import is_half
 from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, where
 from datainf.gradients.verify import one_alone, together
-from datainf.memory import available, counting_kept, release
+from datainf.memory import available_each, counting_kept, for_each, release
 from datainf.ranks import ranks
 from datainf.store import GradientStore
 from datainf.store.shards import ShardDraft
@@ -133,12 +133,13 @@ class Collector:
         """Raises `PlanError` if an example alone takes more, by what shorter ones keep, than the
         device has left."""
         tokens, device = self.survey.lengths[row], self.gradients.device
-        needed, there = BACKWARD * (footprint.kept(tokens) + self.row_bytes), available(device)
+        needed = BACKWARD * (footprint.kept(tokens) + self.row_bytes)
+        there = available_each(device)
         if needed > there:
             raise self._too_long(
                 f"{self._name(row)} has {words.count(tokens, 'token')}, of which a backward "
                 f"pass takes some {words.size(needed)}, by what shorter ones kept; "
-                f"{words.size(there)} are left on {device}",
+                f"{words.size(there)} are left on {device}{for_each(device)}",
                 footprint.fitting(there // BACKWARD - self.row_bytes),
             )
 
@@ -188,16 +189,15 @@ class Collector:
 
     def settle_budget(self, notes: dict[str, Any]) -> None:
         """Tokens a batch, where nobody said: those that the store was begun with, as it notes, or
-        what the longest example tells by what it keeps in memory."""
-        if self.batch_tokens is None:
-            longest = max(1, max(self.survey.lengths))
-            self.batch_tokens = notes.get(BATCH_TOKENS) or self._budget(longest)
+        what the longest example tells by what it keeps in memory. One for all processes, which
+        settle it together: the least, so that a shard is the same whoever takes it."""
+        known = self.batch_tokens or notes.get(BATCH_TOKENS)
+        self.batch_tokens = ranks().least(known or self._budget())
         notes.setdefault(BATCH_TOKENS, self.batch_tokens)
 
-    def _budget(self, longest: int) -> int:
-        """One for all processes, so that a shard is the same whoever takes it."""
-        kept, device = self.footprint().kept(longest), self.gradients.device
-        return ranks().of_first(lambda: token_budget(device, kept, longest))
+    def _budget(self) -> int:
+        longest = max(1, max(self.survey.lengths))
+        return token_budget(self.gradients.device, self.footprint().kept(longest), longest)
 
     def batches(self, rows: range) -> list[list[int]]:
         """A shard's rows in batches, by their numbers in the data set, longest first."""

@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from datainf import words
+from datainf.gradients.evaluating import evaluating
 from datainf.gradients.footprint import BACKWARD, Footprint, remedy
 from datainf.gradients.precision import is_half
-from datainf.memory import available, in_use
+from datainf.memory import available_each, for_each, in_use
 from datainf.planning.plan import LIBRARIES, Collecting, Problem
 from datainf.planning.stores import Batch, Stores
+
+
+def probe(stores: Sequence[Stores]) -> None:
+    """What examples of these stores keep, in this process alone. Raises `PlanError` if some example
+    does not fit."""
+    for each in stores:
+        collector = each.pending.collector
+        if each.is_missing:
+            with evaluating(collector.gradients.model):
+                collector.footprint()
 
 
 @dataclass(frozen=True)
@@ -21,7 +34,7 @@ class Memory:
 
     @classmethod
     def of(cls, stores: Sequence[Stores]) -> Memory | None:
-        """None where nothing is missing. Raises `PlanError` if some example does not fit alone."""
+        """None where nothing is missing. All processes settle it together, after `probe`."""
         missing = [each for each in stores if each.is_missing]
         found = [(each, each.pending.settle(each.notes)) for each in missing]
         return cls(found) if found else None
@@ -40,7 +53,7 @@ class Memory:
             weights=sum(t.nbytes for t in [*model.parameters(), *model.buffers()]),
             activations=activations,
             gradients=gradients,
-            available=available(device),
+            available=available_each(device),
         )
 
     def problem_of(self, plan: Collecting) -> Problem | None:
@@ -56,7 +69,7 @@ class Memory:
         return Problem(
             f"gradients in batches of up to {words.count(plan.batch_tokens, 'token')} take "
             f"some {words.size(plan.peak)} of memory on {plan.device}, by what single examples "
-            f"kept; there are {words.size(there)}",
+            f"kept; there are {words.size(there)}{for_each(torch.device(plan.device))}",
             shorter if fewer is None else f"--batch-tokens {fewer}, {shorter}",
         )
 
@@ -81,7 +94,7 @@ class Memory:
         ]
         device = self.missing[0][0].pending.collector.gradients.device
         if device.type != "cpu":  # which says that memory runs out, and shorter ones are checked
-            there = available(device)
+            there = available_each(device)
             checked = [size for size in checked if _peak(size) <= there]
         return max([*found, *checked], key=sum)
 

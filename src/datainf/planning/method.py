@@ -15,6 +15,7 @@ from datainf.config import RunConfig
 from datainf.errors import OptionError
 from datainf.estimators import from_name
 from datainf.gradients.curvature import MOST, default_rows
+from datainf.memory import for_each
 from datainf.planning.compression import Compression
 from datainf.planning.costs import Scoring
 from datainf.planning.disk import KEEP
@@ -22,6 +23,8 @@ from datainf.planning.plan import Problem, ScoringPlan
 from datainf.store import Index
 from datainf.views import Options, grouped
 
+CPU = torch.device("cpu")
+"""Where scores are computed."""
 SMALLER: tuple[dict[str, Any], ...] = (
     {"blocks": "tensor"},
     {"curvature_rows": MOST},
@@ -98,7 +101,7 @@ def problem_of(
     if most := bisect(counts, available, key=lambda m: replace(scoring, m=m).peak_bytes):
         remedies.append(_option("query_limit", most, bound))
     return Problem(
-        f"{_what(scoring, available)}; {words.size(available)} of memory are left",
+        f"{_what(scoring, available)}; {words.size(available)} of memory are left{for_each(CPU)}",
         " or ".join(remedies) or "a machine with more memory",
     )
 
