@@ -16,10 +16,10 @@ ORDER = [
     "redaction", "errors", "words", "remote", "files", "fingerprint", "launch", "provenance",
     "progress", "devices", "meeting", "ranks", "memory", "projection", "linalg", "second_moments",
     "store", "gradient_flow", "scores", "estimators", "tasks", "gradients", "conventions",
-    "columns", "repositories", "data", "checkpoints", "models", "pipelines", "views", "scoring",
-    "top_scoring", "attribution", "explanations", "config", "planning", "run_checkpoints",
-    "run_stores", "run_gradients", "run_plan", "runs", "applications", "evaluation", "report",
-    "viewer", "integrations", "demos", "cli", "__main__",
+    "columns", "repositories", "data", "checkpoints", "models", "pipeline_code", "pipelines",
+    "views", "scoring", "top_scoring", "attribution", "explanations", "config", "planning",
+    "run_checkpoints", "run_stores", "run_gradients", "run_plan", "runs", "applications",
+    "evaluation", "report", "viewer", "integrations", "demos", "cli", "__main__",
 ]  # fmt: skip
 """A module imports only what stands before it."""
 

@@ -85,11 +85,28 @@ def test_a_class_that_transformers_has_is_taken_in_its_place(saved, tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
-def test_compiled_code_from_the_hub_is_refused(saved, key):
-    change(saved[0] / "config.json", **{key: "somebody/kernel"})
-    with pytest.raises(ModelError, match="somebody/kernel"):
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"attn_implementation": "somebody/kernel"},
+        {"_attn_implementation": "somebody/kernel"},
+        {"_attn_implementation": "flash_attention_2"},  # the hub's, where it is not installed
+        {"attn_implementation": {"text_config": "somebody/kernel"}},
+        {"thinker_config": {"text_config": {"attn_implementation": "somebody/kernel"}}},
+        {"configuration_files": ["config.4.0.0.json"]},
+    ],
+)
+def test_compiled_code_from_the_hub_is_refused(saved, values):
+    change(saved[0] / "config.json", **values)
+    told = json.loads((saved[0] / "config.json").read_text())
+    change(saved[0] / "config.4.0.0.json", **told | {"attn_implementation": "somebody/kernel"})
+    with pytest.raises(ModelError, match=r"somebody/kernel|flash_attention_2"):
         load_model(str(saved[0]), None, "causal-lm")
+
+
+def test_torch_s_own_attention_may_be_asked_for(saved):
+    change(saved[0] / "config.json", attn_implementation="eager")
+    assert base_config(str(saved[0])).model_type == "llama"
 
 
 def test_no_module_is_imported_for_an_adapter(saved):

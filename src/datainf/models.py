@@ -26,7 +26,7 @@ from datainf.columns import Candidates, TaskName
 from datainf.devices import own, usable
 from datainf.errors import ModelError, OptionError, first_line
 from datainf.files import suggestion
-from datainf.repositories import NO_CODE, at, refuse_kernel, unloadable
+from datainf.repositories import NO_CODE, at, refuse_kernels, unloadable
 from datainf.tasks import Task
 from datainf.tasks.kinds import KINDS, by_architecture, by_peft_task
 
@@ -284,12 +284,12 @@ def base_config(base: str) -> Any:
     """
     name, revision = at(base)
     try:
+        told, _ = transformers.PreTrainedConfig.get_config_dict(name, revision=revision)
         config = transformers.AutoConfig.from_pretrained(name, revision=revision, **NO_CODE)
     except Exception as error:
         remedy = "--model with a folder or hub id of a transformers model"
         raise unloadable("a model", base, error, remedy) from None
-    for part in (config, *(vars(config).values())):
-        refuse_kernel(base, getattr(part, "_attn_implementation", None))
+    refuse_kernels(base, told)  # as the file has it: a configuration keeps some of its own
     return config
 
 

@@ -30,7 +30,8 @@ from datainf.models import (
     device_of,
     dtype_of,
 )
-from datainf.repositories import NO_CODE, at, unloadable
+from datainf.pipeline_code import NOT_LOADED, parts_of, refuse_code
+from datainf.repositories import NO_CODE, at, commit_in, unloadable
 from datainf.tasks.pipeline_parts import DENOISERS, TEXT_ENCODERS, networks, quiet
 
 ADAPTER = "default"
@@ -101,15 +102,21 @@ def _load_base(base: str, dtype: torch.dtype | str) -> Any:
         ) from None
     loader: Any = diffusers.DiffusionPipeline
     try:
-        name, revision = at(base)
-        index = loader.load_config(name, revision=revision)
+        index = _index_of(base)
+        parts = parts_of(index, base)
         # It looks at generated images, which there are none of.
-        unwanted = {"safety_checker": None} if "safety_checker" in index else {}
+        unwanted = {part: None for part in NOT_LOADED if part in loader.load_config(index.parent)}
+        options = {"use_safetensors": True, **unwanted}
         kept = {} if isinstance(dtype, str) else {"dtype": dtype}
         with _without_bars(diffusers.utils.logging):
-            pipeline = loader.from_pretrained(
-                name, revision=revision, use_safetensors=True, **unwanted, **kept, **NO_CODE
-            )
+            folder = index.parent
+            if not Path(base).is_dir():  # the commit whose index was looked at
+                name, commit = at(base)[0], commit_in(str(index))
+                folder = Path(loader.download(name, revision=commit, **options, **NO_CODE))
+            refuse_code(folder, parts, base)
+            pipeline = loader.from_pretrained(folder, **options, **kept, **NO_CODE)
+    except ModelError:
+        raise
     except Exception as error:
         remedy = f"a folder or hub id with {PIPELINE_INDEX} and weights in safetensors"
         raise unloadable("a text-to-image pipeline", base, error, remedy) from None
@@ -117,6 +124,16 @@ def _load_base(base: str, dtype: torch.dtype | str) -> Any:
     if vae is not None and vae.dtype == torch.float16 and vae.config.get("force_upcast"):
         vae.to(torch.float32)
     return pipeline
+
+
+def _index_of(base: str) -> Path:
+    """A pipeline's model_index.json, in its folder or fetched."""
+    from huggingface_hub import hf_hub_download
+
+    if Path(base).is_dir():
+        return Path(base) / PIPELINE_INDEX
+    name, revision = at(base)
+    return Path(hf_hub_download(name, PIPELINE_INDEX, revision=revision))
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from datainf.errors import ModelError, first_line
 
 NO_CODE = {"trust_remote_code": False}
 """For whatever of transformers could run a repository's code."""
+ATTENTIONS = (None, "eager", "sdpa", "flex_attention")
+"""For which no code is taken from the hub."""
 REVISION = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)@(?P<revision>[\w./-]+)")
 COMMIT = re.compile(r"[/\\]([0-9a-f]{40})[/\\]")
 
@@ -69,12 +71,23 @@ def unloadable(what: str, name: str, error: Exception, remedy: str | None) -> Mo
     )
 
 
-def refuse_kernel(name: str, implementation: object) -> None:
-    """Raises `ModelError` for a configuration that asks for compiled code from the hub by the name
-    of its attention."""
-    if isinstance(implementation, str) and "/" in implementation:
-        raise ModelError(
-            f"the config.json of {name} asks for code from the hub as its attention, "
-            f"{implementation[:100]!r}, and datainf runs no such code",
-            remedy='attn_implementation "sdpa" or "eager" there, or none',
-        )
+def refuse_kernels(name: str, config: object) -> None:
+    """Raises `ModelError` for what a config.json says, if it anywhere asks for another attention
+    than torch's own: by a name with a slash transformers takes compiled code from the hub, and for
+    flash_attention_2 too, where it is not installed."""
+    if isinstance(config, list):
+        for value in config:
+            refuse_kernels(name, value)
+    if not isinstance(config, dict):
+        return
+    for key, value in config.items():
+        if "attn_implementation" not in key:
+            refuse_kernels(name, value)
+            continue
+        for asked in value.values() if isinstance(value, dict) else [value]:  # of parts, by name
+            if asked not in ATTENTIONS:
+                raise ModelError(
+                    f"the config.json of {name} asks for {str(asked)[:100]!r} as its attention, "
+                    "which may be code from the hub, and datainf runs no such code",
+                    remedy='attn_implementation "sdpa" or "eager" there, or none',
+                )
