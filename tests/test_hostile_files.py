@@ -13,6 +13,7 @@ from pathlib import Path
 import datasets
 import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -157,6 +158,11 @@ def test_a_million_columns(tmp_path, datainf):
     wide.write_text(row * 3)
     with pytest.raises(DataError, match=r"wide\.csv: 1,000,000 columns"):
         load(wide)
+    twice = tmp_path / "twice.csv"
+    twice.write_text(",".join(["?" + "key" * 20_000] * 2) + "\n")
+    with pytest.raises(DataError, match=r"twice\.csv: two columns have the same name") as caught:
+        load(twice)
+    assert len(caught.value.message) < 1000
     write_rows(tmp_path / "wide.jsonl", [{f"c{i}": 1 for i in range(20_000)}])
     given = ["--model", "none", "--trainable", "*", "--task", "causal-lm"]
     data = ["--data", tmp_path / "wide.jsonl", "--out", tmp_path / "out"]
@@ -215,6 +221,59 @@ def test_no_other_program_is_started_on_a_picture(tmp_path, monkeypatch):
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
     with pytest.raises(DataError, match=r"1\.png"):
         read_image(str(path), 64)
+
+
+def nested_pictures(path: Path, picture: dict, kind: object) -> Path:
+    """A table with a picture in a list in an object, as `datasets` says in a Parquet file."""
+    held = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    plain, told = (
+        datasets.Features({"text": datasets.Value("string"), "more": {"all": datasets.List(one)}})
+        for one in (held, kind)
+    )
+    rows = {"text": ["a", "b"], "more": [{"all": [picture]}] * 2}
+    table = datasets.Dataset.from_dict(rows, features=plain).data.table
+    pq.write_table(table.cast(told.arrow_schema), path)
+    return path
+
+
+def saved_as_it_is(table: Path, folder: Path) -> Path:
+    """A table as `datasets` saves it, with the paths that are in it."""
+    folder.mkdir(exist_ok=True)
+    rows = pq.read_table(table)
+    with (
+        pa.OSFile(str(folder / "data.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, rows.schema) as writer,
+    ):
+        writer.write_table(rows)
+    features = datasets.Features.from_arrow_schema(rows.schema).to_dict()
+    (folder / "dataset_info.json").write_text(json.dumps({"features": features}))
+    state = {"_data_files": [{"filename": "data.arrow"}], "_fingerprint": "a", "_split": None,
+             "_format_type": None, "_format_kwargs": {}, "_format_columns": None,
+             "_output_all_columns": False}  # fmt: skip
+    (folder / "state.json").write_text(json.dumps(state))
+    return folder
+
+
+@pytest.mark.parametrize("kind", [datasets.Image, datasets.Audio, datasets.Video, datasets.Pdf])
+def test_no_file_is_decoded_wherever_a_table_has_it(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
+    monkeypatch.setattr(kind, "decode_example", lambda *_, **__: pytest.fail("it was decoded"))
+    Image.new("RGB", (4, 4)).save(tmp_path / "1.eps")
+    (tmp_path / "secret").write_text("not for you")
+    for picture in (
+        {"bytes": (tmp_path / "1.eps").read_bytes(), "path": None},
+        {"bytes": None, "path": str(tmp_path / "secret")},
+        {"bytes": None, "path": "http://127.0.0.1:9/x.png"},
+    ):
+        table = nested_pictures(tmp_path / "rows.parquet", picture, kind())
+        for source in (table, saved_as_it_is(table, tmp_path / "saved")):
+            train = load(source, "causal-lm")
+            assert train[0] == {"text": "a"}
+            assert train.raw(0)["more"] == {"all": [picture]}
+            part = load(train.write([1], tmp_path / "part"), "causal-lm")
+            assert part.raw(0)["more"] == {"all": [picture]}
+            (feature,) = part._table.rows.features["more"].values()
+            assert feature == datasets.List(kind(decode=False))
 
 
 def test_steps_without_end(tmp_path):

@@ -6,9 +6,11 @@ Text formats are read with the standard library, which knows line numbers; Parqu
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,15 +56,31 @@ def read_file(path: Path) -> Table:
 
 
 def from_dataset(dataset: Any) -> Table:
-    """A data set of `datasets`, its images left undecoded: a look at a row need not open them."""
-    fingerprint = str(dataset._fingerprint)
-    for name, feature in dataset.features.items():
-        if isinstance(feature, datasets.Image):
-            dataset = dataset.cast_column(name, datasets.Image(decode=False))
+    """A data set of `datasets`, its images and the like left undecoded: a look at a row opens no
+    file and no URL that the data name, and starts no program on what they hold."""
     paths = (str(file.get("filename")) for file in dataset.cache_files)
     return Table(
-        dataset, fingerprint=fingerprint, commit=next(filter(None, map(commit_in, paths)), None)
+        decoding(dataset, False),
+        fingerprint=str(dataset._fingerprint),
+        commit=next(filter(None, map(commit_in, paths)), None),
     )
+
+
+def decoding(dataset: Any, decode: bool) -> Any:
+    """The same data set, whose images, sounds and other files are decoded or not, wherever in its
+    columns they are; the data stay where they are."""
+
+    def told(feature: Any) -> Any:
+        if isinstance(feature, dict):
+            return {name: told(part) for name, part in feature.items()}
+        if isinstance(feature, datasets.List | datasets.LargeList):
+            return replace(feature, feature=told(feature.feature))
+        return replace(feature, decode=decode) if hasattr(feature, "decode") else feature
+
+    changed = copy.copy(dataset)
+    changed._info = dataset.info.copy()
+    changed._info.features = datasets.Features(told(dataset.features))
+    return changed
 
 
 def _json_lines(path: Path) -> Table:
@@ -117,8 +135,8 @@ def _delimited(path: Path, *, delimiter: str, quoting: Any) -> Table:
     lines: list[int] = []
     try:
         header = next(reader, [])
-        if len(set(header)) < len(header):
-            raise DataError(f"{path.name}: two columns have the same name: {', '.join(header)}")
+        if twice := [name for name, times in Counter(header).items() if times > 1]:
+            raise DataError(f"{path.name}: two columns have the same name: {twice[0][:100]}")
         if len(header) > MOST_COLUMNS:
             raise DataError(
                 f"{path.name}: {len(header):,} columns; at most {MOST_COLUMNS:,} are read",

@@ -16,12 +16,13 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from datainf.data.formats import Table
+from datainf.data.formats import Table, decoding
 from datainf.data.image_folder import FILE_NAME, METADATA
 from datainf.errors import DataError
 from datainf.files import make_folder, writing
 
 Row = Mapping[str, Any]
+ROWS = "data-00000-of-00001.arrow"
 BATCH = 1000
 """Rows that are in memory at one time."""
 
@@ -100,13 +101,23 @@ def _write_dataset(
     if places or paths is not None:
         stage = target.with_name("rows.arrow")
         part = _with_other_values(part, stage, places, paths, table.folder)
-    for name, feature in part.features.items():
-        if isinstance(feature, datasets.Image):  # as they are in the source; see `from_dataset`
-            part = part.cast_column(name, datasets.Image())
+    part = decoding(part, True)  # as in the source; see `from_dataset`
     if ending == ".parquet":
-        part.to_parquet(str(target))
+        part.to_parquet(str(target), batch_size=BATCH)  # else it asks every URL for its size
     else:
-        part.save_to_disk(str(target))
+        _save(part, target)
+
+
+def _save(part: Any, target: Path) -> None:
+    """As `datasets` saves a set without rows, and then the rows as they are: of columns of files it
+    would keep what lies at whatever paths the data name."""
+    part.select([]).save_to_disk(str(target))
+    told = {"_fingerprint": part._fingerprint, "_data_files": [{"filename": ROWS}]}
+    state, schema = target / "state.json", part.features.arrow_schema
+    state.write_text(json.dumps(json.loads(state.read_text()) | told))
+    with pa.OSFile(str(target / ROWS), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        for batch in part.with_format("arrow").iter(BATCH):
+            writer.write_table(batch.cast(schema))
 
 
 def _names_images(part: Any, folder: Path | None, image: str) -> bool:
