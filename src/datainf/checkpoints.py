@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from datainf.errors import ModelError, OptionError, first_line
+from datainf.redaction import beginning
 
 STATE, OPTIMIZER = "trainer_state.json", "optimizer.pt"
 FOLDER = re.compile(r"checkpoint-(\d+)")
@@ -175,7 +176,7 @@ def _logged(state: dict[str, Any]) -> dict[int, float]:
 def _number(value: Any) -> float:
     """Raises `ValueError` or `TypeError` for what is no finite number from 0 on."""
     if isinstance(value, str | bool) or not math.isfinite(number := float(value)) or number < 0:
-        raise ValueError(f"{str(value)[:40]!r} is no number that a Trainer writes")
+        raise ValueError(f"{beginning(value)!r} is no number that a Trainer writes")
     return number
 
 

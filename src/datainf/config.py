@@ -19,7 +19,7 @@ from datainf.gradients.collector import OnNonfinite, require_known
 from datainf.models import TASK_OPTIONS, device_of, dtype_of
 from datainf.projection import Projection
 from datainf.provenance import in_a_line
-from datainf.redaction import redacted
+from datainf.redaction import beginning, redacted
 from datainf.store.encoding import stored_dtype
 from datainf.views import Blocks, Metric, Normalize, Options
 
@@ -206,7 +206,11 @@ def _as_saved(name: str) -> str:
 
 def _shown(value: Any) -> str:
     """A value that may hold itself many times over, as YAML's anchors make them."""
-    return f"a {type(value).__name__}" if isinstance(value, dict | list) else repr(value)[:100]
+    return (
+        f"a {type(value).__name__}"
+        if isinstance(value, dict | list)
+        else beginning(repr(value), 100)
+    )
 
 
 def _option(setting: str) -> str:

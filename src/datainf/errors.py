@@ -24,7 +24,7 @@ names the file and the row. No message says a secret of the environment or of an
 
 from __future__ import annotations
 
-from datainf.redaction import redacted
+from datainf.redaction import beginning, redacted
 
 
 class DatainfError(Exception):
@@ -108,10 +108,10 @@ def in_a_line(error: Exception) -> str:
     """What went wrong, be it raised by datainf or by what it stands on."""
     if isinstance(error, DatainfError):
         return error.message
-    return redacted(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")[:200]
+    return beginning(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", 200)
 
 
 def first_line(error: Exception, lines: int = 1) -> str:
     """What a library's error says first, or what kind it is."""
     text = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
-    return text[:300] or type(error).__name__
+    return beginning(text, 300) or type(error).__name__

@@ -26,6 +26,7 @@ from datainf.columns import Candidates, TaskName
 from datainf.devices import own, usable
 from datainf.errors import ModelError, OptionError, first_line
 from datainf.files import suggestion
+from datainf.redaction import beginning
 from datainf.repositories import NO_CODE, at, refuse_kernels, unloadable
 from datainf.tasks import Task
 from datainf.tasks.kinds import KINDS, by_architecture, by_peft_task
@@ -105,7 +106,7 @@ def candidates(base: str | None, adapter: str | None) -> Candidates | None:
     names = config.architectures or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ModelError(
-            f"the config.json of {base} names no architecture: {str(names)[:100]!r}",
+            f"the config.json of {base} names no architecture: {beginning(names, 100)!r}",
             remedy="--task, and a config.json as model.save_pretrained writes it",
         )
     for class_name in names:
@@ -426,7 +427,7 @@ def _attach(model: Any, adapter: str, weights: dict[str, torch.Tensor], base: st
     if absent or unused:
         what = absent[0] if absent else f"its tensors {', '.join(unused[:3])} have no place there"
         raise ModelError(
-            f"the adapter {adapter} does not fit the base {base}: {what[:300]}",
+            f"the adapter {adapter} does not fit the base {base}: {beginning(what, 300)}",
             remedy=f"the base that it was trained on, {named}, and the --task it was trained for",
         )
     fitted: nn.Module = wrapped

@@ -12,6 +12,7 @@ from typing import Any
 
 from datainf.errors import ModelError
 from datainf.models import CONFIG, PEFT_CONFIG
+from datainf.redaction import beginning
 from datainf.repositories import refuse_kernels
 
 LIBRARIES = ("diffusers", "transformers")
@@ -75,7 +76,7 @@ def _class_of(diffusers: Any, name: object) -> Any:
 
 def _refused(base: str, what: str) -> ModelError:
     return ModelError(
-        f"the pipeline {base} asks for {what[:200]}, and datainf runs no code but diffusers' and "
-        "transformers' own",
+        f"the pipeline {base} asks for {beginning(what, 200)}, and datainf runs no code "
+        "but diffusers' and transformers' own",
         remedy=f"a pipeline whose model_index.json names classes of {' and '.join(LIBRARIES)}",
     )

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from datainf.errors import ModelError, first_line
+from datainf.redaction import beginning
 
 NO_CODE = {"trust_remote_code": False}
 """For whatever of transformers could run a repository's code."""
@@ -87,7 +88,7 @@ def refuse_kernels(name: str, config: object) -> None:
         for asked in value.values() if isinstance(value, dict) else [value]:  # of parts, by name
             if asked not in ATTENTIONS:
                 raise ModelError(
-                    f"the config.json of {name} asks for {str(asked)[:100]!r} as its attention, "
-                    "which may be code from the hub, and datainf runs no such code",
+                    f"the config.json of {name} asks for {beginning(asked, 100)!r} as its "
+                    "attention, which may be code from the hub, and datainf runs no such code",
                     remedy='attn_implementation "sdpa" or "eager" there, or none',
                 )

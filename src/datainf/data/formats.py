@@ -19,6 +19,7 @@ from typing import Any
 import datasets
 
 from datainf.errors import DataError, first_line
+from datainf.redaction import beginning
 from datainf.repositories import commit_in
 
 csv.field_size_limit(2**31 - 1)  # a long document in a field is no error
@@ -136,7 +137,9 @@ def _delimited(path: Path, *, delimiter: str, quoting: Any) -> Table:
     try:
         header = next(reader, [])
         if twice := [name for name, times in Counter(header).items() if times > 1]:
-            raise DataError(f"{path.name}: two columns have the same name: {twice[0][:100]}")
+            raise DataError(
+                f"{path.name}: two columns have the same name: {beginning(twice[0], 100)}"
+            )
         if len(header) > MOST_COLUMNS:
             raise DataError(
                 f"{path.name}: {len(header):,} columns; at most {MOST_COLUMNS:,} are read",

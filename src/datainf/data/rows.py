@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from datainf.errors import DataError
+from datainf.redaction import beginning
 from datainf.tasks.packing import refuse_packed
 
 
@@ -120,4 +121,4 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
 
 
 def _kind(value: Any) -> str:
-    return "missing" if value is None else f"a {type(value).__name__} ({str(value)[:40]!r})"
+    return "missing" if value is None else f"a {type(value).__name__} ({beginning(value)!r})"

@@ -15,6 +15,7 @@ from datainf.applications.select import Decided
 from datainf.data import Examples
 from datainf.errors import DataError
 from datainf.files import write_atomically
+from datainf.redaction import beginning
 from datainf.report.examples import Described, label_of
 from datainf.report.page import page
 from datainf.report.readers import Said
@@ -149,7 +150,7 @@ def _decided(where: str, entry: Any, train: Examples) -> tuple[int, Decided]:
         raise DataError(f"{where}: there is no row {row}", remedy=f"0 to {len(train) - 1}")
     if not right or decision not in ("keep", "drop", "relabel"):
         raise DataError(
-            f"{where}: {json.dumps(entry)[:100]} is none",
+            f"{where}: {beginning(json.dumps(entry), 100)} is none",
             remedy='{"row": 17, "decision": "keep", "drop" or "relabel", "label": …}',
         )
     own = train.ids[int(row or 0)]

@@ -21,6 +21,7 @@ from torch import Tensor
 from datainf.errors import StoreCorruptError, StoreError, first_line
 from datainf.files import make_folder, write_atomically
 from datainf.fingerprint import digest
+from datainf.redaction import beginning
 
 Kind = Literal["datainf-scores-1", "datainf-top-scores-1"]
 QUERY_IDS, TRAIN_IDS = "query_ids", "train_ids"
@@ -90,7 +91,7 @@ def _about(path: Path, written: Mapping[str, Any]) -> Mapping[str, Any]:
     found: dict[str, Any] = json.loads(written["about"])
     for name, kind in (("method", str), ("settings", dict), ("diagnostics", dict)):
         if not isinstance(found[name], kind):
-            raise TypeError(f"its {name} is {str(found[name])[:40]!r}")
+            raise TypeError(f"its {name} is {beginning(found[name])!r}")
     return found
 
 
