@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from conftest import write_rows
-from datainf.checkpoints import weighed
+from datainf.checkpoints import MOST_STEPS, weighed
 from datainf.config import RunConfig, read_config
 from datainf.data import load
 from datainf.data.read import require_sound
@@ -284,6 +284,20 @@ def test_steps_without_end(tmp_path):
     (checkpoint / "trainer_state.json").write_text(json.dumps(state))
     with pytest.raises(ModelError, match=r"trainer_state\.json"):
         weighed([checkpoint])
+
+
+def test_many_checkpoints_of_many_steps(tmp_path):
+    """Weighed in the room that the steps take, however many checkpoints there are."""
+    log = [{"step": 1, "learning_rate": 0.1}]
+    folders = []
+    for step in range(MOST_STEPS - 60, MOST_STEPS):
+        folders.append(tmp_path / f"checkpoint-{step}")
+        folders[-1].mkdir()
+        state = {"global_step": step, "log_history": log}
+        (folders[-1] / "trainer_state.json").write_text(json.dumps(state))
+    found = weighed(folders)
+    assert sum(one.weight for one in found) == pytest.approx(1)
+    assert found[0].weight == pytest.approx(1, abs=1e-4)
 
 
 JSON = st.recursive(

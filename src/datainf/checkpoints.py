@@ -128,7 +128,7 @@ def weighed(folders: Sequence[Path]) -> list[Checkpoint]:
     rated = np.interp(every, *np.array(sorted(rates.items()), dtype=float).T)
     if len(rates) == 1:  # all steps alike
         rated = np.ones(len(every))
-    nearest = np.abs(every[:, None] - steps[None, :]).argmin(axis=1)
+    nearest = np.searchsorted((steps[1:] + steps[:-1]) / 2, every)  # of two as near, the earlier
     sums = np.bincount(nearest, weights=rated, minlength=len(steps))
     if not sums.sum():  # those that are not zero are of later steps
         raise _no_rates(folders[-1])
