@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,13 @@ from datainf.applications.select import select
 from datainf.applications.selected_files import write_selection
 from datainf.data import load
 from datainf.data.write import written_name
-from datainf.errors import DataError, DatainfError, WriteError
+from datainf.errors import DataError, DatainfError, OptionError, WriteError
 from datainf.files import locked, write_atomically
+from datainf.provenance import RECORD, recorder
+from datainf.report.subject import Subject
+from datainf.run_stores import ASKED, SCORES
+from datainf.runs import open_run
+from datainf.scores import load_scores
 
 SECRET = b"not for you"
 RELAXED = settings(
@@ -160,9 +166,35 @@ def test_a_file_that_is_a_link_is_replaced(around):
     assert (around / "secret").read_bytes() == SECRET
 
 
+def test_a_record_that_is_a_link_brings_in_nothing(around):
+    (around / "data" / RECORD).symlink_to(around / "secret")
+    (around / "data" / "file").write_bytes(b"new")
+    recorder(around / "data")([around / "data" / "file"])
+    assert not (around / "data" / RECORD).is_symlink()
+    assert SECRET not in (around / "data" / RECORD).read_bytes()
+    assert (around / "secret").read_bytes() == SECRET
+
+
 @pytest.mark.parametrize("source", ["..", ".", "/", "a/..", "owner/..:train"])
 def test_a_part_has_a_name_of_its_own(source):
     assert written_name(source) == "data"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/x", "s3://me:s3cr3t-word@bucket/x", "simplecache::memory://x"]
+)
+def test_scores_of_others_lead_to_no_storage(bert_run, tmp_path, url, monkeypatch):
+    """Whose keys are the reader's own."""
+    scores = load_scores(bert_run / SCORES)
+    noted = replace(scores, diagnostics={**scores.diagnostics, ASKED: url})
+    noted.save(tmp_path / SCORES)
+    monkeypatch.setattr("datainf.run_stores.place", lambda _: pytest.fail("it was gone to"))
+    for read in (open_run, Subject.open):
+        with pytest.raises(OptionError, match="no file's word is taken") as caught:
+            read(bert_run, tmp_path)
+        assert "s3cr3t-word" not in str(caught.value)
+        with pytest.raises(OptionError, match="of the run's own queries"):
+            read(bert_run, None, url)
 
 
 def test_notes_of_shards_lead_nowhere(saved_llama, around):

@@ -113,7 +113,9 @@ def _name(path: Path, folder: Path) -> str:
 
 
 def _append(path: Path, line: str) -> None:
-    """In full or not at all: what was noted before stays."""
+    """In full or not at all: what was noted before stays, but not what a link leads to: it was not
+    noted here, and may be anybody's."""
     make_folder(path.parent)
-    before = read_file(path) if has_file(path) else b""
+    is_link = not is_remote(path) and path.is_symlink()
+    before = read_file(path) if has_file(path) and not is_link else b""
     write_atomically(path, before + line.encode("utf-8", "replace") + b"\n")

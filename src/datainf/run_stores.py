@@ -14,9 +14,10 @@ from datainf.errors import OptionError, StoreIncompleteError
 from datainf.estimators import from_name
 from datainf.files import suggestion
 from datainf.gradient_flow import RATE_SUM
-from datainf.remote import forbid_url
+from datainf.remote import forbid_url, place
 from datainf.remote.tries import reading
 from datainf.run_checkpoints import folders_of
+from datainf.scores import AnyScores
 from datainf.scores.file import read_about
 from datainf.scores.file import reading as reading_scores
 from datainf.store import GradientStore
@@ -55,6 +56,26 @@ def opened(folder: Path) -> list[GradientStore]:
     with reading(folder):
         below = find(folder)
     return [GradientStore.open(path) for path in (below if below else [folder])]
+
+
+def queries_of(scores: AnyScores, told: str | None) -> Path | None:
+    """Where the store of the queries of scores is; None if it is the run's own. It is noted in the
+    scores' file, which may come from anybody: a URL there is gone to only if a person `told` it.
+
+    Raises `OptionError` for a URL that nobody told, and for one that is told of the run's queries.
+    """
+    noted = scores.diagnostics.get(ASKED)
+    if noted is None:
+        if told is not None:
+            raise OptionError("the scores are of the run's own queries", remedy="no --query-store")
+        return None
+    if told is None and "://" in str(noted):
+        raise OptionError(
+            f"the scores' file says that its queries' store is {noted}, and no file's word is "
+            "taken for where to go in object storage",
+            remedy=f"--query-store {noted}, if that is where you keep it",
+        )
+    return place(told or str(noted))
 
 
 def in_words(store: GradientStore) -> str:

@@ -37,7 +37,7 @@ from datainf.remote import forbid_url
 from datainf.run_checkpoints import Place, folders_of, places_of, steps_of
 from datainf.run_gradients import Collected, at_commits, once, prepare_run, sources_of
 from datainf.run_plan import Planner
-from datainf.run_stores import ASKED, QUERY, SCORES, SETTINGS, TRAIN, read_run
+from datainf.run_stores import QUERY, SCORES, SETTINGS, TRAIN, queries_of, read_run
 from datainf.scores import AnyScores, load_scores
 from datainf.store import GradientStore
 from datainf.store.index import INDEX
@@ -238,11 +238,11 @@ def describe(in_words: Callable[[Any], str], examples: Examples, row: int) -> st
     return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + "…"
 
 
-def open_run(folder: Path, scored: Path | None = None) -> Run:
+def open_run(folder: Path, scored: Path | None = None, query_store: str | None = None) -> Run:
     """A run from its folder; texts are read anew from the data files that run.yaml names.
 
     `scored` is the folder of other scores of the same examples or of other queries, as `datainf
-    score` leaves them.
+    score` leaves them; `query_store` that of their queries, where it is in object storage.
     Raises `DatainfError` if the folder is no run, the scores are of other examples, or the data
     files are gone or have changed: their rows would no longer be the ones that were scored.
     """
@@ -254,7 +254,7 @@ def open_run(folder: Path, scored: Path | None = None) -> Run:
     )
     stores = [of_train[-1], of_query[-1]]
     queries = (config.query, config.query_split, config.query_limit)
-    if asked := scores.diagnostics.get(ASKED):
+    if (asked := queries_of(scores, query_store)) is not None:
         stores[1] = GradientStore.open(asked)
         of_query = [stores[1]]
         queries = (str(stores[1].index.notes.get("source")), None, len(stores[1]))

@@ -50,9 +50,13 @@ def test_new_queries_of_a_run_at_a_url(datainf, llama_run, data, bucket, tmp_pat
         "--out", tmp_path / "scores",
     )  # fmt: skip
     assert code == 0, err
-    code, out, err = datainf("top", llama_run, "--scores", tmp_path / "scores")
+    shown = ("top", llama_run, "--scores", tmp_path / "scores")
+    code, out, err = datainf(*shown, "--query-store", f"{bucket}/more")
     assert code == 0, err
     assert TEXTS[1] in out
+    code, _, err = datainf(*shown)
+    assert code != 0
+    assert f"--query-store {bucket}/more" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from datainf import words
+from datainf.cli import options as o
 from datainf.cli.console import console, plain, progress, say
 from datainf.errors import in_a_line
 
@@ -35,6 +36,7 @@ def mislabeled(
             help="Folder that `datainf score` wrote for the run's stores, to rank by those scores.",
         ),
     ] = None,
+    query_store: o.QueryStore = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Suspects to print.")] = 20,
     out: Annotated[
         Path | None,
@@ -75,7 +77,7 @@ def mislabeled(
     if out is not None:
         check_ending(out)
     note, wrote = recorder(run), list[Path]()
-    subject = Subject.open(run, scores)
+    subject = Subject.open(run, scores, query_store)
     if out is not None:
         subject.require_free(out)
     with progress() as bars:

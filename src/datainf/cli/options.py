@@ -197,6 +197,14 @@ BlocksOption = Annotated[
         rich_help_panel=METHOD_PANEL,
     ),
 ]
+QueryStore = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where the queries of --scores are, if that is object storage: the file's own word is "
+        "not taken for it.",
+    ),
+]
 Keep = Annotated[
     int | None,
     typer.Option(

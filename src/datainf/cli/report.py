@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
 from datainf.errors import OptionError
 
@@ -21,6 +22,7 @@ def report(
             help="Folder that `datainf score` wrote for the run's stores, to report on those."
         ),
     ] = None,
+    query_store: o.QueryStore = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The file. (default: report.html beside the scores)"),
@@ -56,7 +58,15 @@ def report(
     note = recorder(run)
     with progress() as bars:
         path = write_report(
-            run, scored=scores, out=out, top=top, model=model, progress=bars, say=say, **read
+            run,
+            scored=scores,
+            query_store=query_store,
+            out=out,
+            top=top,
+            model=model,
+            progress=bars,
+            say=say,
+            **read,
         )
     note([path])
     console().print(str(path), markup=False, soft_wrap=True)

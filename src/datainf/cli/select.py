@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from datainf import words
+from datainf.cli import options as o
 from datainf.cli.console import console, progress, say
 from datainf.errors import OptionError
 
@@ -80,6 +81,7 @@ def select(
         Path | None,
         typer.Option(help="Folder that `datainf score` wrote, to select by those scores."),
     ] = None,
+    query_store: o.QueryStore = None,
 ) -> None:
     """Write the training data without their worst, or with their best alone.
 
@@ -99,7 +101,7 @@ def select(
     if balance and drop is None and keep is None:
         raise OptionError("--balance is of how many to drop or keep", remedy="--drop or --keep")
     amounts = [None if text is None else Amount.parse(text) for text in (drop, keep)]
-    subject = Subject.open(run, scores)
+    subject = Subject.open(run, scores, query_store)
     train = subject.run.train
     decided = {} if decisions is None else read_decisions(decisions, train)
     if balance and "label" not in train.columns:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from datainf.cli import options as o
 from datainf.cli.console import console
 from datainf.errors import OptionError
 
@@ -20,6 +21,7 @@ def top(
         Path | None,
         typer.Option(help="Folder that `datainf score` wrote for the run's stores, to show those."),
     ] = None,
+    query_store: o.QueryStore = None,
     mean: Annotated[
         bool, typer.Option("--mean", help="What helped or hurt all queries, by the mean score.")
     ] = False,
@@ -38,7 +40,7 @@ def top(
 
     if mean and query is not None:
         raise OptionError("--mean is over all queries; --query names one", remedy="one of the two")
-    finished = open_run(run, scores)
+    finished = open_run(run, scores, query_store)
     row = None if mean else 0 if query is None else finished.scores.query_row(query)
     shown = finished.scores.count(row, k)  # refused before anything is printed
     if row is None:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from datainf.cli import options as o
 from datainf.cli.console import console, say
 
 
@@ -20,6 +21,7 @@ def view(
         Path | None,
         typer.Option(help="Folder that `datainf score` wrote for the run's stores, to view those."),
     ] = None,
+    query_store: o.QueryStore = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes one that is free.")
     ] = 8497,
@@ -49,7 +51,7 @@ def view(
     from datainf.viewer import Server
     from datainf.viewer.live import LiveContents
 
-    contents = LiveContents(Subject.open(run, scores), top, model=model)
+    contents = LiveContents(Subject.open(run, scores, query_store), top, model=model)
     with Server(contents, port) as server:
         if model:
             say("the model is being loaded, and the method fitted…")

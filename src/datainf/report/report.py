@@ -29,6 +29,7 @@ def write_report(
     run: Path | str,
     *,
     scored: Path | str | None = None,
+    query_store: str | None = None,
     out: Path | str | None = None,
     top: int = TOP,
     read: int | None = READ,
@@ -42,6 +43,7 @@ def write_report(
         run: The folder of a finished run.
         scored: That of other scores of the same examples, or of other queries, as `datainf score`
             leaves them; by default the run's own.
+        query_store: The store of those queries, where it is in object storage.
         out: The file; by default `report.html` beside the scores.
         top: Training examples of either end that are shown of each query.
         read: How many training examples are read again by the model, to see which of their tokens
@@ -52,7 +54,7 @@ def write_report(
 
     Raises `DatainfError`s: a folder that is no run, data that have changed, a disk that refuses.
     """
-    subject = Subject.open(Path(run), None if scored is None else Path(scored))
+    subject = Subject.open(Path(run), None if scored is None else Path(scored), query_store)
     path = Path(out) if out is not None else subject.scored / REPORT
     subject.require_free(path)
     contents = Contents(subject, top)

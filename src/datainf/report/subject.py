@@ -11,8 +11,7 @@ from datainf.attribution import Request, requested
 from datainf.config import RunConfig
 from datainf.errors import DatainfError, OptionError, StoreError
 from datainf.estimators import BY_NAME
-from datainf.remote import place as stores_at
-from datainf.run_stores import ASKED, SCORES, RunStores, opened
+from datainf.run_stores import SCORES, RunStores, opened, queries_of
 from datainf.runs import Run, open_run
 from datainf.scores import AnyScores, load_scores
 from datainf.store import GradientStore
@@ -26,20 +25,24 @@ OWN = {"run.yaml", SCORES, "scores.parquet", "top.jsonl", "train", "query", "cur
 @dataclass(frozen=True)
 class Subject:
     """`scored` is the folder of the scores, the run's own or another; `others` are scores of the
-    same examples and queries that stand in folders of the run, by their folder's name."""
+    same examples and queries that stand in folders of the run, by their folder's name; `queries`
+    is the store of the queries, where they are not the run's."""
 
     folder: Path
     scored: Path
     run: Run
     stores: RunStores
     others: dict[str, AnyScores]
+    queries: Path | None
 
     @classmethod
-    def open(cls, folder: Path, scored: Path | None = None) -> Self:
+    def open(cls, folder: Path, scored: Path | None = None, query_store: str | None = None) -> Self:
         """Raises what `open_run` does."""
-        run = open_run(folder, scored)
+        run = open_run(folder, scored, query_store)
         found = scored or folder
-        return cls(folder, found, run, RunStores.open(folder), _others(folder, found, run.scores))
+        others = _others(folder, found, run.scores)
+        queries = queries_of(run.scores, query_store)
+        return cls(folder, found, run, RunStores.open(folder), others, queries)
 
     @property
     def scores(self) -> AnyScores:
@@ -91,10 +94,10 @@ class Subject:
     @property
     def _query_stores(self) -> list[GradientStore]:
         """Of each checkpoint, where the queries are not the run's own too."""
-        if (asked := self.scores.diagnostics.get(ASKED)) is None:
+        if self.queries is None:
             return self.stores.query
         several = len(self.stores.train) > 1
-        return opened(stores_at(asked).parent if several else stores_at(asked))
+        return opened(self.queries.parent if several else self.queries)
 
 
 def _others(folder: Path, scored: Path, scores: AnyScores) -> dict[str, AnyScores]:
