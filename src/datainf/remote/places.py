@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from datainf.errors import OptionError
-from datainf.redaction import redacted
 
 TAKES_URLS = (
     "datainf collect --out, datainf score --train, --query and --curvature, and datainf verify"
