@@ -16,7 +16,9 @@ from datainf.remote.tries import LONGEST, refused
 pytest_plugins = ["object_storage"]
 
 
-@pytest.mark.parametrize("given", ["run/train", "/run/train", Path("run"), "C:/x", "a:b"])
+@pytest.mark.parametrize(
+    "given", ["run/train", "/run/train", Path("run"), "C:/x", "a:b", "ab::cd", "ab:c::d"]
+)
 def test_a_folder_is_its_path(given):
     assert place(given) == Path(given)
     assert not is_remote(place(given))
@@ -75,6 +77,24 @@ def test_secrets_in_a_url_are_refused_and_not_repeated(url, shown):
     with pytest.raises(OptionError) as caught:
         forbid_url(url, "a run")
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "simplecache::s3://key:hidden@bucket/run",
+        "blockcache::simplecache::s3://key:hidden@bucket/run",
+        "zip://a.zip::s3://key:hidden@bucket/run",
+        "simplecache::s3:/key:hidden@bucket/run",
+    ],
+)
+def test_a_chain_of_protocols_is_no_folder(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for refusing in (place, make_folder, lambda url: forbid_url(url, "a run")):
+        with pytest.raises(OptionError, match="several protocols") as caught:
+            refusing(url if refusing is not make_folder else Path(url))
+        assert "hidden" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_container_s_name_is_no_secret(monkeypatch):

@@ -17,6 +17,7 @@ TAKES_URLS = (
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 MANGLED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/([^/].*)", re.DOTALL)
 """What `pathlib` makes of a URL: one slash is gone."""
+CHAIN = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/.*::[A-Za-z]|::[A-Za-z][A-Za-z0-9+.-]+:/", re.DOTALL)
 BUCKETS = ("s3", "s3a", "gs", "gcs")
 """Protocols whose first part is a bucket, in whose name no @ can be."""
 
@@ -39,6 +40,7 @@ def place(given: str | PathLike[str]) -> Path:
     """
     options = getattr(given, "storage_options", None)  # of a path by universal-pathlib
     text = os.fspath(given) if options is None else str(given)
+    _forbid_chain(text)
     match = URL.fullmatch(text)
     if match is None:
         forbid_url(text, "what pathlib makes of a URL, with a slash too few,")
@@ -79,6 +81,7 @@ def _upath(protocol: str, url: str) -> Any:
 def forbid_url(given: object, what: str) -> None:
     """Raise `OptionError` for a URL where a folder of this machine is needed."""
     text = str(given)
+    _forbid_chain(text)
     match = URL.fullmatch(text)
     if match is None and not Path(text).exists():
         match = MANGLED.fullmatch(text)
@@ -89,6 +92,16 @@ def forbid_url(given: object, what: str) -> None:
         f"{text}: {what} is on this machine; stores alone may be in object storage",
         remedy=f"a folder. URLs are taken by {TAKES_URLS}",
     )
+
+
+def _forbid_chain(text: str) -> None:
+    """Raises `OptionError` for fsspec's `one::other://…`, of which nothing but the first is said:
+    what comes after may hold secrets, and no rule here would find them."""
+    if CHAIN.search(text):
+        raise OptionError(
+            f"a URL that begins with {text.partition(':')[0]}: names several protocols (::)",
+            remedy="one alone, such as s3://BUCKET/FOLDER: copies are kept on this machine anyway",
+        )
 
 
 def _require_no_secrets(protocol: str, rest: str) -> None:
