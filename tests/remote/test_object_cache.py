@@ -77,6 +77,24 @@ def disk_of(size, monkeypatch):
     monkeypatch.setattr(cache.shutil, "disk_usage", disk_usage)
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
+def test_a_folder_that_others_write_to_is_refused(tmp_path, monkeypatch, mode):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(mode)
+    monkeypatch.setenv(cache.FOLDER, str(tmp_path / "cache"))
+    with pytest.raises(WriteError, match="others may write to it") as caught:
+        cache.folder()
+    assert "chmod go-w" in caught.value.remedy
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.FOLDER, str(tmp_path))
+    assert cache.folder() == tmp_path
+    monkeypatch.setattr("os.getuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(WriteError, match="is another user's"):
+        cache.folder()
+
+
 def test_a_shard_is_fetched_once(store, monkeypatch):
     found = fetched(monkeypatch)
     for _ in range(2):

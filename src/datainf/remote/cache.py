@@ -35,13 +35,26 @@ DAY = 24 * 3600
 
 
 def folder() -> Path:
-    """Where the copies are; made if it is not there. Raises `WriteError`."""
+    """Where the copies are; made if it is not there. Raises `WriteError`, for a folder of others
+    too."""
     named = os.environ.get(FOLDER)
     users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     found = Path(named) if named else users / "datainf"
     with _writing(found):
         found.mkdir(mode=0o700, parents=True, exist_ok=True)  # gradients tell of data
+        _require_own(found)
     return found
+
+
+def _require_own(folder: Path) -> None:
+    """Raises `WriteError` for a folder in which others can put copies, or what is to be written."""
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise WriteError(
+            f"{folder}, for copies of what is in object storage, is another user's, or others may "
+            "write to it",
+            remedy=f"chmod go-w {folder}; or {FOLDER}=a folder of your own",
+        )
 
 
 def limit() -> int:
