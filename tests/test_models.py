@@ -184,6 +184,25 @@ def with_config(adapter, folder, **changes):
     return str(copy)
 
 
+@pytest.mark.parametrize("value", [["a"], 3, {"b": 1}])
+@pytest.mark.parametrize("field", ["base_model_name_or_path", "revision"])
+def test_a_base_that_is_no_name_is_refused(saved_llama, tmp_path, field, value):
+    copy = with_config(saved_llama[1], tmp_path / "copy", **{field: value})
+    with pytest.raises(ModelError, match=f"names no base: {field} is "):
+        load_model(str(saved_llama[0]), copy, "causal-lm")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_hidden_layers": 2**63}, {"inner": {"depths": [2, 2**40]}}]
+)
+def test_a_base_that_nobody_could_make_is_refused(saved_llama, tmp_path, changes):
+    copy = shutil.copytree(saved_llama[0], tmp_path / "base")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(ModelError, match=r"its config.json has .* for (num_hidden_layers|depths)"):
+        load_model(str(copy), str(saved_llama[1]), "causal-lm")
+
+
 def test_what_a_model_can_be_for_is_found(saved_llama, saved_bert, tmp_path):
     llama, llama_adapter = saved_llama
     bert, bert_adapter = saved_bert

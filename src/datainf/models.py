@@ -55,6 +55,8 @@ HEAD = re.compile(
 """The weight of a classifier's last layer, [classes, width], in an adapter's file."""
 CONFIG, PEFT_CONFIG = "config.json", "adapter_config.json"
 """By which transformers' models and peft's adapters are known."""
+LAYERS, MOST_LAYERS = re.compile("layer|depth|block", re.IGNORECASE), 100_000
+"""Names in a base's configuration of how often modules are made, and more than any model has."""
 PIPELINE_INDEX = "model_index.json"
 PIPELINE_LORA = "pytorch_lora_weights.safetensors"
 """By these files diffusers' pipelines, and adapters for them, are known."""
@@ -238,6 +240,13 @@ def adapter_config(adapter: str) -> Any:
             "megatron_config",
             remedy=f"none in its {PEFT_CONFIG}",
         )
+    for field in ("base_model_name_or_path", "revision"):
+        if not isinstance(value := getattr(config, field, None), str | None):
+            raise ModelError(
+                f"the adapter {adapter} names no base: {field} is {beginning(value)} in its "
+                f"{PEFT_CONFIG}",
+                remedy="a folder or a hub id in its place",
+            )
     return config
 
 
@@ -291,7 +300,22 @@ def base_config(base: str) -> Any:
         remedy = "--model with a folder or hub id of a transformers model"
         raise unloadable("a model", base, error, remedy) from None
     refuse_kernels(base, told)  # as the file has it: a configuration keeps some of its own
+    _require_buildable(base, told)
     return config
+
+
+def _require_buildable(base: str, told: Mapping[str, Any]) -> None:
+    """Raises `ModelError` for more layers than any model has, which would be made one by one, for
+    years, before it is seen that there are no weights for them."""
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            _require_buildable(base, value)
+        counts = value if isinstance(value, list) else [value]
+        if LAYERS.search(name) and any(isinstance(n, int) and n > MOST_LAYERS for n in counts):
+            raise ModelError(
+                f"{base} cannot be loaded: its config.json has {beginning(value)} for {name}",
+                remedy="--model with a folder or hub id of a transformers model",
+            )
 
 
 def adapter_weights(adapter: str) -> dict[str, torch.Tensor]:
