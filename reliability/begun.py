@@ -20,6 +20,10 @@ import datainf.report
 import datainf.runs  # noqa: F401
 from datainf.cli import app
 from datainf.launch import end_with_launcher
+from reliability.processes import done
+
+LOG = "RELIABILITY_LOG"
+"""The variable by which forked processes know what they belong to."""
 
 
 def alone(arguments: Sequence[str], log: Path) -> None:
@@ -37,6 +41,7 @@ def one_of_several(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end_with_launcher()
     _work(arguments)
+    done(Path(os.environ[LOG]), os.getpid()).touch()
 
 
 def together(
@@ -49,7 +54,7 @@ def together(
     """torchrun with these options, and some work in each of its processes. These are forked, and so
     have the libraries read: each start takes tenths of a second in place of many."""
     _say_to(log)
-    os.environ.update(environment)
+    os.environ.update({**environment, LOG: str(log)})
     parser = torchrun.get_args_parser()
     config, _, _ = torchrun.config_from_args(
         parser.parse_args([*options, "--start-method", "fork", "-m", "datainf"])

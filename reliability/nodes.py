@@ -36,6 +36,7 @@ from reliability.processes import (
     kill,
     outlived,
     strike,
+    strike_at_work,
     workers,
 )
 from reliability.work import Work, contents, run_folder
@@ -213,9 +214,7 @@ def killed(
     now, process, one = phase_of(WHOLE, run, both.log), both.processes[at], dict[str, Any]()
     if process.poll() is not None:
         now = FINISHED
-    elif victim == VICTIMS[0] and (started := workers(process)):
-        strike(started[0])
-    else:
+    elif not (victim == VICTIMS[0] and _struck(process, both.commands[at].log)):
         victim = VICTIMS[1]
         one["outlived"] = outlived(kill(process))
         both.again(at)
@@ -224,6 +223,12 @@ def killed(
         "phase": now, "place": place, "victim": victim, **one, "resumed": went_on,
         "starts": list(both.starts), "seconds": time.monotonic() - began,
     }  # fmt: skip
+
+
+def _struck(torchrun: Process, log: Path) -> bool:
+    """Whether there was a worker to kill."""
+    started = workers(torchrun)
+    return bool(started) and strike_at_work(started[0], log)
 
 
 def beside(run: Path, alone: Path) -> dict[str, Any]:

@@ -112,6 +112,24 @@ def strike(process: Process | psutil.Process) -> None:
         process.kill()
 
 
+def done(log: Path, process: int) -> Path:
+    """What a forked worker leaves beside the log when its work is done."""
+    return log.with_name(f"{log.name}-{process}-done")
+
+
+def strike_at_work(process: psutil.Process, log: Path) -> bool:
+    """Kill a worker and say so, unless its work is done. Forked ones then wait for each other by an
+    event that torchrun sets, and of which it would wait for an answer of the killed one, forever;
+    those that have interpreters of their own are just gone."""
+    with suppress(psutil.NoSuchProcess):
+        process.suspend()
+        if not done(log, process.pid).exists():
+            process.kill()
+            return True
+        process.resume()
+    return False
+
+
 def kill(process: Process) -> list[psutil.Process]:
     """Kill a process, and nothing that it started, which is returned."""
     started = workers(process)
