@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 INTRO = """# Reliability
 
 What happens when things go wrong, tried out. Each table is made by a script that can be run again;
-the tests do a few of each.
+the tests do a few of each. The machine had other work meanwhile: times here are none of a free one.
 """
 SECTIONS: Sequence[tuple[str, ModuleType, Sequence[tuple[str, str]]]] = (
     ("Killed runs", kills, (("kills-1", "One process"), ("kills-2", "Two processes"),

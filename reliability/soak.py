@@ -105,7 +105,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"The {large['rows']:,} have {words.size(large['stored'])} of gradients and scores on the "
         f"disk, and a page of {words.size(large['page'])}. From the second to the last tenth of "
         f"the training rows memory {changed(growth(large))}, "
-        f"{growth(large) / large['rows']:+.0f} bytes an example.",
+        f"{round(growth(large) / large['rows'])} bytes an example.",
         "",
     ]
     return told + script.table(head, rows)
