@@ -8,7 +8,8 @@ of letters put in; and where they have a structure, as often values of another k
 its fields, fields taken out, renamed and told twice. Forged ones have no checksum, or the right one
 for what is wrong. Each is then read as a command reads it, in a process whose memory is bounded. A
 file is read within 20 seconds, or refused with an error of ours; everything else is a failure, and
-is kept. Kinds that take long to read come less often.
+is kept. Kinds that take long to read come less often. `datainf verify` reads a broken run, and says
+what is broken: that counts as read.
 """
 
 from __future__ import annotations

@@ -156,12 +156,12 @@ def test_what_is_meant_as_a_path_is_not_asked_for_on_the_hub(saved_llama, tmp_pa
     (work / "data").mkdir()
     (work / "notes.txt").touch()
     for name, message in [
-        ("work/nope", r"there is no folder work/nope; did you mean work/adapter\?"),
-        ("work/nope/", r"there is no folder work/nope; did you mean work/adapter\?"),
+        ("work/nope", r"there is no folder work/nope; there is work/adapter"),
+        ("work/nope/", r"there is no folder work/nope; there is work/adapter"),
         ("work", r"work is not a peft adapter: .* adapter_config.json in it; .* work/adapter\?"),
         ("wrok", r"there is no folder wrok\n"),
         ("work/data", r"work/data is not a peft adapter: there is no adapter_config.json in it\n"),
-        ("work/notes.txt", r"work/notes.txt is a file; did you mean work/adapter\?"),
+        ("work/notes.txt", r"work/notes.txt is a file; there is work/adapter"),
         (str(tmp_path / "a/b"), r"there is no folder .*a/b; there is no folder .*a either"),
         ("./there/is/none", "there is no folder there/is/none; there is no folder there/is either"),
         ("../none", "there is no folder ../none"),

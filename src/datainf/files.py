@@ -67,7 +67,10 @@ def suggestion(path: Path, fits: Callable[[Path], bool] | None = None) -> str:
     if not path.parent.is_dir():
         return f"; there is no folder {path.parent} either"
     meant = near(path, fits)
-    return "" if meant is None else f"; did you mean {meant}?"
+    if meant is None:
+        return ""
+    is_like = difflib.get_close_matches(path.name, [meant.name])
+    return f"; did you mean {meant}?" if is_like else f"; there is {meant}"
 
 
 def free_bytes(folder: Path) -> int:

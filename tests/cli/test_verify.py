@@ -92,3 +92,6 @@ def test_nothing_to_verify(tmp_path, datainf):
     code, _, err = datainf("verify", tmp_path)
     assert code == 1
     assert "holds no gradient store and no scores" in " ".join(err.split())
+    code, _, err = datainf("verify", tmp_path / "nope")
+    assert code == 1
+    assert f"there is no folder {tmp_path / 'nope'}" in "".join(err.splitlines())

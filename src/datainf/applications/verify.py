@@ -11,9 +11,9 @@ from pathlib import Path
 
 from datainf import words
 from datainf.errors import OptionError, StoreCorruptError, StoreError
-from datainf.files import files_below, files_in, on_this_machine, size_of
+from datainf.files import files_below, files_in, on_this_machine, size_of, suggestion
 from datainf.progress import Progress, Silent
-from datainf.remote import place
+from datainf.remote import is_remote, place
 from datainf.run_stores import SCORES
 from datainf.scores import load_scores
 from datainf.second_moments import FILE as MOMENTS
@@ -51,9 +51,11 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
 
     A store that was not finished has those rows among its faults that are missing.
 
-    Raises `OptionError` for a folder that holds neither a store nor scores.
+    Raises `OptionError` for a folder that is not there, or holds neither a store nor scores.
     """
     folder = place(folder)
+    if not is_remote(folder) and not folder.is_dir():
+        raise OptionError(f"there is no folder {folder}{suggestion(folder)}", remedy="a run's")
     stores = [path.parent for path in files_below(folder, INDEX)]
     scores = files_below(folder, SCORES)
     if not stores and not scores:

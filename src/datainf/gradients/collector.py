@@ -56,7 +56,8 @@ def require_known(on_nonfinite: str) -> None:
     """Raises `OptionError` for none of `OnNonfinite`."""
     if on_nonfinite not in get_args(OnNonfinite):
         raise OptionError(
-            f"unknown on_nonfinite {on_nonfinite!r}", remedy=" or ".join(get_args(OnNonfinite))
+            f"unknown on_nonfinite (--on-nonfinite): {on_nonfinite!r}",
+            remedy=" or ".join(get_args(OnNonfinite)),
         )
 
 

@@ -87,9 +87,9 @@ def forbid_url(given: object, what: str) -> None:
         match = MANGLED.fullmatch(text)
     if match is None:
         return
-    _require_no_secrets(match[1], match[2])
+    shown = text.partition("?")[0]  # of users and passwords no error tells
     raise OptionError(
-        f"{text}: {what} is on this machine; stores alone may be in object storage",
+        f"{shown}: {what} is on this machine; stores alone may be in object storage",
         remedy=f"a folder. URLs are taken by {TAKES_URLS}",
     )
 
