@@ -99,7 +99,8 @@ def put(path: Path, data: bytes) -> None:
 
 def keep(failures: dict[str, Any], kind: str, error: BaseException, broken: bytes) -> None:
     """The first of those that fail at the same place, and how many more do."""
-    where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+    last = traceback.extract_tb(error.__traceback__)[-3:]
+    where = "\n".join(f"{Path(at.filename).name}:{at.lineno} {at.name}: {at.line}" for at in last)
     one = failures.setdefault(f"{kind}{type(error)}{where}", {
         "kind": kind, "error": repr(error)[:300], "where": where, "bytes": broken[:4000].hex(),
         "cases": 0,

@@ -21,7 +21,7 @@ from reliability.processes import Command, Forked, ends_well, kill, of_ranks, ou
 from reliability.work import Work, contents
 
 ROOT = Path(command.__file__).parents[1]
-KEPT = [name for _, _, results in command.SECTIONS for name, _ in results]
+NAMES = [name for _, _, results in command.SECTIONS for name, _ in results]
 
 
 def assert_all_went_on(found):
@@ -135,14 +135,16 @@ def test_the_page_is_what_the_kept_results_come_to():
 
 
 def test_the_kept_results_are_those_of_make_reliability():
-    """Each of its commands, with its options, gave a result that is kept."""
+    """Each is of one of its commands, with its options."""
     recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nreliability:")[2]
     recipe = recipe.partition("\n\n")[0]
     asked = [after for line in recipe.splitlines()
              if (after := line.partition(" -m reliability.")[2])]  # fmt: skip
-    for name, one in zip(KEPT, asked, strict=True):
+    for name, one in zip(NAMES, asked, strict=True):
         module, *options = one.split()
         assert name.partition("-")[0] == module
-        wanted = dict(zip(options[::2], map(int, options[1::2]), strict=True))
-        found = script.kept(name)["options"]
-        assert {f"--{key}": found[key] for key in found if f"--{key}" in wanted} == wanted
+        if (found := script.kept(name)) is not None:
+            wanted = dict(zip(options[::2], map(int, options[1::2]), strict=True))
+            assert (
+                wanted.items() <= {f"--{key}": own for key, own in found["options"].items()}.items()
+            )

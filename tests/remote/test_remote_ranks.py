@@ -8,6 +8,7 @@ import sys
 
 from conftest import TEXTS, write_rows
 from datainf import GradientStore
+from datainf.provenance import RECORD
 from datainf.remote import place
 
 pytest_plugins = ["object_storage"]
@@ -26,8 +27,9 @@ def test_two_processes_write_the_store_of_one(saved_llama, tmp_path, bucket):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     found = {path.name: path for path in place(url).iterdir()}
-    assert sorted(found) == ["index.json", *(f"shard-{n:05d}.safetensors" for n in range(6))]
+    shards = [f"shard-{number:05d}.safetensors" for number in range(6)]
+    assert sorted(found) == ["index.json", RECORD, *shards]
     for name, path in found.items():
-        if name != "index.json":
+        if name in shards:
             assert path.read_bytes() == (folder / name).read_bytes()
     assert GradientStore.open(url).index.shards == GradientStore.open(folder).index.shards
