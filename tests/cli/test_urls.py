@@ -42,21 +42,21 @@ def test_collect_score_and_verify(datainf, saved_llama, data, s3, bucket, tmp_pa
     assert [path for _, path in s3.seen if "/./" in path] == []  # to the storage not the same
 
 
-def test_new_queries_of_a_run_at_a_url(datainf, llama_run, data, bucket, tmp_path):
-    code, _, err = datainf("collect", llama_run, "--data", data, "--out", f"{bucket}/more")
+def test_new_queries_of_a_run_at_a_url(datainf, llama_run, data, memory, tmp_path):
+    code, _, err = datainf("collect", llama_run, "--data", data, "--out", f"{memory}/more")
     assert code == 0, err
     code, _, err = datainf(
-        "score", llama_run, "--query", f"{bucket}/more", "--method", "datainf",
+        "score", llama_run, "--query", f"{memory}/more", "--method", "datainf",
         "--out", tmp_path / "scores",
     )  # fmt: skip
     assert code == 0, err
     shown = ("top", llama_run, "--scores", tmp_path / "scores")
-    code, out, err = datainf(*shown, "--query-store", f"{bucket}/more")
+    code, out, err = datainf(*shown, "--query-store", f"{memory}/more")
     assert code == 0, err
     assert TEXTS[1] in out
     code, _, err = datainf(*shown)
     assert code != 0
-    assert f"--query-store {bucket}/more" in " ".join(err.split())
+    assert f"--query-store {memory}/more" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(
