@@ -174,8 +174,9 @@ def moments_of(model, value):
             if p.requires_grad}  # fmt: skip
 
 
-@pytest.mark.parametrize("project", [None, Projection(2, metric="adam")], ids=["full", "projected"])
-def test_rows_in_the_metric_of_another_training_are_refused(model, task, tmp_path, project):
+def test_rows_in_the_metric_of_another_training_are_refused(model, task, tmp_path):
+    project = Projection(2, metric="adam")
+
     def more(data, value, name="s", **options):
         moments = moments_of(model, value)
         return collect(
@@ -189,6 +190,8 @@ def test_rows_in_the_metric_of_another_training_are_refused(model, task, tmp_pat
     other = more(NEW, 1e-2, "other")
     with pytest.raises(StoreMismatchError, match="second moments"):
         joined([store, other])
+    with pytest.raises(StoreMismatchError, match="second moments"):
+        attribute(store, other, "datainf")
     assert len(more(NEW, 1e-4, append=True)) == 11
 
 

@@ -221,7 +221,7 @@ def test_stores_that_are_projected_in_different_ways_do_not_mix(llama, rows, tas
             attribute(small, other, "datainf")
     ways = {
         "8": 8, "4 by seed 1": Projection(4, seed=1),
-        "4 in the metric adam of the second moments ........": Projection(4, metric="adam"),
+        "4 in the metric adam": Projection(4, metric="adam"),
     }  # fmt: skip
     moments = moments_of(llama)
     for way, project in ways.items():

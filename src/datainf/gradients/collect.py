@@ -169,7 +169,7 @@ def prepare(
     }  # fmt: skip
     moments = _moments(second_moments, chosen, index)
     if moments is not None and projection is not None and projection.metric == "adam":
-        index.projection = {**projection.to_json(), "moments": moments_digest(moments)}
+        index.fingerprints = index.fingerprints | {"moments": moments_digest(moments)}
     if append:
         index, found, dataset = appended(place(out), index, found, dataset)
     reductions = reductions_of(projection, index.blocks, moments, device)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from datainf import words
-from datainf.errors import StoreMismatchError
 from datainf.gradients.collector import Collector, Heard
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.footprint import Footprint
@@ -21,7 +20,7 @@ from datainf.gradients.survey import Survey
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress
 from datainf.ranks import ranks
-from datainf.second_moments import load_moments, moments_digest, save_moments
+from datainf.second_moments import has_moments, save_moments
 from datainf.store import GradientStore, Index
 from datainf.store.shards import as_stored
 from datainf.store.writer import StoreWriter, begun, writer
@@ -105,8 +104,9 @@ class PendingStore:
         collector = self.collector
         if store.index.rows_done:
             collector.recheck(store)
-        if self.moments is not None:
-            store.ranks.of_first(lambda: self._keep(self.moments or {}, store.index.rows_done))
+        # Rows that are there go with the moments that are there.
+        if self.moments is not None and not (store.index.rows_done and has_moments(self.out)):
+            store.ranks.of_first(lambda: save_moments(self.out, self.moments or {}))
         if store.lacking:
             collector.footprint()  # of a store whose last shards turned out to be broken
             collector.check()
@@ -119,18 +119,6 @@ class PendingStore:
                 collector.shard(store, rows, advance, heard)
             if mine:
                 collector.gradients.say_unused()
-
-    def _keep(self, moments: Mapping[str, Tensor], done: int) -> None:
-        """Beside rows that are there are the moments that they go with, or none yet."""
-        there = load_moments(self.out) if done else None
-        if there is None:
-            save_moments(self.out, moments)
-        elif moments_digest(there) != moments_digest(moments):
-            raise StoreMismatchError(
-                f"{self.out} holds a store with other second moments: those of another optimizer, "
-                "or of another time of the training",
-                remedy="another output folder, or delete this one",
-            )
 
     def settle(self, notes: dict[str, Any]) -> Footprint:
         """Find what examples keep in memory, and by that how many tokens a batch has; of a store

@@ -204,6 +204,13 @@ class GradientStore:
                     remedy="collect both stores with the same model and adapter",
                 )
         self.require_same_blocks(other)
+        moments = [store.index.fingerprints.get("moments") for store in (self, other)]
+        if moments[0] != moments[1]:
+            raise StoreMismatchError(
+                f"{self.path} and {other.path} are projected in the metric of different second "
+                "moments",
+                remedy="collect both stores with those of the same optimizer",
+            )
 
     def require_same_blocks(self, other: GradientStore) -> None:
         """Raise `StoreMismatchError` unless both are of the same parameters, made smaller in the

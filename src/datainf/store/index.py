@@ -67,12 +67,8 @@ def projected_by(projection: Mapping[str, Any] | None) -> str:
     adam"."""
     if projection is None:
         return "none"
-    metric, seed, moments = (projection.get(name) for name in ("metric", "seed", "moments"))
-    more = [
-        "" if metric == "none" else f" in the metric {metric}",
-        f" of the second moments {moments[:8]}" if moments else "",
-        f" by seed {seed}" if seed else "",
-    ]
+    metric, seed = projection["metric"], projection["seed"]
+    more = ["" if metric == "none" else f" in the metric {metric}", f" by seed {seed}" * bool(seed)]
     return str(projection["ratio"]) + "".join(more)
 
 

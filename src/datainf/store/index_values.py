@@ -37,7 +37,6 @@ def check_values(raw: Mapping[str, Any]) -> None:
         for name in ("ratio", "seed"):
             _require_whole(f"the projection's {name}", projection[name])
         _require("the projection's metric", projection["metric"], str)
-        _require("the projection's moments", projection.get("moments", ""), str)
 
 
 def check_shard(shard: Mapping[str, Any]) -> None:

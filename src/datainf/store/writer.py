@@ -249,11 +249,12 @@ def _require_same_request(path: Path, found: Index, wanted: Index, but: Collecti
         "adapter": "the adapter's (trainable) weights or scaling",
         "data": "the data set",
         "task": "the task's settings",
+        "moments": "the second moments in whose metric gradients are projected",
     }
     differences = [
         meaning
         for key, meaning in meanings.items()
-        if key not in but and found.fingerprints.get(key) != wanted.fingerprints[key]
+        if key not in but and found.fingerprints.get(key) != wanted.fingerprints.get(key)
     ]
     if found.task != wanted.task and meanings["task"] in differences:
         keys = [key for key in wanted.task if found.task.get(key) != wanted.task[key]]
