@@ -53,7 +53,7 @@ def section(title: str, module: ModuleType, results: Sequence[tuple[str, str]]) 
 def made(found: script.Found) -> list[str]:
     """When, by which options, and on what."""
     options = " ".join(f"--{name} {value}" for name, value in found["options"].items())
-    return [f"{found['day']}, `{options}`, {found['machine']}", ""]
+    return [f"{found['day']}, by {options}, on {found['machine']}", ""]
 
 
 if __name__ == "__main__":
