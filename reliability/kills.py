@@ -34,13 +34,14 @@ from reliability.processes import (
     locks_are_free,
     of_ranks,
     outlived,
-    strike_at_work,
-    workers,
+    strike_worker,
 )
 from reliability.work import Work, contents, run_folder
 
 ALONE, TORCHRUN, FIRST, OTHER = "alone", "torchrun", "the first", "another"
 """Who is killed."""
+WORKERS = {FIRST: 0, OTHER: -1}
+"""The place of a victim among the processes that torchrun started."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +66,13 @@ class Trial:
         phase, found = phase_of(self.signs, self.run, self.command.log), dict[str, Any]()
         if process.poll() is not None:
             phase = FINISHED
-        elif not (victim in (FIRST, OTHER) and self._struck(process, victim)):
+        elif victim not in WORKERS or not strike_worker(process, WORKERS[victim], self.command.log):
             victim, left = ALONE if victim == ALONE else TORCHRUN, kill(process)
             if victim == TORCHRUN:
                 found["outlived"] = outlived(left)
             found["free"] = locks_are_free(self.run)
-        went_on = ends_well(process if victim in (FIRST, OTHER) else self.command.begin())
+        went_on = ends_well(process if victim in WORKERS else self.command.begin())
         return {"phase": phase, "victim": victim, **found, "resumed": went_on}
-
-    def _struck(self, torchrun: Process, victim: str) -> bool:
-        """Whether there was a worker to kill."""
-        started = workers(torchrun)
-        at = 0 if victim == FIRST else -1
-        return bool(started) and strike_at_work(started[at], self.command.log)
 
 
 def trials(folder: Path, moments: int, ranks: int, seed: int, rows: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from reliability.processes import (
     kill,
     outlived,
     strike,
-    strike_at_work,
+    strike_worker,
     workers,
 )
 from reliability.work import Work, contents, run_folder
@@ -214,7 +214,7 @@ def killed(
     now, process, one = phase_of(WHOLE, run, both.log), both.processes[at], dict[str, Any]()
     if process.poll() is not None:
         now = FINISHED
-    elif not (victim == VICTIMS[0] and _struck(process, both.commands[at].log)):
+    elif not (victim == VICTIMS[0] and strike_worker(process, 0, both.commands[at].log)):
         victim = VICTIMS[1]
         one["outlived"] = outlived(kill(process))
         both.again(at)
@@ -223,12 +223,6 @@ def killed(
         "phase": now, "place": place, "victim": victim, **one, "resumed": went_on,
         "starts": list(both.starts), "seconds": time.monotonic() - began,
     }  # fmt: skip
-
-
-def _struck(torchrun: Process, log: Path) -> bool:
-    """Whether there was a worker to kill."""
-    started = workers(torchrun)
-    return bool(started) and strike_at_work(started[0], log)
 
 
 def beside(run: Path, alone: Path) -> dict[str, Any]:

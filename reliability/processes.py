@@ -117,11 +117,12 @@ def done(log: Path, process: int) -> Path:
     return log.with_name(f"{log.name}-{process}-done")
 
 
-def strike_at_work(process: psutil.Process, log: Path) -> bool:
-    """Kill a worker and say so, unless its work is done. Forked ones then wait for each other by an
-    event that torchrun sets, and of which it would wait for an answer of the killed one, forever;
-    those that have interpreters of their own are just gone."""
-    with suppress(psutil.NoSuchProcess):
+def strike_worker(torchrun: Process, at: int, log: Path) -> bool:
+    """Kill one of its workers and say so, unless there is none or its work is done. Forked ones
+    then wait for each other by an event that torchrun sets, and of which it would wait for an
+    answer of the killed one, forever; those that have interpreters of their own are just gone."""
+    with suppress(IndexError, psutil.NoSuchProcess):
+        process = workers(torchrun)[at]
         process.suspend()
         if not done(log, process.pid).exists():
             process.kill()
