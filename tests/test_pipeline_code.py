@@ -88,6 +88,14 @@ def test_a_part_that_is_an_adapter_is_refused(pipeline):
         load_pipeline(str(pipeline))
 
 
+@pytest.mark.parametrize("name", ["processor_config.json", "tokenizer_config.json"])
+def test_code_that_transformers_would_ask_about_is_refused(pipeline, evil, name):
+    (pipeline / "tokenizer" / "own.py").write_text(evil)
+    change(pipeline / "tokenizer" / name, auto_map={"AutoTokenizer": ["own.Evil", None]})
+    with pytest.raises(ModelError, match="auto_map, for its tokenizer"):
+        load_pipeline(str(pipeline))
+
+
 def test_a_pipeline_of_the_hub_is_one_commit_s(pipeline, tmp_path, monkeypatch):
     """What was looked at is what is loaded."""
     commit = "0123456789abcdef0123456789abcdef01234567"

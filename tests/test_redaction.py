@@ -63,6 +63,9 @@ def test_of_two_secrets_one_may_begin_with_the_other(monkeypatch):
         ("https://h/x?page=7&X-Amz-Signature=abc", "https://h/x?page=7&X-Amz-Signature=***"),
         (f"token_{TOKEN}", "token_***"),
         (f"{TOKEN}_x", "***_x"),
+        ("Authorization: Bearer eyJhbGciOi.J9-eyJzdWIi", "Authorization: Bearer ***"),
+        ("{'authorization': 'Basic dXNlcjpwYXNzd29yZA=='}", "{'authorization': 'Basic ***'}"),
+        ("the bearer misunderstandings", "the bearer misunderstandings"),
     ],
 )
 def test_addresses_and_tokens(text, shown):
@@ -71,7 +74,8 @@ def test_addresses_and_tokens(text, shown):
 
 @pytest.mark.parametrize(
     "text", ["?" + "key" * 100_000, "?key" * 70_000, "://a:" * 60_000, "://a:x@" * 40_000,
-             "?" + "secret" * 50_000 + "=", ";sig" + "a" * 300_000]
+             "?" + "secret" * 50_000 + "=", ";sig" + "a" * 300_000,
+             "bearer " * 50_000, "bearer" + " " * 300_000]
 )  # fmt: skip
 def test_no_text_takes_long(text):
     started = time.process_time()

@@ -109,6 +109,16 @@ def test_torch_s_own_attention_may_be_asked_for(saved):
     assert base_config(str(saved[0])).model_type == "llama"
 
 
+def test_a_base_with_an_adapter_beside_it_is_refused(saved):
+    """transformers would load that one too: two adapters, one upon the other."""
+    base, adapter = saved[:2]
+    for file in adapter.glob("adapter_*"):
+        shutil.copy(file, base)
+    for own in (None, str(adapter)):
+        with pytest.raises(ModelError, match=r"cannot be the base: there is an adapter_config"):
+            load_model(str(base), own, "causal-lm")
+
+
 def test_no_module_is_imported_for_an_adapter(saved):
     change(saved[1] / "adapter_config.json", megatron_config={"a": 1}, megatron_core="this")
     with pytest.raises(ModelError, match="Megatron"):

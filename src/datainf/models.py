@@ -299,9 +299,24 @@ def base_config(base: str) -> Any:
     except Exception as error:
         remedy = "--model with a folder or hub id of a transformers model"
         raise unloadable("a model", base, error, remedy) from None
+    _require_no_adapter(base)
     refuse_kernels(base, told)  # as the file has it: a configuration keeps some of its own
     _require_buildable(base, told)
     return config
+
+
+def _require_no_adapter(base: str) -> None:
+    """Raises `ModelError` for a base with an adapter's file beside it: transformers would put that
+    adapter into the base unasked, beneath the one that is looked at, or take the base it names."""
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    name, revision = at(base)
+    if find_adapter_config_file(name, revision=revision) is not None:
+        raise ModelError(
+            f"{base} cannot be the base: there is an {PEFT_CONFIG} in it, by which transformers "
+            "would load that adapter into the model",
+            remedy="--adapter for the adapter's folder, and --model for one with the base alone",
+        )
 
 
 def _require_buildable(base: str, told: Mapping[str, Any]) -> None:

@@ -65,8 +65,20 @@ def refuse_code(folder: Path, parts: dict[str, str], base: str) -> None:
     for part, place in own.items():
         if (place / PEFT_CONFIG).is_file():
             raise _refused(base, f"an adapter as its {part}")
+        # transformers would ask on the terminal, for what a processor is made of.
+        if any("auto_map" in _told(file) for file in place.glob("*config.json")):
+            raise _refused(base, f"code of its own, by auto_map, for its {part}")
         if (place / CONFIG).is_file():
             refuse_kernels(base, PreTrainedConfig.get_config_dict(str(place))[0])
+
+
+def _told(file: Path) -> dict[str, Any]:
+    """What a file says; nothing where it cannot be read, which who loads it will say."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _class_of(diffusers: Any, name: object) -> Any:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from datainf.errors import DatainfError, PeerError
+from datainf.errors import DatainfError, PeerError, first_line
 from datainf.launch import end_with_launcher, launch
 from datainf.meeting import meet
 
@@ -153,7 +153,7 @@ def _heard() -> Iterator[None]:
             raise
         raise PeerError(
             "another of the processes that work on this together has stopped "
-            f"({str(error).splitlines()[0][:200]})",
+            f"({first_line(error)})",
             remedy="what it says, or torchrun of it: a signal 9 may be the system's for want of "
             "memory. The same command goes on from what was finished",
         ) from error

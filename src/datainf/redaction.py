@@ -26,6 +26,8 @@ PARAMETER = re.compile(
 """No name is longer: what follows is looked at once, however often a text has such words."""
 KNOWN = re.compile(r"(?<![A-Za-z0-9])(hf_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16}(?![A-Za-z0-9]))")
 """As the hub's tokens and AWS's keys begin."""
+HEADER = re.compile(r"\b(Bearer|Basic)\s+(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}", re.IGNORECASE)
+"""As a header of HTTP brings one; without a figure in it, it is a word."""
 
 
 def redacted(text: str) -> str:
@@ -38,6 +40,7 @@ def redacted(text: str) -> str:
             for form in forms:
                 text = text.replace(form, HIDDEN)
     text = USER.sub(rf"\1{HIDDEN}@", text)
+    text = HEADER.sub(rf"\1 {HIDDEN}", text)
     return KNOWN.sub(HIDDEN, PARAMETER.sub(rf"\1{HIDDEN}", text))
 
 

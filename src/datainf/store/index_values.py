@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from datainf.redaction import beginning
+
 MOST = 2**60
 """Of rows, bytes and numbers in a tensor: beyond all disks, and far from what int64 cannot hold."""
 
@@ -62,9 +64,9 @@ def _check_block(block: Mapping[str, Any]) -> None:
 
 def _require(name: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
-        raise TypeError(f"{name} is {str(value)[:40]!r}")
+        raise TypeError(f"{name} is {beginning(value)!r}")
 
 
 def _require_whole(name: str, value: Any, least: int = 0) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST:
-        raise TypeError(f"{name} is {str(value)[:40]!r}")
+        raise TypeError(f"{name} is {beginning(value)!r}")
