@@ -57,12 +57,15 @@ licences: .venv/tested  ## the table in docs/dependencies.md, and whether each l
 
 # As they were, and what is new; to move all: UPGRADE=--upgrade, to move one: UPGRADE='-P peft'.
 LOCK = .venv-supply/bin/uv pip compile --quiet --no-annotate --custom-compile-command 'make locks' --python-version 3.11 pyproject.toml
-locks: .venv-supply/installed  ## constraints.txt for CI, locks/release.txt with hashes, locks/lowest.txt
+locks: .venv-supply/installed  ## constraints.txt for CI, locks/release.txt with hashes, locks/lowest.txt, locks/remote.txt
 	$(LOCK) --extra dev --group build --universal $(UPGRADE) --output-file constraints.txt
 	$(LOCK) --extra diffusion --extra notebook --extra captum --universal --generate-hashes \
 		--constraints constraints.txt --upgrade --output-file locks/release.txt
 	$(LOCK) --extra test --extra captum --extra experiments --resolution lowest-direct \
 		--upgrade --output-file locks/lowest.txt
+	grep -v '^python-dateutil==' constraints.txt > .venv-supply/constraints.txt  # botocore wants an older one
+	$(LOCK) --extra remote --group remote --universal \
+		--constraints .venv-supply/constraints.txt --upgrade --output-file locks/remote.txt
 
 audit: .venv-supply/installed  ## known vulnerabilities of the pins and of the lowest versions; fails where it could not ask. AUDIT='-s osv' asks OSV
 	failed=0; for lock in constraints.txt locks/lowest.txt; do \
@@ -136,10 +139,10 @@ experiments-quick: .venv/tested  ## a cut of each experiment in minutes, anew, o
 	.venv-supply/bin/python -m pip install $(QUIET) --group supply
 	touch $@
 
-.venv-remote/installed: pyproject.toml constraints.txt
+.venv-remote/installed: locks/remote.txt
 	$(PYTHON) -m venv .venv-remote
-	grep -v '^python-dateutil==' constraints.txt > .venv-remote/constraints.txt
-	.venv-remote/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-remote/constraints.txt -e '.[remote]' 'moto[server]' pytest
+	.venv-remote/bin/python -m pip install $(QUIET) --upgrade 'pip>=25.1'  # which knows groups
+	.venv-remote/bin/python -m pip install $(QUIET) -c locks/remote.txt -e '.[remote]' --group remote
 	touch $@
 
 clean:
