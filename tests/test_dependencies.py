@@ -44,12 +44,25 @@ def asked(*extras: str) -> list[Requirement]:
 
 PINS = pins(ROOT / "constraints.txt")
 RELEASED = ("diffusion", "notebook", "captum")
-EVERYTHING = [extra for extra in EXTRAS if extra != "quanda"]  # which needs versions of its own
+REMOTE = pins(ROOT / "locks" / "remote.txt")
+APART = ("quanda", "remote")  # which need versions of their own
+TOGETHER = [extra for extra in EXTRAS if extra not in APART]
+GROUP = [Requirement(text) for text in PROJECT["dependency-groups"]["remote"]]
 
 
-@pytest.mark.parametrize("requirement", asked(*EVERYTHING), ids=str)
+@pytest.mark.parametrize("requirement", asked(*TOGETHER), ids=str)
 def test_a_pin_satisfies_the_bound(requirement):
     assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)])
+
+
+@pytest.mark.parametrize("requirement", [*asked("remote"), *GROUP], ids=str)
+def test_a_pin_of_object_storage_satisfies_the_bound(requirement):
+    assert requirement.specifier.contains(REMOTE[canonicalize_name(requirement.name)])
+
+
+def test_object_storage_is_tried_with_what_ci_has_but_for_one():
+    other = {name for name in PINS.keys() & REMOTE.keys() if PINS[name] != REMOTE[name]}
+    assert other == {"python-dateutil"}, "docs/dependencies.md says so"
 
 
 def locked(extras: Iterable[str]) -> list[str]:
