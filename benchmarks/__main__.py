@@ -30,10 +30,11 @@ SECTIONS = {
     "growth": "Memory and time by the number of examples",
     "compression": "Smaller stores",
     "viewer": "New queries in the viewer",
+    "processes": "Several processes",
     "scale": "The cost model",
     "others": "Other tools",
 }
-ON_DATA = ("collection", "growth", "compression", "viewer", "scale")
+ON_DATA = ("collection", "growth", "compression", "viewer", "processes", "scale")
 """Sections that are not whole without the data."""
 
 
