@@ -3,10 +3,11 @@
     python -m reliability.again --runs 6 --kills 10
     python -m reliability.again --runs 3 --kills 10 --ranks 2
 
-Each start goes on for a time that is drawn, long enough to take some gradients, and is killed; of
-several processes torchrun is, and every other start is one process alone, so that they go on with
-each other's work. Counted are the bytes on the disk after each kill, in the share of those that a
-finished run has, and the files that were not finished then. Then the run is left to end.
+Each start goes on until it writes, and for a time that is drawn, long enough to take some
+gradients, and is killed; of several processes torchrun is, and every other start is one process
+alone, so that they go on with each other's work. Counted are the bytes on the disk after each kill,
+in the share of those that a finished run has, and the files that were not finished then. Then the
+run is left to end.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from reliability import script
 from reliability.kills import compared
 from reliability.phases import FINISHED, STARTING, WHOLE, measured, phase_of
 from reliability.processes import (
+    LOOK,
     Command,
     ends_well,
     kill,
@@ -65,8 +68,10 @@ def _killed(
 ) -> dict[str, Any]:
     """A start that is killed after some of the gradients that the others leave to take."""
     work = sum(time for phase, time in seconds.items() if phase != STARTING)
-    process = command.begin()
-    time.sleep(seconds[STARTING] + chance.uniform(0, 2 * work / kills))
+    before, process = _written(out), command.begin()
+    while process.poll() is None and _written(out) == before:
+        time.sleep(LOOK)
+    time.sleep(chance.uniform(0, 2 * work / kills))
     phase = phase_of(WHOLE, out, command.log)
     gone = outlived(kill(process)) is not None
     left = contents(out)
@@ -77,6 +82,15 @@ def _killed(
         "bytes": sum(map(len, left.values())),
         "unfinished": sum(name.endswith(UNFINISHED) for name in left),
     }
+
+
+def _written(out: Path) -> set[tuple[Path, int]]:
+    """Shards and scores, be they finished or not, with their sizes."""
+    found = set()
+    for file in out.rglob("*.safetensors*"):
+        with suppress(FileNotFoundError):  # renamed meanwhile
+            found.add((file, file.stat().st_size))
+    return found
 
 
 def lines(found: dict[str, Any]) -> list[str]:
