@@ -162,9 +162,11 @@ def outlived(left: Iterable[psutil.Process]) -> float | None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Ended ones that nobody has asked for are not."""
+    """Ended ones that nobody has asked for are not; those are whose first thread has ended and
+    another waits for the disk: their locks are held."""
     try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+        return bool(process.is_running() and not ended)
     except psutil.NoSuchProcess:
         return False
 
