@@ -92,6 +92,7 @@ reliability: .venv/tested  ## docs/reliability.md, an hour: killed runs, flipped
 	$(BIN)/python -m reliability.nodes --moments 8
 	$(BIN)/python -m reliability.flips --flips 2000
 	$(BIN)/python -m reliability.fuzz --cases 100000
+	$(BIN)/python -m reliability.guided --runs 20000
 	$(BIN)/python -m reliability.soak --rows 100000
 	$(BIN)/python -m reliability
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from reliability import again, flips, fuzz, kills, nodes, scoring, script, soak
+from reliability import again, flips, fuzz, guided, kills, nodes, scoring, script, soak
 
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 INTRO = """# Reliability
@@ -25,6 +25,7 @@ SECTIONS: Sequence[tuple[str, ModuleType, Sequence[tuple[str, str]]]] = (
     ("Two machines", nodes, (("nodes", ""),)),
     ("Flipped bits", flips, (("flips", ""),)),
     ("Broken files", fuzz, (("fuzz", ""),)),
+    ("Broken files, guided by coverage", guided, (("guided", ""),)),
     ("A hundred thousand examples", soak, (("soak", ""),)),
 )  # fmt: skip
 """Titles, the scripts, and what is kept of each, with titles of their own where that is more."""

@@ -4,6 +4,7 @@ docs/reliability.md are what the scripts found."""
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import reliability.__main__ as command
 from datainf.gradients.collector import BATCH_TOKENS
 from datainf.store import Index
 from datainf.store.writer import NOTE
-from reliability import again, flips, kills, nodes, scoring, script
+from reliability import again, flips, guided, kills, nodes, scoring, script
 from reliability.phases import FINISHED
 from reliability.processes import Command, Forked, ends_well, kill, of_ranks, outlived
 from reliability.work import Work, contents
@@ -130,6 +131,27 @@ def test_broken_files_are_refused(tmp_path):
     assert outcomes == {"read", "refused"}
 
 
+def test_files_that_reach_new_branches_are_refused(tmp_path):
+    pytest.importorskip("atheris")
+    found = guided.one("index.json, forged", tmp_path, runs=300, seed=1)
+    assert found["failure"] == ""
+    assert found["cases"] >= 300
+    assert found["kept"] > 5
+
+
+def test_what_is_not_refused_fails_its_kind(tmp_path, monkeypatch):
+    """Of a reader whose error is none of ours."""
+    pytest.importorskip("atheris")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import datainf.errors as e; e.DataError = type('DataError', (Exception,), "
+        "{'__init__': lambda self, *a, **k: None})\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    (work := tmp_path / "work").mkdir()
+    found = guided.one("data, .json", work, runs=300, seed=1)
+    assert "DataError" in found["failure"]
+
+
 def test_the_page_is_what_the_kept_results_come_to():
     assert command.PAGE.read_text(encoding="utf-8") == command.page()
 
@@ -143,8 +165,7 @@ def test_the_kept_results_are_those_of_make_reliability():
     for name, one in zip(NAMES, asked, strict=True):
         module, *options = one.split()
         assert name.partition("-")[0] == module
-        if (found := script.kept(name)) is not None:
-            wanted = dict(zip(options[::2], map(int, options[1::2]), strict=True))
-            assert (
-                wanted.items() <= {f"--{key}": own for key, own in found["options"].items()}.items()
-            )
+        found = script.kept(name)
+        assert found is not None, name
+        wanted = dict(zip(options[::2], map(int, options[1::2]), strict=True))
+        assert wanted.items() <= {f"--{key}": own for key, own in found["options"].items()}.items()
