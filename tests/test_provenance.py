@@ -6,11 +6,11 @@ import json
 import shutil
 import sys
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 import yaml
 
 import datainf as package
@@ -114,7 +114,7 @@ def test_a_line_for_each_command(twice):
 def test_what_is_said_in_the_files(twice):
     run = twice[0] / "run"
     assert set(versions()) >= {"datainf", "python", "torch", "transformers", "peft"}
-    assert versions()["torch"] == torch.__version__
+    assert versions()["torch"] == version("torch")
     assert versions()["datainf"] == package.__version__
     for name in ("train", "query", "curvature"):
         assert Index.load(run / name).notes["made_by"] == versions()

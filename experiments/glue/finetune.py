@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import peft
 import torch
@@ -46,6 +48,13 @@ def lora(settings: GlueSettings, rank: int) -> Adapt:
     return partial(peft.get_peft_model, peft_config=config)
 
 
+def _grouped() -> dict[str, Any]:
+    """Batches of rows of like lengths, by the name that this transformers has for it."""
+    if "train_sampling_strategy" in {f.name for f in fields(transformers.TrainingArguments)}:
+        return {"train_sampling_strategy": "group_by_length"}
+    return {"group_by_length": True}
+
+
 def finetune(
     rows: Sequence[Row], settings: GlueSettings, adapter: Adapt, seed: int, folder: Path,
     callbacks: Sequence[transformers.TrainerCallback] = (),
@@ -59,7 +68,7 @@ def finetune(
         str(folder / "trainer"), num_train_epochs=settings.epochs, seed=seed,
         per_device_train_batch_size=settings.batch, learning_rate=settings.learning_rate,
         lr_scheduler_type="linear", warmup_steps=round(settings.warmup * steps),
-        train_sampling_strategy="group_by_length", save_strategy="no", report_to=[],
+        save_strategy="no", report_to=[], **_grouped(),
         logging_strategy="no", disable_tqdm=True, remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip

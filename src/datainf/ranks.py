@@ -7,6 +7,8 @@ What takes long is shared: each collects shards of its own, and multiplies with 
 
 from __future__ import annotations
 
+import atexit
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +29,11 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=7)
 """One process may wait for the work of another for so long: that one is gone is told at once, by
 its connection."""
+
+LAST = 0.1
+"""Seconds at the end for gloo's threads to let go of what was sent last: they need the interpreter
+for it, and abort the process where that is gone (seen with torch 2.6). Ending the group instead may
+wait for them forever, for it holds the interpreter meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,7 @@ def _started() -> Ranks:
                 timeout=PATIENCE,
             )  # fmt: skip
         board.set_timeout(PATIENCE)  # NCCL meets by it when it is first used
+        atexit.register(time.sleep, LAST)
     them = Ranks(dist.get_rank(), dist.get_world_size())
     return replace(them, gpus=tuple(them.gathered(_own_gpu())))
 

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -17,6 +19,8 @@ reference = importlib.import_module("make_reference")
 
 @pytest.mark.parametrize("name", reference.PAGES)
 def test_the_pages_are_as_the_code_is(name):
+    if name == "commands.md" and Version(typer.__version__) < Version("0.29"):
+        pytest.skip("an older typer words some defaults in other ways")
     there = (reference.FOLDER / name).read_text(encoding="utf-8")
     assert there == reference.PAGES[name](), "python scripts/make_reference.py"
 

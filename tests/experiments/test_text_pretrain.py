@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from experiments.text.corpus import Sample
@@ -31,6 +33,7 @@ def test_rates_rise_stay_and_fall_to_nothing():
     assert [rate(step, 400, settings) for step in (400, 409)] == [0.1, 1]
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has had Muon since 2.9")
 def test_a_short_pretraining_lowers_the_loss_and_loads(tmp_path):
     said = []
     settings = Pretraining(steps=40, batch_tokens=400, warmup=4, layers=1, width=32, hidden=32,

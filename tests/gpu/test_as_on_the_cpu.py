@@ -27,7 +27,7 @@ from datainf.estimators import BY_NAME
 from datainf.gradients.engine import FallbackWarning
 from datainf.linalg import ChunkedMatrix
 from datainf.projection import Projection
-from pretend_device import PretendDevice
+from pretend_device import CAN_RUN_MODELS, PretendDevice
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 DAMPING = "trace:0.1"
@@ -136,6 +136,7 @@ STEP = {"bfloat16": 0.005, "int8": 0.02}
 """What rounding may make of a last place of float32, of a row's norm."""
 
 
+@CAN_RUN_MODELS
 @pytest.mark.parametrize("formed", [100, 2**20], ids=["by sides", "whole"])
 @pytest.mark.parametrize("kind", STORES)
 def test_collections(elsewhere, task, tmp_path, monkeypatch, kind, formed):

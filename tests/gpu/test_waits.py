@@ -26,7 +26,7 @@ from datainf.linalg import ChunkedMatrix, Damping, from_dense
 from datainf.projection import Projection
 from datainf.store import Block, Index
 from datainf.store.shards import ShardDraft
-from pretend_device import DEVICE, PretendDevice, moved
+from pretend_device import CAN_RUN_MODELS, DEVICE, PretendDevice, moved
 
 
 def one_batch(layers, dtype, stored, projection, tokenizer, folder):
@@ -57,6 +57,7 @@ def one_batch(layers, dtype, stored, projection, tokenizer, folder):
     return device.waits, device.sent
 
 
+@CAN_RUN_MODELS
 @pytest.mark.parametrize(
     ("dtype", "stored", "projection"),
     [
@@ -119,6 +120,7 @@ def test_rows_are_written_while_the_device_goes_on(held_back, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["s.safetensors"]
 
 
+@CAN_RUN_MODELS
 def test_a_disk_that_refuses_meanwhile(tokenizer, tmp_path, monkeypatch):
     """Is an error of the next call, and what was finished is kept."""
     model, task, left = make_model("llama"), tasks.CausalLM(tokenizer), [30]
