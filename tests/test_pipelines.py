@@ -119,7 +119,7 @@ def test_lora_of_the_unet_alone(saved):
 def test_lora_that_diffusers_itself_loaded_is_what_is_selected(saved):
     folder, _ = saved
     pipeline = StableDiffusionPipeline.from_pretrained(folder / "base")
-    pipeline.load_lora_weights(folder / "unet")
+    pipeline.load_lora_weights(folder / "unet", weight_name=LORA_WEIGHTS)
     ours = load_pipeline(str(folder / "base"), str(folder / "unet"), device="cpu").model
     theirs = {
         name.replace(".default_0.", ".default."): p for name, p in select(pipeline.unet).items()

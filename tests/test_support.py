@@ -55,7 +55,9 @@ def test_cell(adapter, base):
     outcome = try_out(adapter, BASES[base])
     expected = {CELLS[adapter, base][0]}
     skip_what_is_newer(outcome)
-    if (adapter in UNSURE and "fast" in expected) or OLDER:
+    if OLDER:
+        expected |= {"fast", "fallback"}
+    if adapter in UNSURE and "fast" in expected:
         expected.add("fallback")
     assert outcome.status in expected, outcome.why
     assert outcome.error <= allowed(adapter, base)
@@ -86,4 +88,6 @@ TEXT = [name for name, base in BASES.items() if base.task != "text-to-image" and
 def test_every_base_in_float64(base):
     outcome = try_out("LoRA", BASES[base], torch.float64, sizes=[3])
     assert outcome.status == "fast" or OLDER, outcome.why
+    if base == "t5" and OLDER:
+        pytest.skip("its relative positions are in float32 whatever the dtype")
     assert outcome.error <= EXACT

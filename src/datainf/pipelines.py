@@ -107,7 +107,7 @@ def _load_base(base: str, dtype: torch.dtype | str) -> Any:
         # It looks at generated images, which there are none of.
         unwanted = {part: None for part in NOT_LOADED if part in loader.load_config(index.parent)}
         options = {"use_safetensors": True, **unwanted}
-        kept = {} if isinstance(dtype, str) else {_dtype_name(diffusers): dtype}
+        kept = {} if isinstance(dtype, str) else {dtype_name(diffusers): dtype}
         with _without_bars(diffusers.utils.logging):
             folder = index.parent
             if not Path(base).is_dir():  # the commit whose index was looked at
@@ -126,7 +126,7 @@ def _load_base(base: str, dtype: torch.dtype | str) -> Any:
     return pipeline
 
 
-def _dtype_name(diffusers: Any) -> str:
+def dtype_name(diffusers: Any) -> str:
     """Of the option for it: before 0.40 the other name is taken for nothing, in silence."""
     version = tuple(map(int, diffusers.__version__.split(".")[:2]))
     return "dtype" if version >= (0, 40) else "torch_dtype"
@@ -186,9 +186,12 @@ def _attach_lora(pipeline: Any, adapter: str, base: str) -> nn.Module:
     _denoiser(pipeline, base)
     try:
         name, revision = at(adapter)
-        # Without it the hub is asked for the name, of a folder too, up to diffusers 0.37.
-        file = {"weight_name": PIPELINE_LORA} if (Path(name) / PIPELINE_LORA).is_file() else {}
-        found = pipeline.lora_state_dict(name, revision=revision, use_safetensors=True, **file)
+        asked = {"revision": revision, "use_safetensors": True}
+        if (Path(name) / PIPELINE_LORA).is_file():
+            asked["weight_name"] = (
+                PIPELINE_LORA  # diffusers 0.37 asks the hub else
+            )
+        found = pipeline.lora_state_dict(name, **asked)
     except Exception as error:
         raise ModelError(
             f"cannot read LoRA weights from {adapter}: {first_line(error)}",
@@ -197,9 +200,7 @@ def _attach_lora(pipeline: Any, adapter: str, base: str) -> nn.Module:
     state = found[0] if isinstance(found, tuple) else found
     try:
         with quiet():  # it warns of every part of the pipeline that the adapter leaves alone
-            pipeline.load_lora_weights(
-                name, revision=revision, use_safetensors=True, adapter_name=ADAPTER
-            )
+            pipeline.load_lora_weights(name, adapter_name=ADAPTER, **asked)
     except Exception as error:
         raise _misfit(adapter, base, first_line(error)) from None
     holders = {

@@ -109,11 +109,13 @@ def tune(folder: Path, adapter: Path, seed: int, progress: Progress) -> None:
     from peft.utils import get_peft_model_state_dict
 
     from datainf.data import load
+    from datainf.pipelines import dtype_name
 
     torch.manual_seed(seed)
     pipeline: Any = diffusers.StableDiffusionPipeline.from_pretrained(
-        BASE, safety_checker=None, requires_safety_checker=False, dtype=torch.float32
-    )
+        BASE, safety_checker=None, requires_safety_checker=False,
+        **{dtype_name(diffusers): torch.float32},
+    )  # fmt: skip
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         part.requires_grad_(False)
     pipeline.unet.add_adapter(
