@@ -188,9 +188,7 @@ def _attach_lora(pipeline: Any, adapter: str, base: str) -> nn.Module:
         name, revision = at(adapter)
         asked = {"revision": revision, "use_safetensors": True}
         if (Path(name) / PIPELINE_LORA).is_file():
-            asked["weight_name"] = (
-                PIPELINE_LORA  # diffusers 0.37 asks the hub else
-            )
+            asked["weight_name"] = PIPELINE_LORA  # diffusers 0.37 asks the hub else
         found = pipeline.lora_state_dict(name, **asked)
     except Exception as error:
         raise ModelError(
