@@ -13,13 +13,15 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import datainf
+from datainf.errors import StoreCorruptError
 from datainf.files import has_file, make_folder, read_file, write_atomically
 from datainf.fingerprint import bytes_digest, file_digest
 from datainf.launch import launch
@@ -61,7 +63,7 @@ def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
     started = datetime.now(UTC)
 
     def note(files: Iterable[Path]) -> None:
-        found = {_name(path, folder): _digest(path) for path in files if has_file(path)}
+        found = {_name(path, folder): digest_of(path) for path in files if has_file(path)}
         if not found:
             return
         line = {
@@ -76,6 +78,38 @@ def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
         _append(folder / RECORD, json.dumps(line, ensure_ascii=False))
 
     return note
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a command left: its name, and the digest of the file."""
+
+    by: str
+    digest: str
+
+
+def left(record: Path) -> dict[Path, Left]:
+    """By a folder's record, the last word on each file that was left in it or below.
+
+    Raises `StoreCorruptError` naming the first line that is none of ours.
+    """
+    found = dict[Path, Left]()
+    for number, line in enumerate(read_file(record).splitlines(), start=1):
+        try:
+            told = json.loads(line)
+            words = told["command"] or ["datainf", "a program"]
+            by, files = str(words[1]), dict[str, str](told["files"])
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise StoreCorruptError(f"{record}: line {number} cannot be read") from None
+        inside = {name for name in files if is_within(name)}
+        found |= {record.parent / name: Left(by, str(files[name])) for name in inside}
+    return found
+
+
+def is_within(name: str) -> bool:
+    """Whether it is of a file in the folder: a record may be of elsewhere, and lead anywhere."""
+    path = PurePath(name)
+    return not path.is_absolute() and ".." not in path.parts and "://" not in name
 
 
 def command() -> list[str] | None:
@@ -101,7 +135,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """As a record has it."""
     return bytes_digest(read_file(path)) if is_remote(path) else file_digest(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 
@@ -32,7 +33,7 @@ def contents(folder):
 def test_a_run_as_it_was_written(run, datainf):
     code, out, _ = datainf("verify", run)
     assert code == 0
-    assert f"{len(contents(run))} files" in out
+    assert f"{len([*contents(run), 'scores.parquet', 'top.jsonl'])} files" in out
     assert "all as they were written" in out
 
 
@@ -71,6 +72,70 @@ def test_a_run_is_repaired_to_the_same_bytes(run, datainf):
     assert contents(run) == before
     changed = [p for p, time in then.items() if p.stat().st_mtime_ns != time]
     assert changed == [files[1], files[3]]
+
+
+@pytest.mark.parametrize(
+    "lost", ["train", "curvature", "train/index.json", "scores.safetensors", "top.jsonl"]
+)
+def test_what_is_missing_is_said_and_made_again(run, datainf, lost):
+    before = contents(run) | {"top.jsonl": (run / "top.jsonl").read_bytes()}
+    if (run / lost).is_dir():
+        shutil.rmtree(run / lost)
+    else:
+        (run / lost).unlink()
+    code, out, _ = datainf("verify", run)
+    assert code == 1
+    assert str(run / lost) in out
+    assert "it is missing; `datainf a program` had written it" in out
+    assert datainf("verify", run, "--repair")[0] == 0
+    assert without_aside(run) | {"top.jsonl": (run / "top.jsonl").read_bytes()} == before
+
+
+def without_aside(run):
+    """Where shards without an index were, they are kept under another name."""
+    return {name: data for name, data in contents(run).items() if "-damaged-" not in str(name)}
+
+
+def test_a_table_that_is_another_is_said(run, datainf):
+    with (run / "scores.parquet").open("r+b") as file:
+        file.seek(100)
+        file.write(b"x")
+    code, out, _ = datainf("verify", run)
+    assert code == 1
+    assert f"{run / 'scores.parquet'}: it is not what `datainf a program` had written" in out
+    assert datainf("verify", run, "--repair")[0] == 0
+
+
+def test_a_store_without_a_readable_index_is_made_anew_beside_the_rest(run, datainf):
+    before = contents(run)
+    shard = next((run / "train").glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    (run / "query" / "index.json").write_text("{")
+    code, out, _ = datainf("verify", run, "--repair")
+    assert code == 0, out
+    (aside,) = run.glob("query-damaged-*")
+    assert without_aside(run) == before
+    assert sorted(p.name for p in aside.glob("*.safetensors")) == sorted(
+        p.name for p in (run / "query").glob("*.safetensors")
+    )
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "null", '{"command": 1, "files": {}}',
+                                  '{"command": null, "files": [1]}'])  # fmt: skip
+def test_a_record_that_cannot_be_read(run, datainf, line):
+    (run / "provenance.jsonl").write_text(line + "\n")
+    code, out, _ = datainf("verify", run)
+    assert code == 1
+    assert f"{run / 'provenance.jsonl'}: line 1 cannot be read" in out
+
+
+def test_a_record_leads_nowhere_else(run, datainf, tmp_path):
+    (tmp_path / "top.jsonl").write_text("a secret")
+    names = ["../top.jsonl", str(tmp_path / "nope" / "top.jsonl"), "s3://bucket/top.jsonl"]
+    told = {"command": ["datainf", "score"], "files": dict.fromkeys(names, "0")}
+    with (run / "provenance.jsonl").open("a") as record:
+        record.write(json.dumps(told) + "\n")
+    assert datainf("verify", run)[0] == 0
 
 
 def test_what_has_not_finished_is_said(run, datainf):

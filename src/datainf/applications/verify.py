@@ -1,25 +1,33 @@
 """Whether what a run or a collection left on the disk still is what was written.
 
-Every byte of every shard, index, moments and scores file is read against its checksum.
+Every byte of every shard, index, moments and scores file is read against its checksum, and of the
+tables and the page against the record of the commands; what that has and is not there is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from datainf import words
 from datainf.errors import OptionError, StoreCorruptError, StoreError
-from datainf.files import files_below, files_in, on_this_machine, size_of, suggestion
+from datainf.files import files_below, files_in, has_file, on_this_machine, size_of, suggestion
 from datainf.progress import Progress, Silent
+from datainf.provenance import RECORD, digest_of, left
 from datainf.remote import is_remote, place
-from datainf.run_stores import SCORES
+from datainf.run_stores import SCORES, SETTINGS
 from datainf.scores import load_scores
 from datainf.second_moments import FILE as MOMENTS
 from datainf.second_moments import load_moments
 from datainf.store.index import INDEX, Index, Shard
 from datainf.store.shards import ShardFile
+
+BY_RECORD = ("scores.parquet", "top.jsonl", "report.html")
+"""A run's tables and its page, which have no checksums in them."""
+OWN = (SETTINGS, SCORES, INDEX, *BY_RECORD)
+"""What has to be there; cleaned data and lists of suspects are a person's to move and to change."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +57,18 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
     """Read all stores and scores in a folder or below a URL, and in all folders in it, against
     their checksums.
 
-    A store that was not finished has those rows among its faults that are missing.
+    A store that was not finished has those rows among its faults that are missing. What a command
+    left by the folder's provenance.jsonl and is not there is one too; so is a table or a page that
+    is another.
 
-    Raises `OptionError` for a folder that is not there, or holds neither a store nor scores.
+    Raises `OptionError` for a folder that is not there, or holds none of these.
     """
     folder = place(folder)
     if not is_remote(folder) and not folder.is_dir():
         raise OptionError(f"there is no folder {folder}{suggestion(folder)}", remedy="a run's")
     stores = [path.parent for path in files_below(folder, INDEX)]
-    scores = files_below(folder, SCORES)
-    if not stores and not scores:
+    scores, records = files_below(folder, SCORES), files_below(folder, RECORD)
+    if not stores and not scores and not records:
         raise OptionError(
             f"{folder} holds no gradient store and no scores", remedy="a run's folder, or a store's"
         )
@@ -68,8 +78,31 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
         read.append(path)
         faults += [] if fault is None else [fault]
         advance(1)
+    for path, fault in _recorded(records):
+        read += [path] if path.name in BY_RECORD else []
+        faults += [] if fault is None else [fault]
     found = [size for path in read if (size := size_of(path)) is not None]
     return Verified(len(found), sum(found), faults)
+
+
+ASIDE = "-damaged-"
+
+
+def put_aside(folder: Path, say: Callable[[str], None]) -> None:
+    """Stores of a run whose indexes are lost or cannot be read, under other names: without an index
+    nobody knows what its shards hold, and another takes its place."""
+    files = (*folder.rglob(INDEX), *folder.rglob("shard-*.safetensors"))
+    for store in sorted({file.parent for file in files if ASIDE not in file.parent.name}):
+        try:
+            Index.load(store)
+        except StoreError as error:  # of another version is none of these
+            if (store / INDEX).exists() and not isinstance(error, StoreCorruptError):
+                continue
+            aside = store.with_name(f"{store.name}{ASIDE}{uuid4().hex[:8]}")
+            store.rename(aside)
+            if (aside / INDEX).exists():
+                (aside / INDEX).rename(aside / f"{INDEX}-damaged")
+            say(f"{error.message}; the store is in {aside} now, and all of it is made anew")
 
 
 def _count(stores: list[Path]) -> int:
@@ -108,6 +141,24 @@ def _of_shard(store: Path, index: Index, shard: Shard) -> Fault | None:
         what = error.message.removeprefix(f"{path}: ")
         return Fault(path, what, range(shard.start, shard.start + shard.rows))
     return None
+
+
+def _recorded(records: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
+    for record in records:
+        try:
+            told = left(record)
+        except StoreCorruptError as error:
+            yield record, Fault(record, error.message.removeprefix(f"{record}: "))
+            continue
+        for path, one in told.items():
+            if path.name not in OWN:
+                continue
+            what = None
+            if not has_file(path):
+                what = f"it is missing; `datainf {one.by}` had written it"
+            elif path.name in BY_RECORD and digest_of(path) != one.digest:
+                what = f"it is not what `datainf {one.by}` had written"
+            yield path, None if what is None else Fault(path, what)
 
 
 def _of_scores(path: Path) -> Fault | None:

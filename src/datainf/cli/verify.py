@@ -22,12 +22,14 @@ def verify(
         typer.Option(
             "--repair",
             help="Of a run: take the gradients of damaged shards again, and of no others, and "
-            "score again; the data and the model have to be where they were.",
+            "score again; the data and the model have to be where they were. A store whose index "
+            "is damaged goes aside, and is made anew.",
         ),
     ] = False,
 ) -> None:
     """Read every byte of a run's stores and scores against their checksums.
 
+    Tables and pages are read against provenance.jsonl, the record of the commands.
     Names each file that is damaged or missing, and the rows that are lost with it. The exit code is
     1 if there is one, and with --repair if there is one still.
     """
@@ -56,6 +58,7 @@ def _print(faults: list[str], files: int, size: int) -> None:
 
 def _repair(folder: Path) -> None:
     """The run's own command again: it takes what its stores lack."""
+    from datainf.applications.verify import put_aside
     from datainf.config import RunConfig, read_config
     from datainf.errors import OptionError
     from datainf.remote import is_remote
@@ -69,5 +72,6 @@ def _repair(folder: Path) -> None:
         )
     config = RunConfig.from_values(read_config(folder / SETTINGS), str(folder / SETTINGS))
     config = replace(config, out=str(folder))  # it may have been moved
+    put_aside(folder, say)
     with progress() as bars:
         run(config, progress=bars, say=say)
