@@ -15,7 +15,8 @@ import yaml
 
 import datainf as package
 from conftest import TEXTS, write_rows
-from datainf import GradientStore, load_scores
+from datainf import GradientStore, load_scores, provenance
+from datainf.errors import WriteError
 from datainf.fingerprint import file_digest
 from datainf.provenance import PACKAGES, RECORD, versions
 from datainf.store.index import Index
@@ -146,3 +147,19 @@ def test_a_checksum_stands_for_all_that_an_index_says(twice):
 
 def test_packages_are_those_that_are_installed():
     assert set(versions()) <= {"datainf", "python", *PACKAGES}
+
+
+def test_of_a_folder_that_may_only_be_read_what_goes_elsewhere_needs_no_record(
+    tmp_path, monkeypatch
+):
+    def refuse(path, data):
+        raise WriteError(f"{path}: read-only")
+
+    monkeypatch.setattr(provenance, "write_atomically", refuse)
+    (tmp_path / "run").mkdir()
+    for name in ("page.html", "run/page.html"):
+        (tmp_path / name).touch()
+    note = provenance.recorder(tmp_path / "run")
+    note([tmp_path / "page.html"])
+    with pytest.raises(WriteError):
+        note([tmp_path / "run" / "page.html"])

@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import datainf
-from datainf.errors import StoreCorruptError
+from datainf.errors import StoreCorruptError, WriteError
 from datainf.files import has_file, make_folder, read_file, write_atomically
 from datainf.fingerprint import bytes_digest, file_digest
 from datainf.launch import launch
@@ -75,7 +75,11 @@ def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
             **known,
             "files": found,
         }
-        _append(folder / RECORD, json.dumps(line, ensure_ascii=False))
+        try:
+            _append(folder / RECORD, json.dumps(line, ensure_ascii=False))
+        except WriteError:
+            if any(map(is_within, found)):
+                raise  # of a folder that may only be read, with all files elsewhere, none is due
 
     return note
 
