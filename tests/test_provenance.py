@@ -152,7 +152,7 @@ def test_packages_are_those_that_are_installed():
 def test_of_a_folder_that_may_only_be_read_what_goes_elsewhere_needs_no_record(
     tmp_path, monkeypatch
 ):
-    def refuse(path, data):
+    def refuse(path, _):
         raise WriteError(f"{path}: read-only")
 
     monkeypatch.setattr(provenance, "write_atomically", refuse)
