@@ -68,11 +68,19 @@ def survey(
     lengths, truncated, state = [], 0, xxhash.xxh3_128()
     first, room = list[Any](), float(KEPT_NUMBERS)
     closed = dict[int, str]()
+    kind: str | None = None
     for row in range(n):
         if row in beginnings:
             closed[row] = _closed(state, found)
         example = dataset[row]
         encoded = _encode(task, example, dataset, row)
+        own = task.kind(encoded)
+        kind = own if row == 0 else kind
+        if own != kind:
+            raise DataError(
+                f"{where(dataset, row)}: the example has {own}, and {where(dataset, 0)} has {kind}",
+                remedy="one kind in all rows",
+            )
         found.append(_identifier(example, row) if ids is None else ids[row])
         lengths.append(task.length(encoded))
         truncated += isinstance(encoded, dict) and encoded.get(TRUNCATED, 0) > 0
