@@ -351,6 +351,24 @@ def test_bad_input_ends_in_one_screen(attempt, saved_bert, tmp_path):
         assert len(err.splitlines()) < 12, err
 
 
+@pytest.mark.parametrize(("command", "named"), [
+    (["attribute", "--adapter", "a", "--train", "t", "--query", "q", "--out", ""], "--out"),
+    (["attribute", "--adapter", "a", "--train", "", "--query", "q", "--out", "o"], "--train"),
+    (["collect", "--adapter", "a", "--out", "o", "--data="], "--data"),
+    (["score", "--train", "t", "--query", "", "--out", "o"], "--query"),
+    (["score", "run", "--out="], "--out"),
+    (["score", "--check", ""], "an argument"),
+    (["top", "", "-k", "3"], "an argument"),
+])  # fmt: skip
+def test_what_is_empty_does_not_name_this_folder(command, named, datainf, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = datainf(*command)
+    assert code == 1
+    assert f"error: {named} is empty" in err
+    assert "try: " in err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("part", ["input_ids", "labels"])
 @pytest.mark.parametrize("odd", [-1, SMALL["vocab_size"], 99999])
 def test_ids_beyond_the_vocabulary_are_named(part, odd, attempt, tmp_path):
