@@ -85,6 +85,11 @@ FAULTS = [
     ("jsonl", b'{"messages": [{"role": "user"}]}', r"messages is not a list of turns"),
     ("jsonl", b'{"input_ids": [1, "x"]}', r"input_ids is not a list of whole numbers"),
     ("jsonl", b'{"text": "a", "id": 1}\n{"text": "b", "id": 1}', r"row 1 .*the id 1 .*row 0"),
+    (
+        "jsonl",
+        b'{"text": "a", "id": 1}\n{"text": "b", "id": "1"}',
+        r"row 1 \(line 2\): the id '1' stands at .*row 0 \(line 1\) too, as 1",
+    ),
     ("jsonl", b'{"text": "a", "id": 1.5}', r"row 0 \(line 1\): the id is 1.5"),
     ("jsonl", b'{"text": "a"}\n{"text": "\xff"}\n', r"line 2: not UTF-8 \(byte 0xff\)"),
     ("jsonl", b"[" * 100_000, r"line 1: not valid JSON"),

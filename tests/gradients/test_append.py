@@ -213,6 +213,10 @@ def test_ids(model, task, tmp_path):
     twice = [NEW[0] | {"id": "n0"}, NEW[1] | {"id": "r3"}]
     with pytest.raises(DataError, match="example 1: the store has an example with the id 'r3'"):
         collect(model, twice, task, out=tmp_path / "s", append=True)
+    number = [NEW[0] | {"id": 7}, NEW[1] | {"id": "n1"}]
+    collect(model, number, task, out=tmp_path / "n")
+    with pytest.raises(DataError, match="example 0: the store has an example with the id '7'"):
+        collect(model, [NEW[2] | {"id": "7"}], task, out=tmp_path / "n", append=True)
     store = collect(model, NEW, task, out=tmp_path / "s", append=True)
     assert store.ids == [*(row["id"] for row in NAMED), *range(5)]
 

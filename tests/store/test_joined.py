@@ -93,6 +93,8 @@ def test_smaller_rows(made):
 def test_what_cannot_be_one(made, tokenizer):
     with pytest.raises(StoreMismatchError, match="both have an example with the id 'r1'"):
         joined([made(NAMED[:3]), made(NAMED[1:])])
+    with pytest.raises(StoreMismatchError, match="both have an example with the id '7'"):
+        joined([made([NAMED[0] | {"id": 7}]), made([NAMED[1] | {"id": "7"}])])
     with pytest.raises(StoreMismatchError, match="come from different weights"):
         joined([made(NAMED[:3]), made(NAMED[3:], make_model("llama", seed=3))])
     with pytest.raises(StoreMismatchError, match="they are of other dtypes"):

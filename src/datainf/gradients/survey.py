@@ -74,7 +74,7 @@ def survey(
             closed[row] = _closed(state, found)
         example = dataset[row]
         encoded = _encode(task, example, dataset, row)
-        own = task.kind(encoded)
+        own = task.target_kind(encoded)
         kind = own if row == 0 else kind
         if own != kind:
             raise DataError(
@@ -105,17 +105,15 @@ def _identifier(example: Any, row: int) -> int | str:
 
 
 def _require_unique(ids: list[int | str], dataset: Sequence[Any]) -> None:
-    if len(set(ids)) == len(ids):
-        return
-    seen: dict[int | str, int] = {}
+    seen = dict[str, int]()  # tables know ids as texts
     for row, identifier in enumerate(ids):
-        if identifier in seen:
+        if (before := seen.setdefault(str(identifier), row)) != row:
+            like = "" if ids[before] == identifier else f", as {ids[before]!r}"
             raise DataError(
                 f"{where(dataset, row)}: the id {identifier!r} stands at "
-                f"{where(dataset, seen[identifier])} too",
+                f"{where(dataset, before)} too{like}",
                 remedy="ids that are unique, or no id column: rows are then counted",
             )
-        seen[identifier] = row
 
 
 def where(dataset: Sequence[Any], row: int) -> str:

@@ -59,7 +59,7 @@ class Task(ABC):
         """
         return example
 
-    def kind(self, example: Any) -> str | None:  # noqa: ARG002 - for subclasses
+    def target_kind(self, example: Any) -> str | None:  # noqa: ARG002 - for subclasses
         """What an encoded example has that all of a data set have to have, in words, such as "one
         label"; None where they may differ."""
         return None

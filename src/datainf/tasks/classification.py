@@ -93,7 +93,7 @@ class SequenceClassification(Task):
         row, cut = tokens_within(self.tokenizer, self.max_length, texts)
         return {key: list(row[key]) for key in MODEL_INPUTS if key in row}, cut
 
-    def kind(self, example: Mapping[str, Any]) -> str:
+    def target_kind(self, example: Mapping[str, Any]) -> str:
         return self.labels.kind(example["label"])
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:

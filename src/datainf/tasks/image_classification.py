@@ -57,7 +57,7 @@ class ImageClassification(Task):
             )
         return {"pixel_values": pixels, "label": label, TRUNCATED: 0}
 
-    def kind(self, example: Mapping[str, Any]) -> str:
+    def target_kind(self, example: Mapping[str, Any]) -> str:
         return self.labels.kind(example["label"])
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
