@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 
 import datasets
 import pytest
@@ -195,3 +196,19 @@ def test_half_of_a_letter(row, tmp_path):
     path.write_text(json.dumps(row))
     with pytest.raises(DataError, match=r"rows\.jsonl, row 0 \(line 1\): .* half of a letter"):
         load(path, "causal-lm")
+
+
+def test_nothing_but_our_error_is_said_of_a_broken_table(tmp_path):
+    said = []
+    handler, logger = logging.Handler(), logging.getLogger("datasets")
+    handler.emit = said.append
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 not")
+    before = logger.level
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(DataError, match="not a readable Parquet file"):
+            load(tmp_path / "broken.parquet")
+    finally:
+        logger.removeHandler(handler)
+    assert said == []
+    assert logger.level == before

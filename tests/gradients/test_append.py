@@ -152,7 +152,7 @@ def test_nothing_comes_to_a_store_that_is_not_whole(model, task, begun, broken):
     before = files(begun), (begun / "index.json").read_bytes()
     with pytest.raises(StoreIncompleteError, match="holds 2 of the 6 examples") as caught:
         collect(model, NEW, task, out=begun, append=True)
-    assert "the same datainf collect again" in caught.value.remedy
+    assert "the same command again" in caught.value.remedy
     assert (files(begun), (begun / "index.json").read_bytes()) == before
     collect(model, OLD, task, out=begun)
     assert len(collect(model, NEW, task, out=begun, append=True)) == 11

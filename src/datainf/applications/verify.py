@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datainf import words
-from datainf.errors import OptionError, StoreCorruptError, StoreError
+from datainf.errors import OptionError, StoreCorruptError, StoreError, without_path
 from datainf.files import files_below, files_in, on_this_machine, size_of, suggestion
 from datainf.progress import Progress, Silent
 from datainf.remote import is_remote, place
@@ -51,9 +51,14 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
 
     A store that was not finished has those rows among its faults that are missing.
 
-    Raises `OptionError` for a folder that is not there, or holds neither a store nor scores.
+    Raises `OptionError` for a file, for a folder that is not there, or holds neither a store nor scores.
     """
     folder = place(folder)
+    if not is_remote(folder) and folder.is_file():
+        raise OptionError(
+            f"{folder} is a file, and not the folder of a run, a store or scores",
+            remedy="the --out of datainf attribute, collect or score",
+        )
     if not is_remote(folder) and not folder.is_dir():
         raise OptionError(f"there is no folder {folder}{suggestion(folder)}", remedy="a run's")
     stores = [path.parent for path in files_below(folder, INDEX)]
@@ -81,7 +86,7 @@ def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
         try:
             index = Index.load(store)
         except StoreError as error:
-            yield store / INDEX, Fault(store / INDEX, error.message)
+            yield store / INDEX, Fault(store / INDEX, without_path(error, store / INDEX))
             continue
         yield store / INDEX, _incomplete(store, index)
         for shard in index.shards:
@@ -89,7 +94,7 @@ def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
         try:
             load_moments(store)
         except StoreCorruptError as error:
-            yield store / MOMENTS, Fault(store / MOMENTS, error.message)
+            yield store / MOMENTS, Fault(store / MOMENTS, without_path(error, store / MOMENTS))
 
 
 def _incomplete(store: Path, index: Index) -> Fault | None:
@@ -104,9 +109,8 @@ def _of_shard(store: Path, index: Index, shard: Shard) -> Fault | None:
     try:
         ShardFile(store, shard, index).check()
     except StoreCorruptError as error:
-        path = store / shard.file
-        what = error.message.removeprefix(f"{path}: ")
-        return Fault(path, what, range(shard.start, shard.start + shard.rows))
+        path, rows = store / shard.file, range(shard.start, shard.start + shard.rows)
+        return Fault(path, without_path(error, path), rows)
     return None
 
 
@@ -115,5 +119,5 @@ def _of_scores(path: Path) -> Fault | None:
         try:
             load_scores(local)
         except StoreError as error:
-            return Fault(path, error.message.removeprefix(f"{local}: "))
+            return Fault(path, without_path(error, local))
     return None
