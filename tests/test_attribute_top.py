@@ -166,7 +166,7 @@ def test_folders_stand_for_the_stores_of_checkpoints(checkpoints):
     )
     assert torch.equal(found.values, whole.values)
     with pytest.raises(
-        OptionError, match="1 training store and 2 query stores: .* a training store of"
+        OptionError, match=r"1 training store and 2 query stores: .* a training store of"
     ):
         attribute(str(trains[0].path), queries)
 

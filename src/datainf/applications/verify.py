@@ -51,7 +51,8 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
 
     A store that was not finished has those rows among its faults that are missing.
 
-    Raises `OptionError` for a file, for a folder that is not there, or holds neither a store nor scores.
+    Raises `OptionError` for a file, for a folder that is not there, or for one that holds neither
+    a store nor scores.
     """
     folder = place(folder)
     if not is_remote(folder) and folder.is_file():
