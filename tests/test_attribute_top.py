@@ -165,7 +165,9 @@ def test_folders_stand_for_the_stores_of_checkpoints(checkpoints):
         curvature=tuple(str(store.path) for store in drawn),
     )
     assert torch.equal(found.values, whole.values)
-    with pytest.raises(OptionError, match="1 training stores, 2 query stores"):
+    with pytest.raises(
+        OptionError, match=r"1 training store and 2 query stores: .* a training store of"
+    ):
         attribute(str(trains[0].path), queries)
 
 

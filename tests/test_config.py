@@ -45,6 +45,10 @@ def test_a_damping_written_as_a_number_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"train": ""}, "--train is empty"),
+        ({"query": ""}, "--query is empty"),
+        ({"out": ""}, "--out is empty"),
+        ({"adapter": ""}, "--adapter is empty"),
         ({"top": 0}, "--top must be at least 1, got 0"),
         ({"batch_tokens": 0}, "--batch-tokens must be at least 1"),
         ({"train_limit": 0}, "--train-limit must be at least 1"),

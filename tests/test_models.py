@@ -130,10 +130,13 @@ def test_what_is_no_model_or_adapter(saved_llama, tmp_path):
     base, adapter = saved_llama
     broken = shutil.copytree(adapter, tmp_path / "broken")
     (broken / "adapter_model.safetensors").write_bytes(b"junk")
+    bare = shutil.copytree(adapter, tmp_path / "bare")
+    (bare / "adapter_model.safetensors").unlink()
     for base_name, adapter_name, message in [
         (None, "nowhere", "there is no folder nowhere"),
         (None, str(base), "is not a peft adapter"),
         (None, str(broken), "cannot read the weights"),
+        (None, str(bare), "no weights in .*bare: .* neither adapter_model.safetensors nor .*bin\n"),
         (str(tmp_path / "none"), str(adapter), "cannot load a model from"),
         (str(tmp_path / "none"), None, "cannot load a model from"),
     ]:

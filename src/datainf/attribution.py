@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datainf import scoring, top_scoring
+from datainf import scoring, top_scoring, words
 from datainf.devices import usable
 from datainf.errors import OptionError, StoreMismatchError
 from datainf.estimators import Estimator, from_name
@@ -294,10 +294,8 @@ def _paired(
     trains, queries = _opened(train), _opened(query)
     shares = [1 / max(1, len(trains))] * len(trains) if weights is None else list(weights)
     if not len(trains) == len(queries) == len(shares) > 0:
-        raise OptionError(
-            f"{len(trains)} training stores, {len(queries)} query stores and {len(shares)} weights",
-            remedy="one of each for every checkpoint",
-        )
+        given = None if weights is None else len(shares)
+        raise _not_one_each(trains, queries, given)
     if not all(0 <= share < float("inf") for share in shares) or sum(shares) == 0:
         raise OptionError(f"the weights are {shares}", remedy="finite, not negative, some above 0")
     total = sum(shares)
@@ -310,6 +308,32 @@ def _paired(
             store.require_same_examples(first)
             store.require_same_blocks(first)
     return pairs, [share / total for share in shares]
+
+
+def _not_one_each(
+    trains: Sequence[GradientStore], queries: Sequence[GradientStore], weights: int | None
+) -> OptionError:
+    """Of so many stores, and of weights that were given, with why several stores are several."""
+    counts = [
+        words.count(len(trains), "training store"),
+        words.count(len(queries), "query store"),
+    ]
+    if weights is not None:
+        counts.append(words.count(weights, "weight"))
+    several, others = (trains, "query") if len(trains) > 1 else (queries, "training")
+    why = ""
+    if len(several) > 1:
+        a, b = several[:2]
+        what = "the same examples" if _of_same_weights(a, b) else "gradients of other weights"
+        why = (
+            f": {a.path} and {b.path} hold {what}, so that they count as checkpoints of one "
+            f"training, each of which takes a {others} store of its own"
+        )
+    return OptionError(
+        f"{words.listed(counts)}{why}",
+        remedy="one of each for every checkpoint; stores of the same weights and of other examples "
+        "each are read as one",
+    )
 
 
 def _opened(stores: Stores) -> list[GradientStore]:
@@ -329,10 +353,14 @@ def _opened(stores: Stores) -> list[GradientStore]:
 
 def _has_a_part(checkpoint: Sequence[GradientStore], store: GradientStore) -> bool:
     """Whether a store has other examples of the checkpoint's weights than those that it has."""
-    own = store.index.fingerprints
-    known = [one.index.fingerprints for one in checkpoint]
-    same = all(known[0][what] == own[what] for what in ("base", "adapter"))
-    return same and all(one["data"] != own["data"] for one in known)
+    data = store.index.fingerprints["data"]
+    same = _of_same_weights(checkpoint[0], store)
+    return same and all(one.index.fingerprints["data"] != data for one in checkpoint)
+
+
+def _of_same_weights(a: GradientStore, b: GradientStore) -> bool:
+    own, other = a.index.fingerprints, b.index.fingerprints
+    return all(own[what] == other[what] for what in ("base", "adapter"))
 
 
 def _require_not_drawn(store: GradientStore) -> None:
@@ -372,7 +400,7 @@ def _curvatures(
     found = _opened(given)
     if len(found) != len(trains):
         raise OptionError(
-            f"{len(trains)} training stores and {len(found)} of curvature",
+            f"{words.count(len(trains), 'training store')} and {len(found)} of curvature",
             remedy="one for every checkpoint",
         )
     for rows, train in zip(found, trains, strict=True):

@@ -31,6 +31,8 @@ KINDS_OF_VALUE: dict[str, tuple[str, tuple[type, ...]]] = {
 
 
 METHOD_OPTIONS = ("damping", "normalize", "metric", "blocks", "steps")
+PATHS = ("train", "query", "out", "model", "adapter")
+"""Settings that are paths, or names of the hub."""
 POSITIVE = (
     "top", "batch_tokens", "shard_rows", "curvature_rows", "train_limit", "query_limit",
 )  # fmt: skip
@@ -94,6 +96,9 @@ class RunConfig:
     id_column: str | None = None
 
     def __post_init__(self) -> None:
+        for name in PATHS:
+            if getattr(self, name) == "":  # which would be the folder that one stands in
+                raise OptionError(f"{_option(name)} is empty", remedy=f"{_option(name)} PATH")
         if self.model is None and self.adapter is None:
             raise OptionError("neither a model nor an adapter was named", remedy="--adapter DIR")
         if self.adapter is None and self.trainable is None:
@@ -166,7 +171,7 @@ class RunConfig:
         """Write run.yaml, with local paths made absolute so that it replays from anywhere, and with
         no secret of an address."""
         values = asdict(self)
-        for name in ("train", "query", "out", "model", "adapter"):
+        for name in PATHS:
             if values[name] is not None:
                 values[name] = _as_saved(values[name])
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

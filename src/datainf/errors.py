@@ -111,6 +111,11 @@ def in_a_line(error: Exception) -> str:
     return beginning(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", 200)
 
 
+def without_path(error: DatainfError, path: object) -> str:
+    """What an error says of a file, for a message that names the file itself."""
+    return error.message.removeprefix(redacted(str(path))).removeprefix(":").removeprefix(" ")
+
+
 def first_line(error: Exception, lines: int = 1) -> str:
     """What a library's error says first, or what kind it is."""
     text = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])

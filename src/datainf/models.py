@@ -55,6 +55,8 @@ HEAD = re.compile(
 """The weight of a classifier's last layer, [classes, width], in an adapter's file."""
 CONFIG, PEFT_CONFIG = "config.json", "adapter_config.json"
 """By which transformers' models and peft's adapters are known."""
+PEFT_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+"""One of them holds an adapter's tensors."""
 LAYERS, MOST_LAYERS = re.compile("layer|depth|block", re.IGNORECASE), 100_000
 """Names in a base's configuration of how often modules are made, and more than any model has."""
 PIPELINE_INDEX = "model_index.json"
@@ -334,15 +336,28 @@ def _require_buildable(base: str, told: Mapping[str, Any]) -> None:
 
 
 def adapter_weights(adapter: str) -> dict[str, torch.Tensor]:
-    """An adapter's tensors by their names in its file, on the CPU."""
+    """An adapter's tensors by their names in its file, on the CPU.
+
+    Raises `ModelError` if they are not there, or cannot be read.
+    """
     import peft
 
     adapter_config(adapter)
+    folder = Path(adapter)
+    if folder.is_dir() and not any((folder / name).is_file() for name in PEFT_WEIGHTS):
+        raise ModelError(  # peft would ask the hub for them
+            f"there are no weights in {adapter}: it has an {PEFT_CONFIG}, and neither "
+            f"{' nor '.join(PEFT_WEIGHTS)}",
+            remedy="the whole folder that model.save_pretrained(…) wrote",
+        )
     try:
         name, revision = at(adapter)
         return dict(peft.utils.load_peft_weights(name, device="cpu", revision=revision))
     except Exception as error:
-        raise ModelError(f"cannot read the weights of {adapter}: {first_line(error)}") from None
+        raise ModelError(
+            f"cannot read the weights of {adapter}: {first_line(error)}",
+            remedy="the whole folder that model.save_pretrained(…) wrote, or a hub id, owner/name",
+        ) from None
 
 
 def load_reader(task: TaskName, base: str, adapter: str | None) -> Any:

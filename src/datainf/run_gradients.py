@@ -319,8 +319,9 @@ def _folders(data: Examples, model: nn.Module) -> list[str] | None:
     has as many and no names for them: peft saves none with an adapter."""
     if data.task != "image-classification" or not Path(data.source).is_dir():
         return None
-    labels = {example.get("label") for example in data}
     config: Any = model.config
+    # A list names no class; whether it may stand there, the task says, which knows the row.
+    labels = {label for one in data if not isinstance(label := one.get("label"), list)}
     names = sorted(label for label in labels if isinstance(label, str))
     unnamed = all(str(name).startswith("LABEL_") for name in config.label2id or {})
     return names if len(names) == len(labels) == config.num_labels and unnamed else None

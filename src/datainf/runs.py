@@ -26,7 +26,14 @@ from datainf.attribution import attribute, attribute_top
 from datainf.columns import TaskName
 from datainf.config import RunConfig
 from datainf.data import Examples, load
-from datainf.errors import DataError, DatainfError, InputError, OptionError, StoreError
+from datainf.errors import (
+    DataError,
+    DatainfError,
+    InputError,
+    OptionError,
+    StoreError,
+    without_path,
+)
 from datainf.files import make_folder, write_atomically
 from datainf.gradient_flow import RATE_SUM
 from datainf.models import base_of, load_reader, make_task
@@ -168,7 +175,7 @@ def say_what_is_replaced(path: Path, scores: AnyScores, say: Say) -> None:
     try:
         old = load_scores(path)
     except StoreError as error:
-        say(f"{path} is replaced: {error.message}")
+        say(f"{path} is replaced: {without_path(error, path)}")
         return
 
     def made_by(one: AnyScores) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ import typer.main
 import yaml
 from safetensors.torch import load_file, save_file
 
-from conftest import make_rows, write_rows
+from conftest import SMALL, make_rows, write_rows
 from datainf import GradientStore, Scores, attribute, collect, collect_curvature, tasks
 from datainf.cli import app
 from datainf.cli.score import _unconverged
@@ -308,6 +308,12 @@ def test_bad_input_ends_in_one_screen(attempt, saved_bert, tmp_path):
     high = write_rows(
         tmp_path / "high.jsonl", [{"text": "a", "label": 0}, {"text": "b", "label": 7}]
     )
+    mixed = write_rows(
+        tmp_path / "mixed.jsonl", [{"text": "a", "label": 0}, {"text": "b", "label": [0, 1]}]
+    )
+    nothing = write_rows(
+        tmp_path / "nothing.jsonl", [{"text": "a", "label": [0]}, {"text": "b", "label": [None]}]
+    )
     (tmp_path / "taken").write_text("")
     bert = {"adapter": saved_bert[1], "task": "classification"}
     for changes, expected in [
@@ -317,6 +323,10 @@ def test_bad_input_ends_in_one_screen(attempt, saved_bert, tmp_path):
         (bert | {"train": gap, "query": gap}, ["gap.jsonl, row 1 (line 2)", "text is missing"]),
         (bert | {"train": high, "query": high},
          ["high.jsonl, row 1 (line 2)", "label 7 is out of range", "0 to 2", "try:"]),
+        (bert | {"train": mixed, "query": high},
+         ["mixed.jsonl, row 1 (line 2)", "a list of labels", "row 0 (line 1) has one"]),
+        (bert | {"train": nothing, "query": high},
+         ["nothing.jsonl, row 1 (line 2)", "None is a NoneType"]),
         ({"adapter": tmp_path / "none"}, ["there is no folder", "try:"]),
         ({"adapter": None}, ["neither a model nor an adapter", "--adapter DIR"]),
         ({"method": "magic"}, ["magic", "datainf"]),
@@ -339,6 +349,36 @@ def test_bad_input_ends_in_one_screen(attempt, saved_bert, tmp_path):
             assert part in err, (changes, err)
         assert "Traceback" not in err
         assert len(err.splitlines()) < 12, err
+
+
+@pytest.mark.parametrize(("command", "named"), [
+    (["attribute", "--adapter", "a", "--train", "t", "--query", "q", "--out", ""], "--out"),
+    (["attribute", "--adapter", "a", "--train", "", "--query", "q", "--out", "o"], "--train"),
+    (["collect", "--adapter", "a", "--out", "o", "--data="], "--data"),
+    (["score", "--train", "t", "--query", "", "--out", "o"], "--query"),
+    (["score", "run", "--out="], "--out"),
+    (["score", "--check", ""], "an argument"),
+    (["top", "", "-k", "3"], "an argument"),
+])  # fmt: skip
+def test_what_is_empty_does_not_name_this_folder(command, named, datainf, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = datainf(*command)
+    assert code == 1
+    assert f"error: {named} is empty" in err
+    assert "try: " in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", ["input_ids", "labels"])
+@pytest.mark.parametrize("odd", [-1, SMALL["vocab_size"], 99999])
+def test_ids_beyond_the_vocabulary_are_named(part, odd, attempt, tmp_path):
+    row = {"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}
+    rows = [row, row | {part: [*row[part][:2], odd]}]
+    code, err = attempt(train=write_rows(tmp_path / "ids.jsonl", rows))
+    assert code == 1
+    assert f"ids.jsonl, row 1 (line 2): {part} holds {odd}, and the model's vocabulary has" in err
+    assert f"{SMALL['vocab_size']} ids" in " ".join(err.split())
+    assert "try:" in err
 
 
 def test_an_option_that_is_no_number_is_a_usage_error(datainf):

@@ -47,7 +47,7 @@ def test_any_flipped_byte_is_found_and_named(run, datainf):
             (run / name).write_bytes(damaged)
             code, out, _ = datainf("verify", run)
             assert code == 1, f"byte {place} of {name}"
-            assert str(run / name) in out
+            assert out.replace("\n", "").count(str(run / name)) == 1, out
         (run / name).write_bytes(data)
     assert datainf("verify", run)[0] == 0
 
@@ -150,6 +150,8 @@ def test_what_has_not_finished_is_said(run, datainf):
     code, _, err = datainf("verify", run / "train", "--repair")
     assert code == 1
     assert "does not say how it was made" in " ".join(err.split())
+    assert "try: the command that made it again" in " ".join(err.split())
+    assert "collect again" not in err
 
 
 def test_nothing_to_verify(tmp_path, datainf):
@@ -157,6 +159,10 @@ def test_nothing_to_verify(tmp_path, datainf):
     code, _, err = datainf("verify", tmp_path)
     assert code == 1
     assert "holds no gradient store and no scores" in " ".join(err.split())
+    code, _, err = datainf("verify", tmp_path / "a.jsonl")
+    assert code == 1
+    assert "a.jsonl is a file, and not the folder of a run" in " ".join(err.split())
+    assert "did you mean" not in err
     code, _, err = datainf("verify", tmp_path / "nope")
     assert code == 1
     assert f"there is no folder {tmp_path / 'nope'}" in "".join(err.splitlines())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 
 import datasets
 import pytest
@@ -85,6 +86,11 @@ FAULTS = [
     ("jsonl", b'{"messages": [{"role": "user"}]}', r"messages is not a list of turns"),
     ("jsonl", b'{"input_ids": [1, "x"]}', r"input_ids is not a list of whole numbers"),
     ("jsonl", b'{"text": "a", "id": 1}\n{"text": "b", "id": 1}', r"row 1 .*the id 1 .*row 0"),
+    (
+        "jsonl",
+        b'{"text": "a", "id": 1}\n{"text": "b", "id": "1"}',
+        r"row 1 \(line 2\): the id '1' stands at .*row 0 \(line 1\) too, as 1",
+    ),
     ("jsonl", b'{"text": "a", "id": 1.5}', r"row 0 \(line 1\): the id is 1.5"),
     ("jsonl", b'{"text": "a"}\n{"text": "\xff"}\n', r"line 2: not UTF-8 \(byte 0xff\)"),
     ("jsonl", b"[" * 100_000, r"line 1: not valid JSON"),
@@ -190,3 +196,19 @@ def test_half_of_a_letter(row, tmp_path):
     path.write_text(json.dumps(row))
     with pytest.raises(DataError, match=r"rows\.jsonl, row 0 \(line 1\): .* half of a letter"):
         load(path, "causal-lm")
+
+
+def test_nothing_but_our_error_is_said_of_a_broken_table(tmp_path):
+    said = []
+    handler, logger = logging.Handler(), logging.getLogger("datasets")
+    handler.emit = said.append
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 not")
+    before = logger.level
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(DataError, match="not a readable Parquet file"):
+            load(tmp_path / "broken.parquet")
+    finally:
+        logger.removeHandler(handler)
+    assert said == []
+    assert logger.level == before

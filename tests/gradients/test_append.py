@@ -152,7 +152,7 @@ def test_nothing_comes_to_a_store_that_is_not_whole(model, task, begun, broken):
     before = files(begun), (begun / "index.json").read_bytes()
     with pytest.raises(StoreIncompleteError, match="holds 2 of the 6 examples") as caught:
         collect(model, NEW, task, out=begun, append=True)
-    assert "the same datainf collect again" in caught.value.remedy
+    assert "the same command again" in caught.value.remedy
     assert (files(begun), (begun / "index.json").read_bytes()) == before
     collect(model, OLD, task, out=begun)
     assert len(collect(model, NEW, task, out=begun, append=True)) == 11
@@ -213,6 +213,10 @@ def test_ids(model, task, tmp_path):
     twice = [NEW[0] | {"id": "n0"}, NEW[1] | {"id": "r3"}]
     with pytest.raises(DataError, match="example 1: the store has an example with the id 'r3'"):
         collect(model, twice, task, out=tmp_path / "s", append=True)
+    number = [NEW[0] | {"id": 7}, NEW[1] | {"id": "n1"}]
+    collect(model, number, task, out=tmp_path / "n")
+    with pytest.raises(DataError, match="example 0: the store has an example with the id '7'"):
+        collect(model, [NEW[2] | {"id": "7"}], task, out=tmp_path / "n", append=True)
     store = collect(model, NEW, task, out=tmp_path / "s", append=True)
     assert store.ids == [*(row["id"] for row in NAMED), *range(5)]
 

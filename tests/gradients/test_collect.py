@@ -337,6 +337,7 @@ def test_bad_data_is_named_before_any_work(llama, task, tmp_path):
         ([fine, {"txt": "x"}], "example 1: no text in the example"),
         ([fine, {"prompt": "p" * 200, "completion": "c"}], "example 1: no token to learn"),
         ([fine | {"id": 1}, fine | {"id": 1}], "example 1: the id 1 stands at example 0"),
+        ([fine | {"id": 1}, fine | {"id": "1"}], "example 1: the id '1' .* example 0 too, as 1"),
     ]
     for data, message in cases:
         with pytest.raises(DataError, match=message):

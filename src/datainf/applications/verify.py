@@ -12,7 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from datainf import words
-from datainf.errors import OptionError, StoreCorruptError, StoreError
+from datainf.errors import OptionError, StoreCorruptError, StoreError, without_path
 from datainf.files import files_below, files_in, has_file, on_this_machine, size_of, suggestion
 from datainf.progress import Progress, Silent
 from datainf.provenance import RECORD, digest_of, left
@@ -61,9 +61,15 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
     left by the folder's provenance.jsonl and is not there is one too; so is a table or a page that
     is another.
 
-    Raises `OptionError` for a folder that is not there, or holds none of these.
+    Raises `OptionError` for a file, for a folder that is not there, or for one that holds none of
+    these.
     """
     folder = place(folder)
+    if not is_remote(folder) and folder.is_file():
+        raise OptionError(
+            f"{folder} is a file, and not the folder of a run, a store or scores",
+            remedy="the --out of datainf attribute, collect or score",
+        )
     if not is_remote(folder) and not folder.is_dir():
         raise OptionError(f"there is no folder {folder}{suggestion(folder)}", remedy="a run's")
     stores = [path.parent for path in files_below(folder, INDEX)]
@@ -114,7 +120,7 @@ def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
         try:
             index = Index.load(store)
         except StoreError as error:
-            yield store / INDEX, Fault(store / INDEX, error.message)
+            yield store / INDEX, Fault(store / INDEX, without_path(error, store / INDEX))
             continue
         yield store / INDEX, _incomplete(store, index)
         for shard in index.shards:
@@ -122,7 +128,7 @@ def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
         try:
             load_moments(store)
         except StoreCorruptError as error:
-            yield store / MOMENTS, Fault(store / MOMENTS, error.message)
+            yield store / MOMENTS, Fault(store / MOMENTS, without_path(error, store / MOMENTS))
 
 
 def _incomplete(store: Path, index: Index) -> Fault | None:
@@ -137,9 +143,8 @@ def _of_shard(store: Path, index: Index, shard: Shard) -> Fault | None:
     try:
         ShardFile(store, shard, index).check()
     except StoreCorruptError as error:
-        path = store / shard.file
-        what = error.message.removeprefix(f"{path}: ")
-        return Fault(path, what, range(shard.start, shard.start + shard.rows))
+        path, rows = store / shard.file, range(shard.start, shard.start + shard.rows)
+        return Fault(path, without_path(error, path), rows)
     return None
 
 
@@ -166,5 +171,5 @@ def _of_scores(path: Path) -> Fault | None:
         try:
             load_scores(local)
         except StoreError as error:
-            return Fault(path, error.message.removeprefix(f"{local}: "))
+            return Fault(path, without_path(error, local))
     return None

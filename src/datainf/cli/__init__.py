@@ -28,6 +28,7 @@ from datainf.cli import (
     verify,
     view,
 )
+from datainf.cli.empty import require_no_empty
 from datainf.cli.libraries import quiet_libraries, say_our_warnings, told_plainly
 from datainf.cli.several import print_error, print_stop, require_alone, speaks
 from datainf.errors import DatainfError
@@ -38,6 +39,10 @@ UsageError: Any = typer.BadParameter.__base__
 
 class Command(typer.core.TyperCommand):
     """A command; the libraries are made ready when it runs, not when its help is asked for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        require_no_empty(args, self.params)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         require_alone(ctx.info_name)

@@ -68,7 +68,7 @@ def _repair(folder: Path) -> None:
     if is_remote(folder) or not (folder / SETTINGS).is_file():
         raise OptionError(
             f"{folder} is no run, and does not say how it was made",
-            remedy="the same datainf collect again: it makes damaged shards anew",
+            remedy="the command that made it again: it makes damaged shards anew",
         )
     config = RunConfig.from_values(read_config(folder / SETTINGS), str(folder / SETTINGS))
     config = replace(config, out=str(folder))  # it may have been moved

@@ -141,7 +141,7 @@ class Examples(Sequence[dict[str, Any]]):
         return digest([own, pictures_digest(row["image"] for row in self)])
 
     def _check(self) -> list[int | str]:
-        seen: dict[int | str, int] = {}
+        ids, seen = list[int | str](), dict[str, int]()  # tables and --query know ids as texts
         for row in range(self._length):
             try:
                 example = self[row]
@@ -153,14 +153,15 @@ class Examples(Sequence[dict[str, Any]]):
                 raise DataError(
                     f"{self.where(row)}: {error.message}", remedy=error.remedy
                 ) from None
-            if identifier in seen:
+            if (before := seen.setdefault(str(identifier), row)) != row:
+                like = "" if ids[before] == identifier else f", as {ids[before]!r}"
                 raise DataError(
-                    f"{self.where(row)}: the id {identifier!r} stands at "
-                    f"{self.where(seen[identifier])} too",
+                    f"{self.where(row)}: the id {identifier!r} stands at {self.where(before)} too"
+                    f"{like}",
                     remedy="--id-column with unique values, or no id column: rows are then counted",
                 )
-            seen[identifier] = row
-        return list(seen)
+            ids.append(identifier)
+        return ids
 
     def _identifier(self, row: int) -> int | str:
         if "id" not in self.columns:

@@ -10,8 +10,10 @@ import copy
 import csv
 import io
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -165,9 +167,22 @@ def _check_width(path: Path, fields: list[str], header: list[str], line: int) ->
         )
 
 
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """`datasets` would print what it then raises, in a line of its own."""
+    logger = logging.getLogger("datasets")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def _parquet(path: Path) -> Table:
     try:
-        return from_dataset(datasets.Dataset.from_parquet(str(path)))
+        with _unlogged():
+            return from_dataset(datasets.Dataset.from_parquet(str(path)))
     except Exception as error:  # whatever a file's pages and schema bring about
         raise DataError(
             f"{path.name}: not a readable Parquet file ({first_line(error)})",

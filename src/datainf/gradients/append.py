@@ -143,9 +143,9 @@ def _ids(known: list[int | str], survey: Survey, dataset: Sequence[Any]) -> list
     ids, start = survey.ids, len(known)
     if known == list(range(start)) and ids == list(range(len(ids))):
         return list(range(start, start + len(ids)))
-    old = set(known)
+    old = set(map(str, known))
     for row, identifier in enumerate(ids):
-        if identifier in old:
+        if str(identifier) in old:
             raise DataError(
                 f"{where(dataset, row)}: the store has an example with the id {identifier!r} "
                 "already",

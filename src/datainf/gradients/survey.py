@@ -68,11 +68,19 @@ def survey(
     lengths, truncated, state = [], 0, xxhash.xxh3_128()
     first, room = list[Any](), float(KEPT_NUMBERS)
     closed = dict[int, str]()
+    kind: str | None = None
     for row in range(n):
         if row in beginnings:
             closed[row] = _closed(state, found)
         example = dataset[row]
         encoded = _encode(task, example, dataset, row)
+        own = task.target_kind(encoded)
+        kind = own if row == 0 else kind
+        if own != kind:
+            raise DataError(
+                f"{where(dataset, row)}: the example has {own}, and {where(dataset, 0)} has {kind}",
+                remedy="one kind in all rows",
+            )
         found.append(_identifier(example, row) if ids is None else ids[row])
         lengths.append(task.length(encoded))
         truncated += isinstance(encoded, dict) and encoded.get(TRUNCATED, 0) > 0
@@ -97,17 +105,15 @@ def _identifier(example: Any, row: int) -> int | str:
 
 
 def _require_unique(ids: list[int | str], dataset: Sequence[Any]) -> None:
-    if len(set(ids)) == len(ids):
-        return
-    seen: dict[int | str, int] = {}
+    seen = dict[str, int]()  # tables know ids as texts
     for row, identifier in enumerate(ids):
-        if identifier in seen:
+        if (before := seen.setdefault(str(identifier), row)) != row:
+            like = "" if ids[before] == identifier else f", as {ids[before]!r}"
             raise DataError(
                 f"{where(dataset, row)}: the id {identifier!r} stands at "
-                f"{where(dataset, seen[identifier])} too",
+                f"{where(dataset, before)} too{like}",
                 remedy="ids that are unique, or no id column: rows are then counted",
             )
-        seen[identifier] = row
 
 
 def where(dataset: Sequence[Any], row: int) -> str:

@@ -176,7 +176,7 @@ class Index:
         ends = [*accumulate(part.rows for part in came)]
         lacking = {bisect.bisect(ends, rows.start) for rows in self.missing() if rows.start < end}
         if len(came) == 1 or (before is not None and before <= ends[0]):
-            return "run the same datainf collect again: it goes on from there"
+            return "run the same command again: it goes on from there"
         told = [came[place].source or f"the data that came as number {place + 1}"
                 for place in sorted(lacking)]  # fmt: skip
         return (

@@ -55,14 +55,15 @@ def _require_like(first: GradientStore, store: GradientStore) -> None:
 def _ids(stores: Sequence[GradientStore]) -> list[int | str]:
     if all(store.ids == list(range(len(store))) for store in stores):
         return list(range(sum(map(len, stores))))
-    owners: dict[int | str, GradientStore] = {}
+    owners = dict[str, GradientStore]()  # tables know ids as texts
     for store in stores:
-        for identifier in store.ids:
+        texts = list(map(str, store.ids))
+        for identifier in texts:
             if identifier in owners:
                 raise StoreMismatchError(
                     f"{owners[identifier].path} and {store.path} both have an example with the id "
                     f"{identifier!r}",
                     remedy="ids that are unique over all data, or none in any of them",
                 )
-        owners |= dict.fromkeys(store.ids, store)
-    return list(owners)
+        owners |= dict.fromkeys(texts, store)
+    return [identifier for store in stores for identifier in store.ids]

@@ -504,4 +504,4 @@ def _header(path: Path) -> bytes:
         return length + file.read(rest)
 
 
-AGAIN = "run the same datainf collect again: it keeps the shards before this one"
+AGAIN = "run the same command again: it keeps the shards before this one"

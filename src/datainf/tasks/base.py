@@ -59,6 +59,11 @@ class Task(ABC):
         """
         return example
 
+    def target_kind(self, example: Any) -> str | None:  # noqa: ARG002 - for subclasses
+        """What an encoded example has that all of a data set have to have, in words, such as "one
+        label"; None where they may differ."""
+        return None
+
     @abstractmethod
     def collate(self, examples: Sequence[Any]) -> Any:
         """A batch from examples, encoded or not; padded on the right."""

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from datainf.errors import DataError
 from datainf.fingerprint import tokenizer_digest
 from datainf.tasks.answers import Answer, continuations, room_for
-from datainf.tasks.base import IGNORE, TRUNCATED, Task, max_length_option, pad, token_limit
+from datainf.tasks.base import IGNORE, TRUNCATED, Task, max_length_option, pad, shorter, token_limit
+from datainf.tasks.inputs import require_known, vocabulary_of
 from datainf.tasks.packing import refuse_packed
 from datainf.tasks.sampling import Draws, sampled_token_losses
 from datainf.tasks.streams import Stream, pieces
@@ -42,13 +43,12 @@ class CausalLM(Task):
     tokenizer: Any
     max_length: int | None = None
     append_eos: bool = True
+    vocabulary: int | None = None  # taken from the model by `for_model`
     name: ClassVar[str] = "causal-lm"
 
     def for_model(self, model: nn.Module) -> Self:
-        limit = token_limit(model, self.tokenizer)
-        if limit is None or (self.max_length is not None and self.max_length <= limit):
-            return self
-        return replace(self, max_length=limit)
+        limit = shorter(self.max_length, token_limit(model, self.tokenizer))
+        return replace(self, max_length=limit, vocabulary=vocabulary_of(model))
 
     def encode(self, example: Mapping[str, Any]) -> dict[str, Any]:
         if TRUNCATED in example:
@@ -68,7 +68,9 @@ class CausalLM(Task):
                 f"no text in the example: its columns are {', '.join(map(str, example))}",
                 remedy="columns text; prompt and completion; messages; or input_ids",
             )
-        return self._cut(ids, labels)
+        row = self._cut(ids, labels)
+        require_known(row, self.vocabulary, ("input_ids", "labels"))
+        return row
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
         encoded = [self.encode(example) for example in examples]

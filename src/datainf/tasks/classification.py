@@ -22,7 +22,15 @@ from datainf.tasks.base import (
     soft_prompt_tokens,
     token_limit,
 )
-from datainf.tasks.inputs import MODEL_INPUTS, base_model, given_inputs, pad_inputs, tokens_within
+from datainf.tasks.inputs import (
+    MODEL_INPUTS,
+    base_model,
+    given_inputs,
+    pad_inputs,
+    require_known,
+    tokens_within,
+    vocabulary_of,
+)
 from datainf.tasks.labels import Labels
 from datainf.tasks.sampling import Draws
 from datainf.tasks.streams import Stream, pieces
@@ -41,13 +49,15 @@ class SequenceClassification(Task):
     tokenizer: Any
     max_length: int | None = None
     labels: Labels = field(default_factory=Labels)  # taken from the model by `for_model`
+    vocabulary: int | None = None  # so too
     name: ClassVar[str] = "classification"
 
     def for_model(self, model: nn.Module) -> Self:
         labels = Labels.of(model.config)
         self._require_padding(model)
         limit = shorter(self.max_length, token_limit(model, self.tokenizer))
-        return replace(self, max_length=limit, labels=labels)
+        vocabulary = vocabulary_of(model)
+        return replace(self, max_length=limit, labels=labels, vocabulary=vocabulary)
 
     def _require_padding(self, model: nn.Module) -> None:
         """A decoder classifies at the last token that is not padding, which it knows by its id."""
@@ -66,8 +76,14 @@ class SequenceClassification(Task):
         if TRUNCATED in example:
             return dict(example)
         label = self.labels.read(example)
+        inputs, cut = self._inputs(example)
+        require_known(inputs, self.vocabulary)
+        return {**inputs, "label": label, TRUNCATED: cut}
+
+    def _inputs(self, example: Mapping[str, Any]) -> tuple[dict[str, list[int]], int]:
+        """What the model reads, and how many tokens were cut."""
         if "input_ids" in example:
-            return {**given_inputs(example, self.max_length), "label": label, TRUNCATED: 0}
+            return given_inputs(example, self.max_length), 0
         if "text" not in example:
             raise DataError(
                 f"no text in the example: its columns are {', '.join(map(str, example))}",
@@ -75,8 +91,10 @@ class SequenceClassification(Task):
             )
         texts = {key: example[key] for key in ("text", "text_pair") if key in example}
         row, cut = tokens_within(self.tokenizer, self.max_length, texts)
-        inputs = {key: list(row[key]) for key in MODEL_INPUTS if key in row}
-        return {**inputs, "label": label, TRUNCATED: cut}
+        return {key: list(row[key]) for key in MODEL_INPUTS if key in row}, cut
+
+    def target_kind(self, example: Mapping[str, Any]) -> str:
+        return self.labels.kind(example["label"])
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
         encoded = [self.encode(example) for example in examples]

@@ -57,6 +57,9 @@ class ImageClassification(Task):
             )
         return {"pixel_values": pixels, "label": label, TRUNCATED: 0}
 
+    def target_kind(self, example: Mapping[str, Any]) -> str:
+        return self.labels.kind(example["label"])
+
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
         encoded = [self.encode(example) for example in examples]
         sizes = {tuple(row["pixel_values"].shape) for row in encoded}

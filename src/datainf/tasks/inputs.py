@@ -34,6 +34,39 @@ def given_inputs(example: Mapping[str, Any], max_length: int | None) -> dict[str
     return row
 
 
+def require_known(
+    row: Mapping[str, Any], vocabulary: int | None, parts: Sequence[str] = ("input_ids",)
+) -> None:
+    """Raises `DataError` for ids in these parts of a row that the model has no embedding for: the
+    lookup would fail, naming nothing. `IGNORE` may stand among labels."""
+    if vocabulary is None:
+        return
+    for part in parts:
+        fine = {IGNORE} if part == "labels" else set[int]()
+        odd = next((i for i in row[part] if not 0 <= i < vocabulary and i not in fine), None)
+        if odd is not None:
+            raise DataError(
+                f"{part} holds {odd}, and the model's vocabulary has {vocabulary} ids, 0 to "
+                f"{vocabulary - 1}",
+                remedy="the tokenizer that the model was trained with, or leave the row out",
+            )
+
+
+def vocabulary_of(model: nn.Module) -> int | None:
+    """How many ids a model has embeddings for, which can be more than its tokenizer has; None where
+    it has no plain table of them."""
+    try:
+        table = base_model(model).get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    while not isinstance(table, nn.Embedding):  # an adapter may be around it
+        inner = getattr(table, "base_layer", None) or getattr(table, "original_module", None)
+        if inner is None:
+            return None
+        table = inner
+    return table.num_embeddings
+
+
 def tokens_within(tokenizer: Any, limit: int | None, texts: Mapping[str, Any]) -> tuple[Any, int]:
     """A tokenizer's output for `texts`, which are its arguments by name, and how many tokens were
     cut off, as the tokenizer does it, to keep within the limit."""

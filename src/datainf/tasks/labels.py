@@ -92,14 +92,14 @@ class Labels:
         if isinstance(label, str):
             if label in self.label2id:
                 return self.label2id[label]
-            if not label.strip().lstrip("-").isdecimal():
+            if not label.strip().removeprefix("-").isdecimal():
                 known = ", ".join(list(self.label2id)[:10]) or "none"
                 raise DataError(
                     f"label {label!r} is not a class of the model (its classes: {known})",
                     remedy="class indices; or name the model's classes in their order: --labels "
                     "NAME,NAME,…, or model.config.label2id (adapters are saved without names)",
                 )
-        elif isinstance(label, list | tuple | dict):
+        elif not isinstance(label, int | float):
             raise DataError(
                 f"label {_short(label)} is a {type(label).__name__}, and the model gives one label",
                 remedy="one class index or class name a row",
@@ -129,6 +129,11 @@ class Labels:
         """Of the class that an example's label is of; None of several labels, and of numbers."""
         target = self.read(example)
         return None if isinstance(target, list) else self.name(target)
+
+    @staticmethod
+    def kind(target: Target) -> str:
+        """What a batch has all of one kind of."""
+        return "a list of labels" if isinstance(target, list) else "one label"
 
     def collate(self, targets: Sequence[Target]) -> Tensor:
         """Class indices, int64 [B]; or numbers, float32 [B, C].

@@ -18,6 +18,7 @@ from datainf.errors import DataError, ModelError, OptionError
 from datainf.tasks.answers import Answer
 from datainf.tasks.base import FEWEST_TOKENS, IGNORE, TRUNCATED, max_length_option, pad
 from datainf.tasks.causal_lm import CausalLM, common_prefix
+from datainf.tasks.inputs import require_known
 from datainf.tasks.preference_loss import LossName, PreferenceLoss
 from datainf.tasks.reference import as_reference, has_reference, is_merged
 from datainf.tasks.streams import Stream, pieces
@@ -73,7 +74,9 @@ class Preference(CausalLM):
                 "the examples hold no log-probabilities of a reference",
                 remedy="a peft model, or columns ref_chosen_logps and ref_rejected_logps",
             )
-        return {**self._fitted(*self._ids(example)), **(logps if len(logps) == 2 else {})}
+        pair = self._fitted(*self._ids(example))
+        require_known(pair, self.vocabulary, IDS)
+        return {**pair, **(logps if len(logps) == 2 else {})}
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
         encoded = [self.encode(example) for example in examples]

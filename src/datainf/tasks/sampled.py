@@ -69,6 +69,9 @@ class Sampled(Task):
         cut = encoded.get(TRUNCATED, 0) if isinstance(encoded, Mapping) else 0
         return {EXAMPLE: encoded, KEY: int(content[:15], 16), TRUNCATED: cut}
 
+    def target_kind(self, example: Mapping[str, Any]) -> str | None:
+        return self.task.target_kind(example[EXAMPLE])
+
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> tuple[Any, list[int]]:
         encoded = [self.encode(example) for example in examples]
         batch = self.task.collate([row[EXAMPLE] for row in encoded])

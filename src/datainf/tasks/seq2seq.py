@@ -19,7 +19,15 @@ from datainf.errors import DataError, ModelError, OptionError
 from datainf.fingerprint import tokenizer_digest
 from datainf.tasks.answers import Answer, continuations, room_for
 from datainf.tasks.base import FEWEST_TOKENS, IGNORE, TRUNCATED, Task, shorter, token_limit
-from datainf.tasks.inputs import base_model, given_inputs, pad_inputs, pad_labels, tokens_within
+from datainf.tasks.inputs import (
+    base_model,
+    given_inputs,
+    pad_inputs,
+    pad_labels,
+    require_known,
+    tokens_within,
+    vocabulary_of,
+)
 from datainf.tasks.sampling import Draws, sampled_token_losses
 from datainf.tasks.streams import Stream, pieces
 from datainf.tasks.token_losses import token_nll
@@ -40,6 +48,7 @@ class Seq2Seq(Task):
     tokenizer: Any
     max_length: int | None = None
     max_target_length: int | None = None
+    vocabulary: int | None = None  # taken from the model by `for_model`
     name: ClassVar[str] = "seq2seq"
 
     def __post_init__(self) -> None:
@@ -60,13 +69,17 @@ class Seq2Seq(Task):
             self,
             max_length=shorter(self.max_length, limit),
             max_target_length=shorter(self.max_target_length, limit),
+            vocabulary=vocabulary_of(model),
         )
 
     def encode(self, example: Mapping[str, Any]) -> dict[str, Any]:
         if TRUNCATED in example:
             return dict(example)
-        if "input_ids" in example:
-            return self._given(example)
+        row = self._given(example) if "input_ids" in example else self._tokenized(example)
+        require_known(row, self.vocabulary, ("input_ids", "labels"))
+        return row
+
+    def _tokenized(self, example: Mapping[str, Any]) -> dict[str, Any]:
         if "source" not in example or "target" not in example:
             raise DataError(
                 f"no source and target in the example: its columns are "

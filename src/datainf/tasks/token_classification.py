@@ -21,7 +21,9 @@ from datainf.tasks.inputs import (
     pad_inputs,
     pad_labels,
     require_fast,
+    require_known,
     tokens_within,
+    vocabulary_of,
 )
 from datainf.tasks.labels import Labels
 from datainf.tasks.sampling import Draws, sampled_token_losses
@@ -41,19 +43,24 @@ class TokenClassification(Task):
     tokenizer: Any
     max_length: int | None = None
     labels: Labels = field(default_factory=Labels)  # taken from the model by `for_model`
+    vocabulary: int | None = None  # so too
     name: ClassVar[str] = "token-classification"
 
     def for_model(self, model: nn.Module) -> Self:
         config: Any = model.config
         labels = replace(Labels.of(config), problem="single_label_classification")
         limit = shorter(self.max_length, token_limit(model, self.tokenizer))
-        return replace(self, max_length=limit, labels=labels)
+        vocabulary = vocabulary_of(model)
+        return replace(self, max_length=limit, labels=labels, vocabulary=vocabulary)
 
     def encode(self, example: Mapping[str, Any]) -> dict[str, Any]:
         if TRUNCATED in example:
             return dict(example)
-        if "input_ids" in example:
-            return self._given(example)
+        row = self._given(example) if "input_ids" in example else self._tokenized(example)
+        require_known(row, self.vocabulary)
+        return row
+
+    def _tokenized(self, example: Mapping[str, Any]) -> dict[str, Any]:
         words, tags = self._words(example)
         require_fast(self.tokenizer, "tagging words")
         texts = {"text": words, "is_split_into_words": True}
