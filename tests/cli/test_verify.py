@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 
@@ -85,6 +86,25 @@ def test_what_has_not_finished_is_said(run, datainf):
     code, _, err = datainf("verify", run / "train", "--repair")
     assert code == 1
     assert "does not say how it was made" in " ".join(err.split())
+
+
+def test_finished_shards_in_no_index_are_not_missing(run, datainf):
+    """As a killed torchrun leaves them; they are read as well."""
+    from datainf.store import Index
+    from datainf.store.writer import NOTE
+
+    index = Index.load(run / "train")
+    noted, index.shards = index.shards[2:], []
+    for shard in noted:
+        (run / "train" / shard.file).with_suffix(NOTE).write_text(json.dumps(shard.plain()))
+    index.save(run / "train")
+    code, out, _ = datainf("verify", run / "train")
+    assert code == 1
+    assert "the collection has not finished: 4 gradients of 12 are missing; 8 gradients in" in out
+    assert "are not in index.json yet, and the same command enters them" in out
+    assert "1 fault" in out
+    (run / "train" / noted[0].file).write_bytes(b"nothing")
+    assert f"{run / 'train' / noted[0].file} (rows 4 to 5)" in datainf("verify", run / "train")[1]
 
 
 def test_nothing_to_verify(tmp_path, datainf):

@@ -20,6 +20,7 @@ from datainf.second_moments import FILE as MOMENTS
 from datainf.second_moments import load_moments
 from datainf.store.index import INDEX, Index, Shard
 from datainf.store.shards import ShardFile
+from datainf.store.writer import with_noted
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
     """Read all stores and scores in a folder or below a URL, and in all folders in it, against
     their checksums.
 
-    A store that was not finished has those rows among its faults that are missing.
+    A store that was not finished has those rows among its faults that are missing, and says how
+    many stand in finished shards that its index does not have yet.
 
     Raises `OptionError` for a folder that is not there, or holds neither a store nor scores.
     """
@@ -79,11 +81,11 @@ def _count(stores: list[Path]) -> int:
 def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
     for store in stores:
         try:
-            index = Index.load(store)
+            entered, index = Index.load(store), with_noted(store)
         except StoreError as error:
             yield store / INDEX, Fault(store / INDEX, error.message)
             continue
-        yield store / INDEX, _incomplete(store, index)
+        yield store / INDEX, _incomplete(store, entered, index)
         for shard in index.shards:
             yield store / shard.file, _of_shard(store, index, shard)
         try:
@@ -92,11 +94,18 @@ def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
             yield store / MOMENTS, Fault(store / MOMENTS, error.message)
 
 
-def _incomplete(store: Path, index: Index) -> Fault | None:
-    if index.rows_done == index.n:
+def _incomplete(store: Path, entered: Index, index: Index) -> Fault | None:
+    """`entered`: the index on the disk, `index` with what is noted beside it."""
+    if entered.rows_done == entered.n:
         return None
-    lost = words.count(index.n - index.rows_done, "gradient")
-    what = f"the collection has not finished: {lost} of {index.n:,} are missing"
+    lost = index.n - index.rows_done
+    missing = "none is" if lost == 0 else f"{words.count(lost, 'gradient')} of {index.n:,} are"
+    what = f"the collection has not finished: {missing} missing"
+    if waiting := index.rows_done - entered.rows_done:
+        what += (
+            f"; {words.count(waiting, 'gradient')} in finished shards are not in {INDEX} yet, "
+            "and the same command enters them"
+        )
     return Fault(store / INDEX, what)
 
 

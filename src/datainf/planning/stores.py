@@ -18,7 +18,7 @@ from datainf.planning.compression import StoreRows, rows_of
 from datainf.remote import is_remote
 from datainf.store import SAMPLE, Index
 from datainf.store.index import INDEX
-from datainf.store.writer import begun
+from datainf.store.writer import begun, with_noted
 
 OF_WEIGHTS = ("base", "adapter")
 """Fingerprints that differ from checkpoint to checkpoint: the base's too, where a part of what was
@@ -168,10 +168,10 @@ class Stores:
 
 
 def _begun(folder: Path, index: Index) -> Index:
-    """With the shards and the notes that are there."""
+    """With the shards and the notes that are there; a shard that is only noted will be entered."""
     if not has_file(folder / INDEX):
         return index
-    known = Index.load(folder)
+    known = with_noted(folder)
     shard_rows = known.shard_rows if known.shards else index.shard_rows
     return replace(index, shards=known.shards, shard_rows=shard_rows, notes=known.notes)
 

@@ -215,6 +215,14 @@ def _add_noted(path: Path, index: Index) -> list[Path]:
     return found
 
 
+def with_noted(path: Path) -> Index:
+    """The index of the store at `path`, with what is finished and only noted beside it, as after a
+    kill of several processes. Raises as `Index.load`."""
+    index = Index.load(path)
+    _add_noted(path, index)
+    return index
+
+
 def _noted(file: Path) -> Shard | None:
     """The shard that a note is of; None where it is not as it was written, and the shard is made
     again, or where the first process has just entered it."""
