@@ -113,7 +113,7 @@ def collect(
             that another of them has too.
         PlanError: the longest example alone does not fit in memory.
         NonFiniteError: a loss or gradient is NaN or infinite, and is not to be skipped, or all
-            are; the examples are named.
+            are; the examples are named. Or the store at `out` has skipped some, and none is to be.
         StoreMismatchError: `out` holds a store of something else; or is to be added to, and has
             these examples already.
         StoreError: there is no store that could be added to, or it has to be finished first.

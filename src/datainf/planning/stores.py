@@ -62,17 +62,18 @@ class Stores:
 
     Raises `StoreMismatchError` for a store of something else in the place of one of them; at other
     checkpoints that is of other data or settings, since of their weights nothing is known yet.
+    `NonFiniteError` for one that has skipped examples, where none is to be.
     """
 
     pending: PendingStore
     folders: Sequence[Path | None]
 
     def __post_init__(self) -> None:
-        for folder in self.folders:
-            if folder == self.pending.out:
-                begun(folder, self.pending.index)
-            elif folder is not None:
-                begun(folder, self.pending.index, but=OF_WEIGHTS)
+        for folder in filter(None, self.folders):
+            weights = () if folder == self.pending.out else OF_WEIGHTS
+            there = begun(folder, self.pending.index, but=weights)
+            if there is not None:
+                self.pending.collector.require_none_skipped(folder, there)
 
     @cached_property
     def there(self) -> list[list[StoreRows]]:
