@@ -74,6 +74,23 @@ def test_a_run_is_repaired_to_the_same_bytes(run, datainf):
     assert changed == [files[1], files[3]]
 
 
+def test_the_same_command_says_what_it_makes_again(run, datainf):
+    before = contents(run)
+    files = sorted((run / "train").glob("*.safetensors"))
+    data = bytearray(files[1].read_bytes())
+    data[len(data) // 2] ^= 4
+    files[1].write_bytes(data)
+    files[3].unlink()
+    code, _, err = datainf("attribute", "--config", run / "run.yaml", "--out", run, "--no-report")
+    assert code == 0, err
+    told = " ".join(err.split())
+    assert f"note: {files[1]}: the bytes are not the ones that were written (the checksum" in told
+    assert "differs); the gradients of its rows 2 to 3 are taken again" in told
+    assert f"note: {files[3]} is missing; the gradients of its rows 6 to 7 are taken again" in told
+    assert told.count("taken again") == 2
+    assert contents(run) == before
+
+
 def test_what_has_not_finished_is_said(run, datainf):
     from datainf.store import Index
 

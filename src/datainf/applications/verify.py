@@ -19,8 +19,7 @@ from datainf.scores import load_scores
 from datainf.second_moments import FILE as MOMENTS
 from datainf.second_moments import load_moments
 from datainf.store.index import INDEX, Index, Shard
-from datainf.store.shards import ShardFile
-from datainf.store.writer import with_noted
+from datainf.store.writer import fault_of, with_noted
 
 
 @dataclass(frozen=True)
@@ -110,13 +109,11 @@ def _incomplete(store: Path, entered: Index, index: Index) -> Fault | None:
 
 
 def _of_shard(store: Path, index: Index, shard: Shard) -> Fault | None:
-    try:
-        ShardFile(store, shard, index).check()
-    except StoreCorruptError as error:
-        path = store / shard.file
-        what = error.message.removeprefix(f"{path}: ")
-        return Fault(path, what, range(shard.start, shard.start + shard.rows))
-    return None
+    if (error := fault_of(store, index, shard)) is None:
+        return None
+    path = store / shard.file
+    what = error.message.removeprefix(f"{path}: ")
+    return Fault(path, what, range(shard.start, shard.start + shard.rows))
 
 
 def _of_scores(path: Path) -> Fault | None:

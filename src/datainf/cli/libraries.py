@@ -51,8 +51,9 @@ def say_our_warnings() -> None:
     """Our own warnings, once each, as messages; others as Python shows them."""
     from datainf.gradients.engine import FallbackWarning, UnusedWarning
     from datainf.gradients.pending import SkippedWarning
+    from datainf.store.writer import DamagedWarning
 
-    ours = (FallbackWarning, UnusedWarning, SkippedWarning)
+    ours = (FallbackWarning, UnusedWarning, SkippedWarning, DamagedWarning)
     for category in ours:
         warnings.simplefilter("once", category)
 

@@ -63,7 +63,8 @@ def collect(
     """Per-example gradients of `dataset` under `model`, on disk.
 
     A store that an earlier, interrupted call left at `out` is continued from its last shard, to
-    the same bytes; a finished one is opened as it is.
+    the same bytes; a finished one is opened as it is. Shards whose bytes are not as they were
+    written are made again, and a `DamagedWarning` names each.
 
     Args:
         model: In memory, with its adapter; left as it was found. Dropout is off meanwhile. DDP's
