@@ -56,11 +56,20 @@ def test_a_shard_that_is_in_no_index(store, whole):
 def test_a_damaged_shard_is_named_and_made_again(store):
     file = store / "shard-00001.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    with pytest.warns(DamagedWarning, match=r"shard-00001.*rows 2 to 3 are taken again") as caught:
+    with pytest.warns(DamagedWarning, match=r"shard-00001.*differs\), rows 2 to 3\. Their") as caught:
         made(store)
     assert len(caught) == 1
     with warnings.catch_warnings(action="error"):
         made(store)
+
+
+def test_of_many_that_are_lost_the_first_are_named(tmp_path):
+    store = make(tmp_path / "s", 8, {"a": 3}, seed=0, rows=1).path
+    for file in store.glob("shard-*"):
+        file.unlink()
+    with pytest.warns(DamagedWarning, match=r"shard-00004.*rows 4 to 4; 3 more files\.") as caught:
+        make(store, 8, {"a": 3}, seed=0, rows=1)
+    assert len(caught) == 1
 
 
 def test_shards_that_have_a_note_stay(store, whole):

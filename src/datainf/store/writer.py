@@ -170,9 +170,7 @@ def _begin(path: Path, wanted: Index, own: range | None, held: ExitStack) -> Hel
     sound = [shard for shard, fault in found if fault is None]
     if own is not None and index.n > Index.load(path).n:
         _require_others(path, replace(index, shards=sound), own)
-    for shard, fault in found:
-        if fault is not None:
-            _warn_of(shard, fault)
+    _warn_of([(shard, fault) for shard, fault in found if fault is not None])
     index.save(path)  # with the rows that are to come to it
     _enter_notes(path, index.notes)
     _sweep(path, Index.load(path))
@@ -183,14 +181,18 @@ def _begin(path: Path, wanted: Index, own: range | None, held: ExitStack) -> Hel
     return lock
 
 
-def _warn_of(shard: Shard, fault: StoreCorruptError) -> None:
-    """That what is wrong with a shard has been seen, and costs its gradients once more."""
-    rows = f"rows {shard.start:,} to {shard.start + shard.rows - 1:,}"
-    warnings.warn(
-        f"{fault.message}; the gradients of its {rows} are taken again",
-        DamagedWarning,
-        stacklevel=2,
-    )
+def _warn_of(damaged: Sequence[tuple[Shard, StoreCorruptError]], most: int = 5) -> None:
+    """That what is wrong with shards has been seen, and costs their gradients once more."""
+    told = [
+        f"{fault.message}, rows {shard.start:,} to {shard.start + shard.rows - 1:,}"
+        for shard, fault in damaged[:most]
+    ]
+    if len(damaged) > most:
+        told.append(f"{len(damaged) - most:,} more files")
+    if told:
+        warnings.warn(
+            f"{'; '.join(told)}. Their gradients are taken again", DamagedWarning, stacklevel=2
+        )
 
 
 def _require_others(path: Path, index: Index, own: range) -> None:
