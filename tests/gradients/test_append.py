@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from conftest import TEXTS, make_model, write_rows
 from datainf import GradientStore, attribute, collect, tasks
 from datainf.errors import DataError, StoreError, StoreIncompleteError, StoreMismatchError
+from datainf.gradients.append import AppendWarning
 from datainf.projection import Projection
 from datainf.store.joined import joined
 
@@ -201,6 +203,23 @@ def test_data_that_changed_are_called_so(model, task, tmp_path, data):
     assert "a new store" in caught.value.remedy
 
 
+def test_without_ids_it_is_said_that_none_can_be_told(model, task, begun, tmp_path):
+    """In one line, where the examples come; not where they are known, or are told by their ids."""
+    told = "the examples have no ids, so none of them can be told from those that are there"
+    with pytest.warns(AppendWarning, match=told) as caught:
+        collect(model, [NEW[0], OLD[0]], task, out=begun, append=True)
+    assert len(caught) == 1
+    with pytest.warns(AppendWarning, match=r"examples that are in .*s have no ids"):
+        collect(model, NAMED[6:8], task, out=begun, append=True)
+    collect(model, NAMED[:6], task, out=tmp_path / "named")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AppendWarning)
+        collect(model, NAMED[6:8], task, out=begun, append=True)
+        collect(model, NAMED[6:8], task, out=tmp_path / "named", append=True)
+        collect(model, OLD, task, out=tmp_path / "whole")
+        collect(model, [*OLD, *NEW], task, out=tmp_path / "whole", append=True)
+
+
 def moments_of(model, value):
     return {name: torch.full_like(p, value) for name, p in model.named_parameters()
             if p.requires_grad}  # fmt: skip
@@ -279,6 +298,7 @@ def test_the_command(saved_llama, datainf, tmp_path):
     code, _, err = datainf("collect", "--data", new, *how, "--append")
     assert code == 0, err
     assert "11 gradients of" in err
+    assert " ".join(err.split()).count("note: the examples have no ids, so none of them") == 1
     store = GradientStore.open(tmp_path / "s")
     assert [(part.rows, part.source) for part in store.index.parts] == [
         (6, str(old)),

@@ -7,6 +7,7 @@ came before are taken for what is missing of their rows, and for nothing else.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -24,6 +25,11 @@ from datainf.gradients.survey import Survey, where
 from datainf.store import GradientStore, Index, Part, Shard
 from datainf.store.shards import check_size
 from datainf.store.writer import begun, is_sound
+
+
+class AppendWarning(UserWarning):
+    """Of examples that are added to a store it cannot be told whether some are there already."""
+
 
 Appended = tuple[Index, Survey, Sequence[Any]]
 
@@ -89,6 +95,7 @@ def _after(
 ) -> Appended:
     """Data of their own, which come now."""
     known, own = _ids_before(out, there), range(there.n, there.n + part.rows)
+    _warn_without_ids(out, known, survey.ids)
     ids = _ids(known, survey, dataset)
     came = [*there.came, replace(part, counted=ids == list(own))]
     notes = there.notes | {
@@ -149,6 +156,22 @@ def _is_there(out: Path, shard: Shard) -> bool:
     except StoreCorruptError:
         return False
     return True
+
+
+def _warn_without_ids(out: Path, known: list[int | str], ids: list[int | str]) -> None:
+    """Gradients that are alike may be those of two examples: ids alone tell."""
+    if ids == list(range(len(ids))):
+        whose, which = "the examples", "those that are there"
+    elif any(row == identifier for row, identifier in enumerate(known)):
+        whose, which = f"examples that are in {out}", "the new ones"
+    else:
+        return
+    warnings.warn(
+        f"{whose} have no ids, so none of them can be told from {which}: one that comes again "
+        "is taken twice",
+        AppendWarning,
+        stacklevel=2,
+    )
 
 
 def _ids(known: list[int | str], survey: Survey, dataset: Sequence[Any]) -> list[int | str]:

@@ -98,7 +98,9 @@ def collect(
         append: Add the examples to the store that is at `out`, whose shards stay as they are.
             `dataset` is the data that the store was made of, with more at its end, or data of its
             own, which come after those of the store; ids that only count rows go on counting.
-            Interrupted, the same call goes on.
+            Examples that are there already are refused, by their ids, or where whole data come
+            again; an `AppendWarning` says where there are no ids to go by. Interrupted, the same
+            call goes on.
         notes: Plain JSON values to keep in the index.
         progress: Where to show how far it is.
 
