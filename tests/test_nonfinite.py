@@ -177,6 +177,25 @@ def test_what_came_before_is_not_named_as_a_row_of_what_comes(model, task, tmp_p
     assert f"example {len(ROWS)} (id 'later {len(ROWS)}')" in told
 
 
+def test_a_store_that_skipped_is_refused_where_none_is_to_be(model, task, tmp_path):
+    """In a new folder the same settings would stop."""
+    store = collect(model, MIXED, task, out=tmp_path / "s", on_nonfinite="skip", shard_rows=3)
+    before = (tmp_path / "s" / "index.json").read_bytes()
+    told = r"2 examples were skipped: example 2 \(id 'sick'\), example 7 .*the loss is NaN"
+    with pytest.raises(NonFiniteError, match=told) as caught:
+        collect(model, MIXED, task, out=tmp_path / "s")
+    assert "--on-nonfinite skip" in caught.value.remedy
+    assert "another folder" in caught.value.remedy
+    store.index.shards.pop()
+    store.index.save(tmp_path / "s")
+    with pytest.raises(NonFiniteError, match=r"1 example was skipped: example 2 \(id 'sick'\)\."):
+        collect(model, MIXED, task, out=tmp_path / "s")
+    collect(model, MIXED, task, out=tmp_path / "s", on_nonfinite="skip")
+    assert (tmp_path / "s" / "index.json").read_bytes() == before
+    later = [row | {"id": f"later {place}"} for place, row in enumerate(ROWS)]
+    assert len(collect(model, later, task, out=tmp_path / "s", append=True)) == 14
+
+
 @pytest.mark.parametrize("weights", [None, [1.0, 0.0], [0.0, 1.0]])
 def test_a_checkpoint_that_counts_nothing_does_not_hide_who_is_suspect(stores, weights):
     """Nobody comes before who was skipped."""
@@ -259,6 +278,16 @@ def test_the_commands(skipped_run, datainf, tmp_path):
                            tmp_path / "stops", "--on-nonfinite", "stop")  # fmt: skip
     assert code == 1
     assert "row 4 (line 5), train.jsonl, row 9 (line 10): the loss is NaN" in " ".join(err.split())
+
+
+def test_a_run_that_skipped_does_not_go_on_to_stop(skipped_run, datainf):
+    settings = (skipped_run / "run.yaml").read_bytes()
+    for command in ("plan", "attribute"):
+        code, _, err = datainf(command, "--config", skipped_run / "run.yaml",
+                               "--out", skipped_run, "--on-nonfinite", "stop")  # fmt: skip
+        assert code == 1
+        assert "2 examples were skipped: train.jsonl, row 4 (line 5)" in " ".join(err.split())
+    assert (skipped_run / "run.yaml").read_bytes() == settings
 
 
 @needs_browser

@@ -138,6 +138,22 @@ def test_a_record_leads_nowhere_else(run, datainf, tmp_path):
     assert datainf("verify", run)[0] == 0
 
 
+def test_the_same_command_says_what_it_makes_again(run, datainf):
+    before = contents(run)
+    files = sorted((run / "train").glob("*.safetensors"))
+    data = bytearray(files[1].read_bytes())
+    data[len(data) // 2] ^= 4
+    files[1].write_bytes(data)
+    files[3].unlink()
+    code, _, err = datainf("attribute", "--config", run / "run.yaml", "--out", run, "--no-report")
+    assert code == 0, err
+    told = " ".join(err.split())
+    assert f"note: {files[1]}: the bytes are not the ones that were written (the checksum" in told
+    assert f"differs), rows 2 to 3; {files[3]} is missing, rows 6 to 7. Their gradients" in told
+    assert told.count("are taken again") == 1
+    assert contents(run) == before
+
+
 def test_what_has_not_finished_is_said(run, datainf):
     from datainf.store import Index
 
@@ -152,6 +168,25 @@ def test_what_has_not_finished_is_said(run, datainf):
     assert "does not say how it was made" in " ".join(err.split())
     assert "try: the command that made it again" in " ".join(err.split())
     assert "collect again" not in err
+
+
+def test_finished_shards_in_no_index_are_not_missing(run, datainf):
+    """As a killed torchrun leaves them; they are read as well."""
+    from datainf.store import Index
+    from datainf.store.writer import NOTE
+
+    index = Index.load(run / "train")
+    noted, index.shards = index.shards[2:], []
+    for shard in noted:
+        (run / "train" / shard.file).with_suffix(NOTE).write_text(json.dumps(shard.plain()))
+    index.save(run / "train")
+    code, out, _ = datainf("verify", run / "train")
+    assert code == 1
+    assert "the collection has not finished: 4 gradients of 12 are missing; 8 gradients in" in out
+    assert "are not in index.json yet, and the same command enters them" in out
+    assert "1 fault" in out
+    (run / "train" / noted[0].file).write_bytes(b"nothing")
+    assert f"{run / 'train' / noted[0].file} (rows 4 to 5)" in datainf("verify", run / "train")[1]
 
 
 def test_nothing_to_verify(tmp_path, datainf):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from conftest import TEXTS, make_model, write_rows
 from datainf import GradientStore, attribute, collect, tasks
 from datainf.errors import DataError, StoreError, StoreIncompleteError, StoreMismatchError
+from datainf.gradients.append import AppendWarning
 from datainf.projection import Projection
 from datainf.store.joined import joined
 
@@ -160,14 +162,62 @@ def test_nothing_comes_to_a_store_that_is_not_whole(model, task, begun, broken):
 
 @pytest.mark.parametrize(
     ("data", "count"),
-    [([*OLD, *NEW[2:]], 6), ([*OLD, *NEW], 6), ([*NEW[:2], *NEW[3:]], 2)],
-    ids=["the first data grew", "all data, which grew", "data that came later grew"],
+    [
+        ([*OLD, *NEW[2:]], "the first 6 of these"),
+        ([*OLD, *NEW], "the first 8 of these"),
+        ([*OLD, *NEW[:2]], "these"),
+        ([*NEW[:2], *NEW[3:]], "the first 2 of these"),
+    ],
+    ids=["the first grew", "all, which grew", "all in one", "data that came later grew"],
 )
 def test_no_example_comes_twice(model, task, begun, data, count):
     store = collect(model, NEW[:2], task, out=begun, append=True)
-    with pytest.raises(StoreMismatchError, match=f"has the first {count} of these examples"):
+    with pytest.raises(StoreMismatchError, match=f"s has {count} examples already"):
         collect(model, data, task, out=begun, append=True)
     assert len(GradientStore.open(begun)) == len(store) == 8
+
+
+def test_all_that_came_is_known_whatever_the_way(model, task, tmp_path):
+    """By ids of their own, at three times, and once as data that grew."""
+    out = tmp_path / "s"
+    collect(model, NAMED[:4], task, out=out)
+    collect(model, NAMED[:6], task, out=out, append=True)
+    collect(model, NAMED[6:8], task, out=out, append=True)
+    collect(model, NAMED[8:9], task, out=out, append=True)
+    with pytest.raises(StoreMismatchError, match="s has the first 9 of these examples already"):
+        collect(model, NAMED, task, out=out, append=True)
+    with pytest.raises(StoreMismatchError, match="s has the first 8 of these examples already"):
+        collect(model, [*NAMED[:8], *NAMED[9:]], task, out=out, append=True)
+
+
+@pytest.mark.parametrize(
+    "data", [[*NAMED[:2], NAMED[2] | {"prompt": "changed"}, *NAMED[3:]], NAMED[:5], NAMED[1:]],
+    ids=["changed", "shortened", "without the first"],
+)  # fmt: skip
+def test_data_that_changed_are_called_so(model, task, tmp_path, data):
+    collect(model, NAMED[:6], task, out=tmp_path / "s")
+    told = "not those that it was made of with more at their end"
+    with pytest.raises(DataError, match=told) as caught:
+        collect(model, data, task, out=tmp_path / "s", append=True)
+    assert "only the new examples in --data" in caught.value.remedy
+    assert "a new store" in caught.value.remedy
+
+
+def test_without_ids_it_is_said_that_none_can_be_told(model, task, begun, tmp_path):
+    """In one line, where the examples come; not where they are known, or are told by their ids."""
+    told = "the examples have no ids, so none of them can be told from those that are there"
+    with pytest.warns(AppendWarning, match=told) as caught:
+        collect(model, [NEW[0], OLD[0]], task, out=begun, append=True)
+    assert len(caught) == 1
+    with pytest.warns(AppendWarning, match=r"examples that are in .*s have no ids"):
+        collect(model, NAMED[6:8], task, out=begun, append=True)
+    collect(model, NAMED[:6], task, out=tmp_path / "named")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AppendWarning)
+        collect(model, NAMED[6:8], task, out=begun, append=True)
+        collect(model, NAMED[6:8], task, out=tmp_path / "named", append=True)
+        collect(model, OLD, task, out=tmp_path / "whole")
+        collect(model, [*OLD, *NEW], task, out=tmp_path / "whole", append=True)
 
 
 def moments_of(model, value):
@@ -252,6 +302,7 @@ def test_the_command(saved_llama, datainf, tmp_path):
     code, _, err = datainf("collect", "--data", new, *how, "--append")
     assert code == 0, err
     assert "11 gradients of" in err
+    assert " ".join(err.split()).count("note: the examples have no ids, so none of them") == 1
     store = GradientStore.open(tmp_path / "s")
     assert [(part.rows, part.source) for part in store.index.parts] == [
         (6, str(old)),

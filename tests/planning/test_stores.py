@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -19,6 +20,7 @@ from datainf.planning.compression import CHOICES, Compression
 from datainf.planning.stores import Stores
 from datainf.progress import Silent
 from datainf.store import SAMPLE
+from datainf.store.writer import NOTE
 
 FORMS = [*CHOICES, Compression("float16"), Compression("int8", 3)]
 
@@ -126,6 +128,25 @@ def test_what_is_done_is_not_counted_again(model, rows, task, tmp_path):
     assert not there.is_missing
     assert there.plan("s").missing_bytes == 0
     assert there.batches() == []
+
+
+def test_finished_shards_in_no_index_are_done(model, rows, task, tmp_path):
+    """As a killed torchrun leaves them, whose processes only note what they have finished."""
+    out, more = tmp_path / "s", {"shard_rows": 5}
+    store = collect(model, rows, task, out=out, **more)
+    noted = store.index.shards[1:]
+    for shard in noted:
+        (out / shard.file).with_suffix(NOTE).write_text(json.dumps(shard.plain()))
+    store.index.shards = []
+    store.index.save(out)
+    pending = prepare(model, rows, task, out=out, progress=Silent(), **more)
+    stores = Stores(pending, [out])
+    planned = stores.plan("s")
+    assert planned.done == 13
+    assert stores.missing_shards == [range(5)]
+    assert sum(batch.rows for batch in stores.batches(100)) == 5
+    first = (out / "shard-00000.safetensors").stat().st_size
+    assert abs(planned.missing_bytes - first) < 16 * len(pending.index.blocks)
 
 
 def test_a_store_of_something_else_is_in_the_way(model, rows, task, tmp_path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import asdict
 
 import pytest
 
 from benchmarks.made_stores import make
 from datainf.store import Index
-from datainf.store.writer import NOTE
+from datainf.store.writer import NOTE, DamagedWarning
 
 LEFT = ("index.json.tmp", "shard-00001.json.tmp", "shard-00007.safetensors.tmp",
         "second_moments.safetensors.tmp")  # fmt: skip
@@ -50,6 +51,25 @@ def test_a_shard_that_is_in_no_index(store, whole):
     assert (store / "second_moments.safetensors").read_bytes() == b"no shard"
     (store / "second_moments.safetensors").unlink()
     assert contents(store) == contents(whole)
+
+
+def test_a_damaged_shard_is_named_and_made_again(store):
+    file = store / "shard-00001.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.warns(DamagedWarning, match=r"shard-00001.*differs\), rows 2 to 3\.") as caught:
+        made(store)
+    assert len(caught) == 1
+    with warnings.catch_warnings(action="error"):
+        made(store)
+
+
+def test_of_many_that_are_lost_the_first_are_named(tmp_path):
+    store = make(tmp_path / "s", 8, {"a": 3}, seed=0, rows=1).path
+    for file in store.glob("shard-*"):
+        file.unlink()
+    with pytest.warns(DamagedWarning, match=r"shard-00004.*rows 4 to 4; 3 more files\.") as caught:
+        make(store, 8, {"a": 3}, seed=0, rows=1)
+    assert len(caught) == 1
 
 
 def test_shards_that_have_a_note_stay(store, whole):

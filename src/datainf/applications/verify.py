@@ -22,7 +22,7 @@ from datainf.scores import load_scores
 from datainf.second_moments import FILE as MOMENTS
 from datainf.second_moments import load_moments
 from datainf.store.index import INDEX, Index, Shard
-from datainf.store.shards import ShardFile
+from datainf.store.writer import fault_of, with_noted
 
 BY_RECORD = ("scores.parquet", "top.jsonl", "report.html")
 """A run's tables and its page, which have no checksums in them."""
@@ -57,9 +57,10 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
     """Read all stores and scores in a folder or below a URL, and in all folders in it, against
     their checksums.
 
-    A store that was not finished has those rows among its faults that are missing. What a command
-    left by the folder's provenance.jsonl and is not there is one too; so is a table or a page that
-    is another.
+    A store that was not finished has those rows among its faults that are missing, and says how
+    many stand in finished shards that its index does not have yet. What a command left by the
+    folder's provenance.jsonl and is not there is a fault too; so is a table or a page that is
+    another.
 
     Raises `OptionError` for a file, for a folder that is not there, or for one that holds none of
     these.
@@ -118,11 +119,11 @@ def _count(stores: list[Path]) -> int:
 def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
     for store in stores:
         try:
-            index = Index.load(store)
+            entered, index = Index.load(store), with_noted(store)
         except StoreError as error:
             yield store / INDEX, Fault(store / INDEX, without_path(error, store / INDEX))
             continue
-        yield store / INDEX, _incomplete(store, index)
+        yield store / INDEX, _incomplete(store, entered, index)
         for shard in index.shards:
             yield store / shard.file, _of_shard(store, index, shard)
         try:
@@ -131,21 +132,26 @@ def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
             yield store / MOMENTS, Fault(store / MOMENTS, without_path(error, store / MOMENTS))
 
 
-def _incomplete(store: Path, index: Index) -> Fault | None:
-    if index.rows_done == index.n:
+def _incomplete(store: Path, entered: Index, index: Index) -> Fault | None:
+    """`entered`: the index on the disk, `index` with what is noted beside it."""
+    if entered.rows_done == entered.n:
         return None
-    lost = words.count(index.n - index.rows_done, "gradient")
-    what = f"the collection has not finished: {lost} of {index.n:,} are missing"
+    lost = index.n - index.rows_done
+    missing = "none is" if lost == 0 else f"{words.count(lost, 'gradient')} of {index.n:,} are"
+    what = f"the collection has not finished: {missing} missing"
+    if waiting := index.rows_done - entered.rows_done:
+        what += (
+            f"; {words.count(waiting, 'gradient')} in finished shards are not in {INDEX} yet, "
+            "and the same command enters them"
+        )
     return Fault(store / INDEX, what)
 
 
 def _of_shard(store: Path, index: Index, shard: Shard) -> Fault | None:
-    try:
-        ShardFile(store, shard, index).check()
-    except StoreCorruptError as error:
-        path, rows = store / shard.file, range(shard.start, shard.start + shard.rows)
-        return Fault(path, without_path(error, path), rows)
-    return None
+    if (error := fault_of(store, index, shard)) is None:
+        return None
+    path, rows = store / shard.file, range(shard.start, shard.start + shard.rows)
+    return Fault(path, without_path(error, path), rows)
 
 
 def _recorded(records: list[Path]) -> Iterator[tuple[Path, Fault | None]]:

@@ -66,7 +66,9 @@ def collect(
         typer.Option(
             "--append",
             help="Add the examples to the store that is there, whose shards stay as they are. "
-            "--data is what the store was made of, with more at its end, or data of its own.",
+            "--data is what the store was made of, with more at its end, or data of its own. "
+            "Examples that are there already are refused by their ids; without ids only data that "
+            "come again as a whole are known.",
         ),
     ] = False,
     *,

@@ -49,10 +49,12 @@ def quiet_libraries() -> None:
 
 def say_our_warnings() -> None:
     """Our own warnings, once each, as messages; others as Python shows them."""
+    from datainf.gradients.append import AppendWarning
     from datainf.gradients.engine import FallbackWarning, UnusedWarning
     from datainf.gradients.pending import SkippedWarning
+    from datainf.store.writer import DamagedWarning
 
-    ours = (FallbackWarning, UnusedWarning, SkippedWarning)
+    ours = (FallbackWarning, UnusedWarning, SkippedWarning, DamagedWarning, AppendWarning)
     for category in ours:
         warnings.simplefilter("once", category)
 

@@ -7,6 +7,7 @@ came before are taken for what is missing of their rows, and for nothing else.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -25,19 +26,23 @@ from datainf.store import GradientStore, Index, Part, Shard
 from datainf.store.shards import check_size
 from datainf.store.writer import begun, is_sound
 
+
+class AppendWarning(UserWarning):
+    """Of examples that are added to a store it cannot be told whether some are there already."""
+
+
 Appended = tuple[Index, Survey, Sequence[Any]]
 
 
-def rows_there(out: Path) -> set[int]:
-    """How many first rows of some data may be those of the store that is added to, or some that
-    came to it. Raises `StoreError` where there is none."""
-    rows = [part.rows for part in Index.load(out).came]
-    return {*rows, *accumulate(rows)}
+def rows_there(out: Path) -> list[int]:
+    """How many rows came at each time to the store that is added to; the first of some data may be
+    those. Raises `StoreError` where there is none."""
+    return [part.rows for part in Index.load(out).came]
 
 
 def appended(out: Path, index: Index, survey: Survey, dataset: Sequence[Any]) -> Appended:
     """The index that the store at `out` is to have, and the survey and data of those rows that can
-    be taken. `survey` has the digests of `rows_there`.
+    be taken. `survey` was made with `rows_there`.
 
     Raises `StoreMismatchError` if the store has some of these examples already,
     `StoreIncompleteError` if it is to be finished first, `DataError` for an id that it has.
@@ -50,11 +55,25 @@ def appended(out: Path, index: Index, survey: Survey, dataset: Sequence[Any]) ->
     if survey.beginnings.get(there.n) == there.fingerprints["data"]:
         grown = replace(part, rows=part.rows - there.n)
         return replace(index, parts=[*there.came, grown]), survey, dataset
-    for rows, known in sorted(survey.beginnings.items()):
-        if known in digests:
-            remedy = "the others alone, as data of their own"
-            raise _has_them(out, f"the first {rows:,} of ", remedy)
+    known = _rows_known(there, survey)
+    if known == part.rows:
+        raise _has_them(out, "", "only new examples in --data")
+    if known:
+        raise _has_them(out, f"the first {known:,} of ", "the others alone, as data of their own")
     return _after(out, there, part, index, survey, dataset)
+
+
+def _rows_known(there: Index, survey: Survey) -> int:
+    """How many first rows of the data came to the store: all that came one after another, or those
+    that came at some one time."""
+    parts, known = there.came, 0
+    for part, end in zip(parts, accumulate(part.rows for part in parts), strict=True):
+        if part.data not in (survey.stretches.get(end), survey.beginnings.get(end)):
+            break
+        known = end
+    digests = {part.data for part in parts}
+    once = [rows for rows, data in survey.beginnings.items() if data in digests]
+    return max([known, *once])
 
 
 def _missing(
@@ -76,6 +95,7 @@ def _after(
 ) -> Appended:
     """Data of their own, which come now."""
     known, own = _ids_before(out, there), range(there.n, there.n + part.rows)
+    _warn_without_ids(out, known, survey.ids)
     ids = _ids(known, survey, dataset)
     came = [*there.came, replace(part, counted=ids == list(own))]
     notes = there.notes | {
@@ -138,6 +158,22 @@ def _is_there(out: Path, shard: Shard) -> bool:
     return True
 
 
+def _warn_without_ids(out: Path, known: list[int | str], ids: list[int | str]) -> None:
+    """Gradients that are alike may be those of two examples: ids alone tell."""
+    if ids == list(range(len(ids))):
+        whose, which = "the examples", "those that are there"
+    elif any(row == identifier for row, identifier in enumerate(known)):
+        whose, which = f"examples that are in {out}", "the new ones"
+    else:
+        return
+    warnings.warn(
+        f"{whose} have no ids, so none of them can be told from {which}: one that comes again "
+        "is taken twice",
+        AppendWarning,
+        stacklevel=2,
+    )
+
+
 def _ids(known: list[int | str], survey: Survey, dataset: Sequence[Any]) -> list[int | str]:
     """Those that only count rows go on counting."""
     ids, start = survey.ids, len(known)
@@ -148,8 +184,9 @@ def _ids(known: list[int | str], survey: Survey, dataset: Sequence[Any]) -> list
         if str(identifier) in old:
             raise DataError(
                 f"{where(dataset, row)}: the store has an example with the id {identifier!r} "
-                "already",
-                remedy="ids that are unique over all data, or none in any of them",
+                "already, and these data are not those that it was made of with more at their end",
+                remedy="only the new examples in --data, with ids that no other has; or a new "
+                "store of all, where examples were changed or left out",
             )
     return ids
 

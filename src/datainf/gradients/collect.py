@@ -63,7 +63,8 @@ def collect(
     """Per-example gradients of `dataset` under `model`, on disk.
 
     A store that an earlier, interrupted call left at `out` is continued from its last shard, to
-    the same bytes; a finished one is opened as it is.
+    the same bytes; a finished one is opened as it is. Shards whose bytes are not as they were
+    written are made again, and a `DamagedWarning` names each.
 
     Args:
         model: In memory, with its adapter; left as it was found. Dropout is off meanwhile. DDP's
@@ -97,7 +98,9 @@ def collect(
         append: Add the examples to the store that is at `out`, whose shards stay as they are.
             `dataset` is the data that the store was made of, with more at its end, or data of its
             own, which come after those of the store; ids that only count rows go on counting.
-            Interrupted, the same call goes on.
+            Examples that are there already are refused, by their ids, or where whole data come
+            again; an `AppendWarning` says where there are no ids to go by. Interrupted, the same
+            call goes on.
         notes: Plain JSON values to keep in the index.
         progress: Where to show how far it is.
 
@@ -113,7 +116,7 @@ def collect(
             that another of them has too.
         PlanError: the longest example alone does not fit in memory.
         NonFiniteError: a loss or gradient is NaN or infinite, and is not to be skipped, or all
-            are; the examples are named.
+            are; the examples are named. Or the store at `out` has skipped some, and none is to be.
         StoreMismatchError: `out` holds a store of something else; or is to be added to, and has
             these examples already.
         StoreError: there is no store that could be added to, or it has to be finished first.

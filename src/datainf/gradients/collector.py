@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -30,7 +31,7 @@ from datainf.gradients.survey import Survey, where
 from datainf.gradients.verify import one_alone, together
 from datainf.memory import available_each, counting_kept, for_each, release
 from datainf.ranks import ranks
-from datainf.store import GradientStore
+from datainf.store import GradientStore, Index
 from datainf.store.shards import ShardDraft
 from datainf.store.writer import StoreWriter
 from datainf.tasks import Task
@@ -294,6 +295,20 @@ class Collector:
                 "a batch or counts padding, in some batches and not in others",
                 remedy=f"delete {store.path} and collect with batch_tokens=1 (--batch-tokens 1), "
                 "which puts every example alone",
+            )
+
+    def require_none_skipped(self, path: Path, index: Index) -> None:
+        """Raises `NonFiniteError` if a store that is there has skipped some of these examples, at
+        which this collection would have stopped."""
+        skipped = index.skipped()
+        rows = [row for row in skipped if row in self.survey.rows]
+        if rows and self.on_nonfinite == "stop":
+            verb = "was" if len(rows) == 1 else "were"
+            raise NonFiniteError(
+                f"{path}: {words.count(len(rows), 'example')} {verb} skipped: "
+                f"{self.names(rows)}. Of the first, {skipped[rows[0]]}",
+                remedy="--on-nonfinite skip, by which this store was made; or another folder, in "
+                "which the collection stops at such a row",
             )
 
     def recheck(self, store: StoreWriter) -> None:

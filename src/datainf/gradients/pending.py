@@ -96,9 +96,13 @@ class PendingStore:
         return f"{text}, those of finished shards; the shard of rows {rows} starts again"
 
     def _is_missing(self) -> bool:
-        """Whether a store at `out` lacks some rows. Raises `StoreMismatchError` for another."""
+        """Whether a store at `out` lacks some rows. Raises `StoreMismatchError` for another,
+        `NonFiniteError` for one that has skipped what is not to be skipped."""
         there = begun(self.out, self.index)
-        return there is None or there.rows_done < there.n
+        if there is None:
+            return True
+        self.collector.require_none_skipped(self.out, there)
+        return there.rows_done < there.n
 
     def _fill(self, store: StoreWriter, progress: Progress, heard: Heard) -> None:
         collector = self.collector

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import xxhash
@@ -24,9 +25,10 @@ small data sets are not tokenized twice."""
 @dataclass(frozen=True)
 class Survey:
     """Ids, lengths in tokens, a digest of what the model will see, and how many examples were cut
-    to its limit; and the first examples as the task encodes them. `beginnings` are digests of so
-    many first rows alone, as were asked for; `own` the rows that can be asked for, where the others
-    are of a store that is added to."""
+    to its limit; and the first examples as the task encodes them. Where they may be rows of a store
+    that is added to, `beginnings` are digests of so many first rows alone, and `stretches`, by
+    their ends, of those that would have come at one time, as data of their own; `own` are the rows
+    that can be asked for, where the others are of the store."""
 
     ids: list[int | str]
     lengths: list[int]
@@ -34,6 +36,7 @@ class Survey:
     truncated: int
     first: list[Any]
     beginnings: Mapping[int, str] = field(default_factory=dict)
+    stretches: Mapping[int, str] = field(default_factory=dict)
     own: range | None = None
 
     @property
@@ -53,9 +56,9 @@ class Survey:
 
 
 def survey(
-    dataset: Sequence[Any], task: Task, progress: Progress, beginnings: Collection[int] = ()
+    dataset: Sequence[Any], task: Task, progress: Progress, came: Sequence[int] = ()
 ) -> Survey:
-    """`beginnings`: of how many first rows digests are taken beside that of all.
+    """`came`: how many rows came to a store at each time, any of which may be the data's first.
 
     Raises `DataError` naming the first example that the task cannot use, an id that stands
     twice, or an empty data set."""
@@ -65,31 +68,39 @@ def survey(
     advance = progress.stage("reading", n)
     ids = getattr(dataset, "ids", None)
     found: list[int | str] = []
-    lengths, truncated, state = [], 0, xxhash.xxh3_128()
+    lengths, truncated, state, own = [], 0, xxhash.xxh3_128(), xxhash.xxh3_128()
     first, room = list[Any](), float(KEPT_NUMBERS)
-    closed = dict[int, str]()
+    ends = dict(zip(accumulate(came), came, strict=True))
+    beginnings, closed, stretches = {*came, *ends}, dict[int, str](), dict[int, str]()
     kind: str | None = None
     for row in range(n):
         if row in beginnings:
             closed[row] = _closed(state, found)
+        if row in ends:
+            stretches[row] = _closed(own, _alone(found, ends[row]))
+            own = xxhash.xxh3_128()
         example = dataset[row]
         encoded = _encode(task, example, dataset, row)
-        own = task.target_kind(encoded)
-        kind = own if row == 0 else kind
-        if own != kind:
-            raise DataError(
-                f"{where(dataset, row)}: the example has {own}, and {where(dataset, 0)} has {kind}",
-                remedy="one kind in all rows",
-            )
+        kind = _require_kind(task.target_kind(encoded), kind, dataset, row)
         found.append(_identifier(example, row) if ids is None else ids[row])
         lengths.append(task.length(encoded))
         truncated += isinstance(encoded, dict) and encoded.get(TRUNCATED, 0) > 0
-        state.update(_example_digest(task, encoded).encode())
+        told = _example_digest(task, encoded).encode()
+        state.update(told)
+        own.update(told)
         if room >= 0 and (room := room - _numbers(encoded)) >= 0:
             first.append(_copy(encoded))
         advance(1)
+    if n in ends:
+        stretches[n] = _closed(own, _alone(found, ends[n]))
     _require_unique(found, dataset)
-    return Survey(found, lengths, _closed(state, found), truncated, first, closed)
+    return Survey(found, lengths, _closed(state, found), truncated, first, closed, stretches)
+
+
+def _alone(ids: list[int | str], rows: int) -> list[int | str]:
+    """The ids of so many last rows, as data of their own have them, which count from 0."""
+    last, start = ids[-rows:], len(ids) - rows
+    return [*range(rows)] if last == [*range(start, len(ids))] else last
 
 
 def _closed(state: xxhash.xxh3_128, ids: list[int | str]) -> str:
@@ -152,6 +163,18 @@ def _encode(task: Task, example: Any, dataset: Sequence[Any], row: int) -> Any:
         return task.encode(example)
     except DataError as error:
         raise DataError(f"{where(dataset, row)}: {error.message}", remedy=error.remedy) from None
+
+
+def _require_kind(
+    own: str | None, kind: str | None, dataset: Sequence[Any], row: int
+) -> str | None:
+    """The kind of target of the first example, which that of each other has to be."""
+    if row and own != kind:
+        raise DataError(
+            f"{where(dataset, row)}: the example has {own}, and {where(dataset, 0)} has {kind}",
+            remedy="one kind in all rows",
+        )
+    return own
 
 
 def _example_digest(task: Task, encoded: Any) -> str:

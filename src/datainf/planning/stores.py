@@ -18,7 +18,7 @@ from datainf.planning.compression import StoreRows, rows_of
 from datainf.remote import is_remote
 from datainf.store import SAMPLE, Index
 from datainf.store.index import INDEX
-from datainf.store.writer import begun
+from datainf.store.writer import begun, with_noted
 
 OF_WEIGHTS = ("base", "adapter")
 """Fingerprints that differ from checkpoint to checkpoint: the base's too, where a part of what was
@@ -62,17 +62,18 @@ class Stores:
 
     Raises `StoreMismatchError` for a store of something else in the place of one of them; at other
     checkpoints that is of other data or settings, since of their weights nothing is known yet.
+    `NonFiniteError` for one that has skipped examples, where none is to be.
     """
 
     pending: PendingStore
     folders: Sequence[Path | None]
 
     def __post_init__(self) -> None:
-        for folder in self.folders:
-            if folder == self.pending.out:
-                begun(folder, self.pending.index)
-            elif folder is not None:
-                begun(folder, self.pending.index, but=OF_WEIGHTS)
+        for folder in filter(None, self.folders):
+            weights = () if folder == self.pending.out else OF_WEIGHTS
+            there = begun(folder, self.pending.index, but=weights)
+            if there is not None:
+                self.pending.collector.require_none_skipped(folder, there)
 
     @cached_property
     def there(self) -> list[list[StoreRows]]:
@@ -168,10 +169,10 @@ class Stores:
 
 
 def _begun(folder: Path, index: Index) -> Index:
-    """With the shards and the notes that are there."""
+    """With the shards and the notes that are there; a shard that is only noted will be entered."""
     if not has_file(folder / INDEX):
         return index
-    known = Index.load(folder)
+    known = with_noted(folder)
     shard_rows = known.shard_rows if known.shards else index.shard_rows
     return replace(index, shards=known.shards, shard_rows=shard_rows, notes=known.notes)
 

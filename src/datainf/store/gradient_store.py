@@ -107,9 +107,7 @@ class GradientStore:
     def skipped(self) -> Mapping[int, str]:
         """Rows whose losses or gradients were not finite, and what was not: they are stored as
         zeros, and have no part in anything. Their losses are as they were."""
-        return {
-            shard.start + place: why for shard in self.index.shards for place, why in shard.skipped
-        }
+        return self.index.skipped()
 
     @cached_property
     def sound(self) -> GradientStore:

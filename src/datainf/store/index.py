@@ -145,6 +145,10 @@ class Index:
         for shard in self.shards:
             yield range(shard.start, shard.start + shard.rows)
 
+    def skipped(self) -> dict[int, str]:
+        """The rows that were skipped, and what of each was not finite."""
+        return {shard.start + place: why for shard in self.shards for place, why in shard.skipped}
+
     def missing(self) -> Iterator[range]:
         """The rows of each shard still to be written, in order: those at the end, and those that
         are gone from between others. None has rows that came at different times."""

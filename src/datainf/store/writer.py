@@ -11,6 +11,7 @@ with.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -45,6 +46,10 @@ from datainf.store.shards import ShardDraft, ShardFile
 SHARD = ".safetensors"
 NOTE = ".json"
 """How shards end, and the note of each, which has its name otherwise."""
+
+
+class DamagedWarning(UserWarning):
+    """Files of a store were not as they were written, and are made again."""
 
 
 class StoreWriter:
@@ -161,9 +166,11 @@ def _begin(path: Path, wanted: Index, own: range | None, held: ExitStack) -> Hel
             )
         wanted.save(path)
         return lock
-    sound = [shard for shard in index.shards if is_sound(path, index, shard)]
+    found = [(shard, fault_of(path, index, shard)) for shard in index.shards]
+    sound = [shard for shard, fault in found if fault is None]
     if own is not None and index.n > Index.load(path).n:
         _require_others(path, replace(index, shards=sound), own)
+    _warn_of([(shard, fault) for shard, fault in found if fault is not None])
     index.save(path)  # with the rows that are to come to it
     _enter_notes(path, index.notes)
     _sweep(path, Index.load(path))
@@ -172,6 +179,20 @@ def _begin(path: Path, wanted: Index, own: range | None, held: ExitStack) -> Hel
         index.shard_rows = wanted.shard_rows
     index.save(path)
     return lock
+
+
+def _warn_of(damaged: Sequence[tuple[Shard, StoreCorruptError]], most: int = 5) -> None:
+    """That what is wrong with shards has been seen, and costs their gradients once more."""
+    told = [
+        f"{fault.message}, rows {shard.start:,} to {shard.start + shard.rows - 1:,}"
+        for shard, fault in damaged[:most]
+    ]
+    if len(damaged) > most:
+        told.append(f"{len(damaged) - most:,} more files")
+    if told:
+        warnings.warn(
+            f"{'; '.join(told)}. Their gradients are taken again", DamagedWarning, stacklevel=2
+        )
 
 
 def _require_others(path: Path, index: Index, own: range) -> None:
@@ -213,6 +234,14 @@ def _add_noted(path: Path, index: Index) -> list[Path]:
         if shard.start not in known and index.has_room(shard):
             index.add(shard)
     return found
+
+
+def with_noted(path: Path) -> Index:
+    """The index of the store at `path`, with what is finished and only noted beside it, as after a
+    kill of several processes. Raises as `Index.load`."""
+    index = Index.load(path)
+    _add_noted(path, index)
+    return index
 
 
 def _noted(file: Path) -> Shard | None:
@@ -289,8 +318,13 @@ def _other_options(found: Index, wanted: Index) -> Iterator[str]:
 def is_sound(path: Path, index: Index, shard: Shard) -> bool:
     """Whether its bytes are as written, in object storage those that are there now; if not, it is
     made again."""
+    return fault_of(path, index, shard) is None
+
+
+def fault_of(path: Path, index: Index, shard: Shard) -> StoreCorruptError | None:
+    """What is wrong with the bytes of a shard, if anything is."""
     try:
         ShardFile(path, shard, index).check()
-    except StoreCorruptError:
-        return False
-    return True
+    except StoreCorruptError as error:
+        return error
+    return None
