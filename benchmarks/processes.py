@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.timing import alternating
 from benchmarks.works import minilm
 
-SIZES, QUERIES, ROUNDS = (500, 3500), 50, 3
+SIZES, QUERIES, ROUNDS = (500, 2000), 50, 3
 METHODS = ("datainf", "exact")
 WAYS = {
     "one process, two threads": (1, 2),
