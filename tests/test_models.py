@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from conftest import lora_config, make_base, make_tokenizer, save_model
+from datainf import attribute, collect
 from datainf.columns import Candidates
 from datainf.errors import ModelError, OptionError
 from datainf.gradients.parameters import adapter_settings, architecture
@@ -64,6 +65,31 @@ def test_a_model_in_memory_and_from_its_files_are_the_same_to_a_store(kind, tmp_
     assert adapter_settings(in_memory) == adapter_settings(loaded) != {}
 
 
+def without_head(base):
+    """A base as pretraining leaves it."""
+    weights = load_file(base / "model.safetensors")
+    headless = {name: t for name, t in weights.items() if not name.startswith("classifier")}
+    save_file(headless, base / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_head_that_the_adapter_replaces_is_nothing_to_a_store(tmp_path, tokenizer):
+    """It is drawn anew each time, and has no part in anything."""
+    base, adapter = save_model("bert", tmp_path, tokenizer)
+    without_head(base)
+    rows = [{"text": text, "label": 1} for text in ("a b", "c")]
+    for name in ("one", "two"):
+        torch.manual_seed(len(name) + (name == "two"))
+        loaded = load_model(str(base), str(adapter), "classification")
+        task = make_task("classification", loaded.tokenizer)
+        collect(loaded.model, rows, task, out=tmp_path / name)
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("one", "two")
+    )
+    assert one == two
+    assert attribute(tmp_path / "one", tmp_path / "two", "datainf").shape == (2, 2)
+
+
 def test_the_head_has_as_many_classes_as_the_adapter_was_saved_with(tmp_path, tokenizer):
     """The base's own configuration says 2; nobody should have to say 3 again."""
     base, adapter = save_model("bert", tmp_path, tokenizer)
@@ -71,9 +97,7 @@ def test_the_head_has_as_many_classes_as_the_adapter_was_saved_with(tmp_path, to
     for key in ("id2label", "label2id"):
         config.pop(key)
     (base / "config.json").write_text(json.dumps(config))
-    weights = load_file(base / "model.safetensors")
-    headless = {name: t for name, t in weights.items() if not name.startswith("classifier")}
-    save_file(headless, base / "model.safetensors", metadata={"format": "pt"})
+    without_head(base)
     loaded = load_model(str(base), str(adapter), "classification")
     assert loaded.model.config.num_labels == 3
     saved = load_file(adapter / "adapter_model.safetensors")

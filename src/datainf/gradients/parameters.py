@@ -147,10 +147,11 @@ def _copied(parameter: nn.Parameter, copies: int) -> tuple[int, ...]:
 
 def weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """A model's parameters and persistent buffers by name, those that accelerate keeps on disk
-    or on the CPU read in, one after another."""
+    or on the CPU read in, one after another; without what modules_to_save replaced, which of a base
+    that has no head is drawn anew each time it is loaded."""
     modules = dict(model.named_modules(remove_duplicate=False))
     for name, value in model.state_dict().items():
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or BEFORE_TUNING in name:
             continue
         if not value.is_meta:
             yield name, value
