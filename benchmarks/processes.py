@@ -1,6 +1,6 @@
 """One process beside two, on a machine whose cores one process can use alone.
 
-Whole commands in turn, medians of three rounds: `datainf collect` on SST-2 under MiniLM with LoRA,
+Whole commands in turn, means of two rounds: `datainf collect` on SST-2 under MiniLM with LoRA,
 and `datainf score` for 50 queries from its store. Examples a second are by what the larger of two
 data sets took longer: without reading the libraries, meeting, and the probe of the model. Several
 processes are for several devices or machines; here they show what the sharing itself costs.
@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.timing import alternating
 from benchmarks.works import minilm
 
-SIZES, QUERIES, ROUNDS = (500, 2000), 50, 3
+SIZES, QUERIES, ROUNDS = (500, 2000), 50, 2
 METHODS = ("datainf", "exact")
 WAYS = {
     "one process, two threads": (1, 2),
