@@ -86,7 +86,7 @@ def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
 
 @dataclass(frozen=True)
 class Left:
-    """What a command left: its name, and the digest of the file."""
+    """What was left: by which command, in words, and the digest of the file."""
 
     by: str
     digest: str
@@ -101,8 +101,8 @@ def left(record: Path) -> dict[Path, Left]:
     for number, line in enumerate(read_file(record).splitlines(), start=1):
         try:
             told = json.loads(line)
-            words = told["command"] or ["datainf", "a program"]
-            by, files = str(words[1]), dict[str, str](told["files"])
+            words, files = told["command"], dict[str, str](told["files"])
+            by = "a program of your own" if words is None else f"`datainf {words[1]}`"
         except (ValueError, LookupError, TypeError, RecursionError):
             raise StoreCorruptError(f"{record}: line {number} cannot be read") from None
         inside = {name for name in files if is_within(name)}

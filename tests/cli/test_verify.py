@@ -86,7 +86,7 @@ def test_what_is_missing_is_said_and_made_again(run, datainf, lost):
     code, out, _ = datainf("verify", run)
     assert code == 1
     assert str(run / lost) in out
-    assert "it is missing; `datainf a program` had written it" in out
+    assert "it is missing; a program of your own had written it" in out
     assert datainf("verify", run, "--repair")[0] == 0
     assert without_aside(run) | {"top.jsonl": (run / "top.jsonl").read_bytes()} == before
 
@@ -102,7 +102,7 @@ def test_a_table_that_is_another_is_said(run, datainf):
         file.write(b"x")
     code, out, _ = datainf("verify", run)
     assert code == 1
-    assert f"{run / 'scores.parquet'}: it is not what `datainf a program` had written" in out
+    assert f"{run / 'scores.parquet'}: it is not what a program of your own had written" in out
     assert datainf("verify", run, "--repair")[0] == 0
 
 

@@ -28,6 +28,8 @@ BY_RECORD = ("scores.parquet", "top.jsonl", "report.html")
 """A run's tables and its page, which have no checksums in them."""
 OWN = (SETTINGS, SCORES, INDEX, *BY_RECORD)
 """What has to be there; cleaned data and lists of suspects are a person's to move and to change."""
+ASIDE = "-damaged-"
+"""In the names of stores that were put aside."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,6 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
         faults += [] if fault is None else [fault]
     found = [size for path in read if (size := size_of(path)) is not None]
     return Verified(len(found), sum(found), faults)
-
-
-ASIDE = "-damaged-"
 
 
 def put_aside(folder: Path, say: Callable[[str], None]) -> None:
@@ -159,16 +158,16 @@ def _recorded(records: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
         try:
             told = left(record)
         except StoreCorruptError as error:
-            yield record, Fault(record, error.message.removeprefix(f"{record}: "))
+            yield record, Fault(record, without_path(error, record))
             continue
         for path, one in told.items():
             if path.name not in OWN:
                 continue
             what = None
             if not has_file(path):
-                what = f"it is missing; `datainf {one.by}` had written it"
+                what = f"it is missing; {one.by} had written it"
             elif path.name in BY_RECORD and digest_of(path) != one.digest:
-                what = f"it is not what `datainf {one.by}` had written"
+                what = f"it is not what {one.by} had written"
             yield path, None if what is None else Fault(path, what)
 
 
