@@ -433,7 +433,8 @@ def test_a_pairs_trainer_agrees_with_the_task(pairs, tokens):
     assert len(fitting) > 4
     assert losses.tolist() == pytest.approx(theirs.tolist(), rel=1e-4)
     assert PAIRS[0]["rejected"] in trainers.describe(pairs.train_dataset[0])
-    assert trainers.uses_reference and ours.uses_reference
+    assert trainers.uses_reference
+    assert ours.uses_reference
 
 
 def test_settings_tell_losses_apart(classifier, tokens, tmp_path):
