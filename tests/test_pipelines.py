@@ -44,7 +44,7 @@ def saved(tmp_path_factory):
     pipeline.save_pretrained(folder / "base")
     torch.manual_seed(3)
     pipeline.unet.add_adapter(lora([*ATTENTION, "conv1"]))
-    pipeline.text_encoder.add_adapter(lora(["q_proj", "v_proj"]))
+    peft.inject_adapter_in_model(lora(["q_proj", "v_proj"]), pipeline.text_encoder)
     for name, text in (("unet", False), ("both", True)):
         pipeline.save_lora_weights(
             folder / name,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 
+import peft
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from conftest import make_base, make_rows
 from datainf import tasks
-from datainf.errors import CoverageError
+from datainf.errors import CoverageError, ModelError
 from datainf.gradients.collect import collect
 from datainf.gradients.engine import FallbackWarning, PerExample
 from datainf.gradients.evaluating import evaluating
@@ -71,6 +73,25 @@ def test_one_parameter_that_nothing_reaches(tmp_path):
         assert torch.allclose(store.blocks[name].to_dense(), gradient, rtol=1e-6)
     left = collect(model, ROWS, task, out=tmp_path / "u", trainable="!scale", fallback=False)
     assert [*left.blocks] == ["inner.weight", "inner.bias"]
+
+
+def test_a_model_that_fails_by_itself_says_so(tokenizer, tmp_path):
+    """DistilBERT takes no keys and values from outside, which is what a prefix is."""
+    base = transformers.DistilBertForSequenceClassification(
+        transformers.DistilBertConfig(
+            vocab_size=258, dim=16, hidden_dim=16, n_layers=1, n_heads=2, max_position_embeddings=64
+        )
+    )
+    prefix = peft.PrefixTuningConfig(
+        task_type="SEQ_CLS", num_virtual_tokens=3, token_dim=16, num_layers=1,
+        num_attention_heads=2, num_transformer_submodules=1,
+    )  # fmt: skip
+    model, task = peft.get_peft_model(base, prefix), tasks.SequenceClassification(tokenizer)
+    told = "DistilBertForSequenceClassification fails on one example alone: ValueError: Model does"
+    with pytest.raises(ModelError, match=told) as caught:
+        collect(model, [{"text": "a", "label": 1}], task, out=tmp_path / "s")
+    assert "transformers and peft" in caught.value.remedy
+    assert not (tmp_path / "s").exists() or not any((tmp_path / "s").glob("shard-*"))
 
 
 def test_in_a_real_model(tokenizer):

@@ -13,6 +13,7 @@ from conftest import make_base
 from experiments.adapters.bottleneck import Bottleneck, add_bottlenecks
 from experiments.adapters.cell import run
 from experiments.adapters.settings import ADAPTERS, SETTINGS
+from support import NO_PREFIX, takes_prefix
 
 WIDTH, INNER, LAYERS = 16, 24, 2
 """Of the tiny BERT."""
@@ -38,6 +39,8 @@ def settings(tmp_path_factory, tokenizer):
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_cell_of_each_adapter(settings, name, tmp_path):
+    if name == "prefix tuning" and not takes_prefix():
+        pytest.skip(NO_PREFIX)
     key = {"adapter": name, "task": "made-up", "seed": 0}
     found = run(key, settings, tmp_path)
     json.dumps(found, allow_nan=False)

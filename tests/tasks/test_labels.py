@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from transformers import BertConfig
@@ -25,6 +26,9 @@ NUMBERS = Labels("regression", 2)
     (SEVERAL, ["red", "blue"], [1, 0, 1]), (SEVERAL, [2], [0, 0, 1]), (SEVERAL, [], [0, 0, 0]),
     (SEVERAL, [1, 0, 1], [1, 0, 1]), (SEVERAL, [0.0, 0.25, 1.0], [0, 0.25, 1]),
     (SEVERAL, [1, 2], [0, 1, 1]), (SEVERAL, torch.tensor([0.0, 1.0, 1.0]), [0, 1, 1]),
+    (SEVERAL, [np.int64(0), np.int64(1), np.int64(1)], [0, 1, 1]), (SEVERAL, (0, 2), [1, 0, 1]),
+    (SEVERAL, (torch.tensor(0), torch.tensor(2)), [1, 0, 1]), (ONE, np.int64(2), 2),
+    (ONE, np.str_("blue"), 2), (NUMBERS, (np.float32(1), 2.5), [1, 2.5]),
     (UNSAID, ["green"], [0, 1, 0]),
     (NUMBER, 3.7, [3.7]), (NUMBER, "-2.5", [-2.5]), (NUMBER, [4], [4]),
     (NUMBERS, [1, 2.5], [1, 2.5]),
@@ -37,6 +41,7 @@ def test_labels_that_fit(labels, given, target):
     (ONE, 3.7, "label 3.7 is not a class index"),
     (ONE, 3, "out of range: the model's classes are 0 to 2"),
     (ONE, "pink", r"'pink' is not a class of the model \(its classes: red, green, blue\)"),
+    (ONE, b"1", "is a bytes, and the model gives one label"),
     (ONE, [1], r"label \[1\] is a list, and the model gives one label"),
     (SEVERAL, 1, "is not a list, and an example may have several labels"),
     (SEVERAL, "red", "is not a list"),

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from conftest import TEXTS, lora_config, make_base, make_model, make_tokenizer
-from datainf import tasks
-from datainf.errors import DataError, ModelError, OptionError
+from datainf import attribute, tasks
+from datainf.errors import DataError, ModelError, OptionError, StoreMismatchError
 from datainf.gradients.collect import collect
 from datainf.gradients.engine import PerExample
 from datainf.gradients.evaluating import evaluating
@@ -199,6 +199,26 @@ def test_gradients_equal_autograd_and_nothing_changes(kind, tokenizer, tmp_path)
     for parameter, (required, weights) in zip(model.parameters(), before, strict=True):
         assert parameter.requires_grad == required
         assert torch.equal(parameter, weights)
+
+
+def own_loss(model, batch):
+    return tasks.Preference(make_tokenizer(eos_token="<eos>")).losses(model, batch)
+
+
+@pytest.mark.parametrize("made_by", ["the task", "a loss of one's own"])
+def test_stores_of_two_references_are_not_of_the_same_weights(made_by, tokenizer, tmp_path):
+    """What `modules_to_save` replaced is the head of the reference."""
+    task = tasks.Preference(tokenizer)
+    if made_by == "a loss of one's own":
+        task = tasks.Custom(own_loss, task.collate, reference=True)
+    for name, shift in (("same", 0), ("again", 0), ("other", 1)):
+        model = modules_to_save()
+        with torch.no_grad():
+            model.base_model.lm_head.original_module.weight[:9] += shift
+        collect(model, PAIRS, task, out=tmp_path / name)
+    assert attribute(tmp_path / "same", tmp_path / "again", "gradient").shape == (6, 6)
+    with pytest.raises(StoreMismatchError, match="different weights or settings of the base"):
+        attribute(tmp_path / "same", tmp_path / "other", "gradient")
 
 
 def test_a_soft_prompt(tokenizer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import transformers
 
 from conftest import make_base
 from datainf import tasks
@@ -56,3 +57,47 @@ def test_description(tokenizer):
         "labels": [*tokenizer("c")["input_ids"], -100],
     }
     assert task.describe(ids) == "ab → c"
+
+
+SIZES = {
+    "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16,
+    "max_position_embeddings": 64, "pad_token_id": 0, "eos_token_id": 1,
+    "decoder_start_token_id": 0,
+}  # fmt: skip
+
+
+def marian(source, target):
+    config = transformers.MarianConfig(
+        vocab_size=source, decoder_vocab_size=target, share_encoder_decoder_embeddings=False,
+        tie_word_embeddings=False, **SIZES,
+    )  # fmt: skip
+    return transformers.MarianMTModel(config)
+
+
+def fsmt(source, target):
+    return transformers.FSMTForConditionalGeneration(
+        transformers.FSMTConfig(
+            langs=["en", "de"], src_vocab_size=source, tgt_vocab_size=target, **SIZES
+        )
+    )
+
+
+def two_berts(source, target):
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(
+        transformers.BertConfig(vocab_size=source, **size),
+        transformers.BertConfig(vocab_size=target, **size),
+    )
+    return transformers.EncoderDecoderModel(config)
+
+
+@pytest.mark.parametrize("make", [marian, fsmt, two_berts])
+def test_source_and_target_of_two_vocabularies(make, tokenizer):
+    task = tasks.Seq2Seq(tokenizer).for_model(make(258, 320))
+    assert task.encode({"input_ids": [257], "labels": [319]})["labels"] == [319]
+    with pytest.raises(DataError, match="input_ids holds 258, and the model's vocabulary has 258"):
+        task.encode({"input_ids": [258], "labels": [1]})
+    smaller = tasks.Seq2Seq(tokenizer).for_model(make(258, 200))
+    with pytest.raises(DataError, match="labels holds 200, and the model's vocabulary has 200 ids"):
+        smaller.encode({"input_ids": [257], "labels": [200]})

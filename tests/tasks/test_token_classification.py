@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
@@ -24,6 +26,9 @@ def test_the_first_token_of_a_word_has_its_tag(tokenizer):
     assert encoded["labels"] == [1, -100, 0, 2, -100, -100]
     assert len(encoded["input_ids"]) == 6
     assert task_of(tokenizer).encode(encoded) == encoded
+    for plain in (np.array([1, 0, 2]), (torch.tensor(1), np.int64(0), "2")):
+        same = task_of(tokenizer).encode({"tokens": ["ab", "c", "def"], "tags": plain})
+        assert same == encoded
     ignored = task_of(tokenizer).encode({"tokens": ["ab", "c"], "tags": [-100, 1]})
     assert ignored["labels"] == [-100, -100, 1]
 

@@ -433,6 +433,8 @@ def test_a_pairs_trainer_agrees_with_the_task(pairs, tokens):
     assert len(fitting) > 4
     assert losses.tolist() == pytest.approx(theirs.tolist(), rel=1e-4)
     assert PAIRS[0]["rejected"] in trainers.describe(pairs.train_dataset[0])
+    assert trainers.uses_reference
+    assert ours.uses_reference
 
 
 def test_settings_tell_losses_apart(classifier, tokens, tmp_path):
@@ -447,6 +449,7 @@ def test_settings_tell_losses_apart(classifier, tokens, tmp_path):
     for i, one in enumerate(settings):
         assert one not in settings[:i]
     assert tasks.FromTrainer(classifier).settings() == settings[0]
+    assert not tasks.FromTrainer(classifier).uses_reference
     assert json.loads(json.dumps(settings)) == settings
 
 
@@ -469,6 +472,7 @@ def test_a_formula_that_does_not_fit_falls_back(classifier, tmp_path):
 def test_a_loss_that_is_not_known_says_so(tokens, tmp_path):
     trainer = focal(tmp_path, tokens)
     task = tasks.FromTrainer(trainer)
+    assert task.uses_reference  # it may
     with pytest.raises(CoverageError, match="Focal"):
         collect(trainer, out=tmp_path / "s", fallback=False)
     rows = list(trainer.train_dataset)

@@ -31,7 +31,8 @@ NOT_OPTIONS = {"inference_mode", "init_lora_weights", "init_weights", "total_ste
 """Options of adapters that say how they were begun or trained, or are used."""
 
 BEFORE_TUNING = ".original_module."
-"""In the names of peft's copies of what modules_to_save replaced; they take no part in the loss."""
+"""In the names of peft's copies of what modules_to_save replaced; they take no part in a loss that
+does not ask the model without its adapter."""
 
 
 @dataclass(frozen=True)
@@ -145,13 +146,13 @@ def _copied(parameter: nn.Parameter, copies: int) -> tuple[int, ...]:
     return shape if copies == 1 else (copies, *shape)
 
 
-def weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def weights(model: nn.Module, replaced: bool) -> Iterator[tuple[str, Tensor]]:
     """A model's parameters and persistent buffers by name, those that accelerate keeps on disk
-    or on the CPU read in, one after another; without what modules_to_save replaced, which of a base
-    that has no head is drawn anew each time it is loaded."""
+    or on the CPU read in, one after another; with what modules_to_save `replaced`, or without,
+    since of a base that has no head it is drawn anew each time that this is loaded."""
     modules = dict(model.named_modules(remove_duplicate=False))
     for name, value in model.state_dict().items():
-        if not isinstance(value, Tensor) or BEFORE_TUNING in name:
+        if not isinstance(value, Tensor) or (BEFORE_TUNING in name and not replaced):
             continue
         if not value.is_meta:
             yield name, value

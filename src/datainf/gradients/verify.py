@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from accelerate.utils import send_to_device
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
-from datainf.errors import VerificationError
+from datainf.errors import DatainfError, ModelError, VerificationError
 from datainf.gradients.capture import BatchGradients, batch_losses, requiring_grad
 from datainf.gradients.precision import (
     all_finite,
@@ -19,6 +21,7 @@ from datainf.gradients.precision import (
     tolerance_of,
 )
 from datainf.tasks import Task
+from datainf.tasks.inputs import base_model
 
 
 def verify_losses(
@@ -124,7 +127,8 @@ def one_alone(
     batch = send_to_device(task.collate([example]), device)
     for scale in loss_scales(model):
         with requiring_grad(chosen), torch.enable_grad():
-            parts = batch_losses(task, model, batch, 1).reshape(-1)
+            with _failing_plainly(model):
+                parts = batch_losses(task, model, batch, 1).reshape(-1)
             found = [_gradients(part * scale, chosen, keep=len(parts) > 1) for part in parts]
         if scale == 1 or _finite(found):
             break
@@ -132,6 +136,26 @@ def one_alone(
     flat = [_flat(part, chosen, scale, parts.device) for part in found]
     gradients = {name: torch.cat([part[name] for part in flat])[None] for name in chosen}
     return BatchGradients(parts.mean().detach()[None], gradients, unused)
+
+
+@contextmanager
+def _failing_plainly(model: nn.Module) -> Iterator[None]:
+    """Raises `ModelError` for what a model's own code raises where nothing of ours is around it,
+    such as an adapter that does not go with the base, or libraries that do not go together."""
+    try:
+        yield
+    except (DatainfError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        if should_reduce_batch_size(error):
+            raise
+        what = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"{type(base_model(model)).__name__} fails on one example alone: "
+            f"{type(error).__name__}: {what}",
+            remedy="a model and an adapter that compute a loss without datainf, with the installed "
+            "versions of transformers and peft",
+        ) from error
 
 
 def together(found: Sequence[BatchGradients]) -> BatchGradients:

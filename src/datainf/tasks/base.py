@@ -78,6 +78,12 @@ class Task(ABC):
         return False
 
     @property
+    def uses_reference(self) -> bool:
+        """Whether the loss asks the model without its adapter as well, so that the weights which
+        the adapter replaces (`modules_to_save`) have a part in it."""
+        return False
+
+    @property
     def one_target(self) -> bool:
         """Whether an example has a single target, and its gradient one direction."""
         return False

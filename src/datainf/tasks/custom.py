@@ -20,13 +20,16 @@ class Custom(Task):
     """Any loss: `losses_fn(model, batch) → [batch]`, one loss an example.
 
     `collate` makes a batch of examples (torch's `default_collate` if not given); `length` gives
-    an example's length for batching; `describe` its words for people.
+    an example's length for batching; `describe` its words for people. `reference` says that the
+    loss asks the model without its adapter as well (`disable_adapter`), as a reference: the weights
+    that the adapter replaces then count among those that two stores need to have in common.
     """
 
     losses_fn: Callable[[nn.Module, Any], Tensor]
     collate_fn: Callable[[list[Any]], Any] = default_collate
     length_fn: Callable[[Any], int] | None = None
     describe_fn: Callable[[Any], str] = str
+    reference: bool = False
     name: ClassVar[str] = "custom"
 
     def __init__(
@@ -36,11 +39,17 @@ class Custom(Task):
         *,
         length: Callable[[Any], int] | None = None,
         describe: Callable[[Any], str] = str,
+        reference: bool = False,
     ) -> None:
         object.__setattr__(self, "losses_fn", losses)
         object.__setattr__(self, "collate_fn", collate)
         object.__setattr__(self, "length_fn", length)
         object.__setattr__(self, "describe_fn", describe)
+        object.__setattr__(self, "reference", reference)
+
+    @property
+    def uses_reference(self) -> bool:
+        return self.reference
 
     def collate(self, examples: Sequence[Any]) -> Any:
         return self.collate_fn(list(examples))

@@ -55,16 +55,28 @@ def require_known(
 def vocabulary_of(model: nn.Module) -> int | None:
     """How many ids a model has embeddings for, which can be more than its tokenizer has; None where
     it has no plain table of them."""
+    return _ids_of(model, "get_input_embeddings")
+
+
+def targets_of(model: nn.Module) -> int | None:
+    """How many ids a model's outputs tell apart: of an encoder and a decoder, which may have two
+    vocabularies, the decoder's; None where they come from no plain layer."""
+    return _ids_of(model, "get_output_embeddings")
+
+
+def _ids_of(model: nn.Module, getter: str) -> int | None:
     try:
-        table = base_model(model).get_input_embeddings()
+        layer = getattr(base_model(model), getter)()
     except (AttributeError, NotImplementedError):
         return None
-    while not isinstance(table, nn.Embedding):  # an adapter may be around it
-        inner = getattr(table, "base_layer", None) or getattr(table, "original_module", None)
-        if inner is None:
-            return None
-        table = inner
-    return table.num_embeddings
+    while layer is not None and not isinstance(layer, nn.Embedding | nn.Linear):
+        # An adapter may be around it.
+        layer = getattr(layer, "base_layer", None) or getattr(layer, "original_module", None)
+    return (
+        layer.num_embeddings
+        if isinstance(layer, nn.Embedding)
+        else getattr(layer, "out_features", None)
+    )
 
 
 def tokens_within(tokenizer: Any, limit: int | None, texts: Mapping[str, Any]) -> tuple[Any, int]:

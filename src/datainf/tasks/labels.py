@@ -71,15 +71,13 @@ class Labels:
 
         Raises `DataError` for one that is missing or does not fit the outputs.
         """
-        label = example.get("label")
+        label = plain(example.get("label"))
         if label is None:
             raise DataError("the example has no label", remedy="a column label, or --label-column")
-        if isinstance(label, Tensor) or hasattr(label, "tolist"):
-            label = label.tolist()
         if self.problem == "regression":
             return self._numbers(label)
         if self.problem == "multi_label_classification" or (
-            self.problem is None and isinstance(label, list | tuple)
+            self.problem is None and isinstance(label, list)
         ):
             return self._several(label)
         return self.class_index(label)
@@ -89,6 +87,7 @@ class Labels:
 
         Raises `DataError` for anything else, or an index that the model has no class for.
         """
+        label = plain(label)
         if isinstance(label, str):
             if label in self.label2id:
                 return self.label2id[label]
@@ -187,13 +186,13 @@ class Labels:
 
     def _several(self, label: Any) -> list[float]:
         """A vector of 0 and 1, or the indices or names of the classes that hold."""
-        if not isinstance(label, list | tuple):
+        if not isinstance(label, list):
             raise DataError(
                 f"label {_short(label)} is not a list, and an example may have several labels",
                 remedy="a list of class names or indices, or of one 0 or 1 for each class",
             )
-        plain = all(isinstance(value, int | float) for value in label)
-        if plain and len(label) == self.count and all(0 <= value <= 1 for value in label):
+        numbers = all(isinstance(value, int | float) for value in label)
+        if numbers and len(label) == self.count and all(0 <= value <= 1 for value in label):
             return [float(value) for value in label]
         if any(isinstance(value, float) for value in label):
             raise DataError(
@@ -204,6 +203,13 @@ class Labels:
         indices = {self.class_index(value) for value in label}
         count = self.count if self.count is not None else max(indices, default=-1) + 1
         return [float(index in indices) for index in range(count)]
+
+
+def plain(label: Any) -> Any:
+    """A label without numpy or torch, also within a list."""
+    if isinstance(label, list | tuple):
+        return [plain(value) for value in label]
+    return label.tolist() if hasattr(label, "tolist") else label
 
 
 def _number(value: Any) -> float:

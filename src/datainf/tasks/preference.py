@@ -114,6 +114,10 @@ class Preference(CausalLM):
         return loss(policy, reference.to(policy.device), tokens)
 
     @property
+    def uses_reference(self) -> bool:
+        return self.own_reference
+
+    @property
     def can_sample(self) -> bool:
         return False  # of hinge and ipo there is no likelihood, of a pair no text to draw
 

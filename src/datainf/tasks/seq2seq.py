@@ -25,6 +25,7 @@ from datainf.tasks.inputs import (
     pad_inputs,
     pad_labels,
     require_known,
+    targets_of,
     tokens_within,
     vocabulary_of,
 )
@@ -48,7 +49,8 @@ class Seq2Seq(Task):
     tokenizer: Any
     max_length: int | None = None
     max_target_length: int | None = None
-    vocabulary: int | None = None  # taken from the model by `for_model`
+    vocabulary: int | None = None  # the encoder's, taken from the model by `for_model`
+    targets: int | None = None  # the decoder's
     name: ClassVar[str] = "seq2seq"
 
     def __post_init__(self) -> None:
@@ -70,13 +72,15 @@ class Seq2Seq(Task):
             max_length=shorter(self.max_length, limit),
             max_target_length=shorter(self.max_target_length, limit),
             vocabulary=vocabulary_of(model),
+            targets=targets_of(model),
         )
 
     def encode(self, example: Mapping[str, Any]) -> dict[str, Any]:
         if TRUNCATED in example:
             return dict(example)
         row = self._given(example) if "input_ids" in example else self._tokenized(example)
-        require_known(row, self.vocabulary, ("input_ids", "labels"))
+        require_known(row, self.vocabulary)
+        require_known(row, self.targets, ("labels",))
         return row
 
     def _tokenized(self, example: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from datainf.tasks.inputs import (
     tokens_within,
     vocabulary_of,
 )
-from datainf.tasks.labels import Labels
+from datainf.tasks.labels import Labels, plain
 from datainf.tasks.sampling import Draws, sampled_token_losses
 from datainf.tasks.streams import Stream, pieces
 from datainf.tasks.token_losses import token_nll
@@ -136,6 +136,7 @@ class TokenClassification(Task):
         return words, [self._tag(tag) for tag in tags]
 
     def _tag(self, tag: Any) -> int:
+        tag = plain(tag)
         if tag is None or isinstance(tag, bool):
             raise DataError(f"the tag {tag!r} is neither a class index nor a class name")
         return IGNORE if tag == IGNORE else self.labels.class_index(tag)

@@ -19,7 +19,14 @@ from datainf.tasks.base import IGNORE, Task
 from datainf.tasks.inputs import base_model
 from datainf.tasks.left_padding import ALIGNED, flushed
 from datainf.tasks.token_losses import at_least_float32
-from datainf.tasks.trainer_losses import KnownLoss, NextTokens, known_loss, shifts_labels, stock
+from datainf.tasks.trainer_losses import (
+    KnownLoss,
+    NextTokens,
+    Preferred,
+    known_loss,
+    shifts_labels,
+    stock,
+)
 from datainf.tasks.trainer_settings import loss_code, tokenizer_of, trainer_settings
 from datainf.tasks.trainer_state import untouched, weights_precision
 
@@ -166,6 +173,11 @@ class FromTrainer(Task):
             for key in keys
             if key in example
         )
+
+    @property
+    def uses_reference(self) -> bool:
+        """Of a loss that is not known: it may."""
+        return self.known is None or isinstance(self.known, Preferred)
 
     def settings(self) -> dict[str, Any]:
         return {
