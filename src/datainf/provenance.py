@@ -33,8 +33,8 @@ PACKAGES = (
     "torch", "transformers", "peft", "accelerate", "datasets", "diffusers", "numpy", "safetensors",
 )  # fmt: skip
 """That numbers may depend on."""
-PROGRAMS = ("datainf", "__main__.py")
-"""How the command line is called."""
+MODULE = ("datainf", "__main__.py")
+"""The end of what `python -m datainf` is called by; other packages have such a file too."""
 
 
 @cache
@@ -120,7 +120,7 @@ def command() -> list[str] | None:
     """The arguments that the program was started with, without secrets; None in a program of a
     person's own."""
     program, *arguments = sys.argv or [""]
-    if Path(program).name not in PROGRAMS:
+    if Path(program).name != "datainf" and Path(program).parts[-2:] != MODULE:
         return None
     return ["datainf", *map(redacted, arguments)]
 
