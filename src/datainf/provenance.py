@@ -29,6 +29,8 @@ from datainf.redaction import redacted
 from datainf.remote import is_remote
 
 RECORD = "provenance.jsonl"
+PAGE = "page"
+"""In the line of a page: what it was asked to show."""
 PACKAGES = (
     "torch", "transformers", "peft", "accelerate", "datasets", "diffusers", "numpy", "safetensors",
 )  # fmt: skip
@@ -63,7 +65,7 @@ def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
     started = datetime.now(UTC)
 
     def note(files: Iterable[Path]) -> None:
-        found = {_name(path, folder): digest_of(path) for path in files if has_file(path)}
+        found = {name_in(folder, path): digest_of(path) for path in files if has_file(path)}
         if not found:
             return
         line = {
@@ -144,8 +146,8 @@ def digest_of(path: Path) -> str:
     return bytes_digest(read_file(path)) if is_remote(path) else file_digest(path)
 
 
-def _name(path: Path, folder: Path) -> str:
-    """Within the folder, or in full where it is elsewhere."""
+def name_in(folder: Path, path: Path) -> str:
+    """As a folder's record has it: within the folder, or in full where it is elsewhere."""
     if not is_remote(path):
         path, folder = path.absolute(), folder.absolute()
     return str(path.relative_to(folder)) if folder in path.parents else str(path)
