@@ -13,7 +13,6 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -21,7 +20,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import datainf
-from datainf.errors import StoreCorruptError, WriteError
+from datainf.errors import WriteError
 from datainf.files import has_file, make_folder, read_file, write_atomically
 from datainf.fingerprint import bytes_digest, file_digest
 from datainf.launch import launch
@@ -84,32 +83,6 @@ def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
                 raise  # of a folder that may only be read, with all files elsewhere, none is due
 
     return note
-
-
-@dataclass(frozen=True)
-class Left:
-    """What was left: by which command, in words, and the digest of the file."""
-
-    by: str
-    digest: str
-
-
-def left(record: Path) -> dict[Path, Left]:
-    """By a folder's record, the last word on each file that was left in it or below.
-
-    Raises `StoreCorruptError` naming the first line that is none of ours.
-    """
-    found = dict[Path, Left]()
-    for number, line in enumerate(read_file(record).splitlines(), start=1):
-        try:
-            told = json.loads(line)
-            words, files = told["command"], dict[str, str](told["files"])
-            by = "a program of your own" if words is None else f"`datainf {words[1]}`"
-        except (ValueError, LookupError, TypeError, RecursionError):
-            raise StoreCorruptError(f"{record}: line {number} cannot be read") from None
-        inside = {name for name in files if is_within(name)}
-        found |= {record.parent / name: Left(by, str(files[name])) for name in inside}
-    return found
 
 
 def is_within(name: str) -> bool:
