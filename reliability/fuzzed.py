@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from datainf.checkpoints import second_moments, weighed
 from datainf.config import RunConfig, read_config
 from datainf.data import load
 from datainf.models import adapter_weights, base_of, candidates, load_model, load_tokenizer
+from datainf.provenance import RECORD
 from datainf.report.review import read_decisions
 from datainf.runs import run
 from datainf.scores import load_scores
@@ -33,7 +35,7 @@ from datainf.second_moments import load_moments, save_moments
 from datainf.store import GradientStore, Index
 from datainf.store.index import CHECKSUM
 from datainf.tasks.images import open_image
-from reliability.mutations import as_json, changed, restructured
+from reliability.mutations import ABSURD, absurd, as_json, changed, restructured
 from reliability.work import Work
 
 Chance = random.Random
@@ -145,6 +147,11 @@ def of_a_run(folder: Path, out: Path) -> Iterator[Kind]:
     yield Kind("index.json", index, lambda: Index.load(query))
     yield Kind("index.json, forged", index, lambda: read_store(query), forged)
     yield Kind("a run, by verify", index, lambda: verify(query), forged)
+    recorded = folder / "recorded"
+    shutil.copytree(out, recorded, ignore=shutil.ignore_patterns("train", "curvature"))
+    record = recorded / RECORD
+    led = by_structure(led_astray)
+    yield Kind("provenance.jsonl, by verify", record, lambda: verify(recorded), led)
     yield Kind("a shard", shard, lambda: read_store(query), checked=True)
     moments = folder / "moments"
     moments.mkdir()
@@ -224,6 +231,17 @@ def yaml_changed(data: bytes, chance: Chance) -> bytes:
 def without_checksum(index: Any) -> Any:
     """As those of older versions are, which have none: so what is wrong gets further."""
     return {key: value for key, value in index.items() if key != CHECKSUM}
+
+
+def led_astray(record: Any, chance: Chance) -> Any:
+    """A line of a record, of files that are named in folders that no system has, or by no names."""
+    if chance.random() < 0.5:
+        return restructured(record, chance)
+    texts = [one for one in ABSURD if isinstance(one, str)]
+    names = {name: f"{chance.choice(texts)}/{name}" for name in record["files"]}
+    files = {names[name]: digest for name, digest in record["files"].items()}
+    pairs = [[absurd(name, chance), digest] for name, digest in files.items()]
+    return record | {"files": chance.choice((files, files, pairs))}
 
 
 def forger(path: Path, folder: Path) -> Change:

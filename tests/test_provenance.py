@@ -149,6 +149,16 @@ def test_packages_are_those_that_are_installed():
     assert set(versions()) <= {"datainf", "python", *PACKAGES}
 
 
+@pytest.mark.parametrize(
+    ("program", "is_ours"),
+    [("/bin/datainf", True), ("/lib/datainf/__main__.py", True), ("/lib/pytest/__main__.py", False),
+     ("__main__.py", False), ("train.py", False), ("", False)],
+)  # fmt: skip
+def test_a_command_is_of_ours_alone(monkeypatch, program, is_ours):
+    monkeypatch.setattr(sys, "argv", [program, "verify"])
+    assert provenance.command() == (["datainf", "verify"] if is_ours else None)
+
+
 def test_of_a_folder_that_may_only_be_read_what_goes_elsewhere_needs_no_record(
     tmp_path, monkeypatch
 ):

@@ -13,7 +13,6 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -21,7 +20,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import datainf
-from datainf.errors import StoreCorruptError, WriteError
+from datainf.errors import WriteError
 from datainf.files import has_file, make_folder, read_file, write_atomically
 from datainf.fingerprint import bytes_digest, file_digest
 from datainf.launch import launch
@@ -29,12 +28,14 @@ from datainf.redaction import redacted
 from datainf.remote import is_remote
 
 RECORD = "provenance.jsonl"
+PAGE = "page"
+"""In the line of a page: what it was asked to show."""
 PACKAGES = (
     "torch", "transformers", "peft", "accelerate", "datasets", "diffusers", "numpy", "safetensors",
 )  # fmt: skip
 """That numbers may depend on."""
-PROGRAMS = ("datainf", "__main__.py")
-"""How the command line is called."""
+MODULE = ("datainf", "__main__.py")
+"""The end of what `python -m datainf` is called by; other packages have such a file too."""
 
 
 @cache
@@ -63,7 +64,7 @@ def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
     started = datetime.now(UTC)
 
     def note(files: Iterable[Path]) -> None:
-        found = {_name(path, folder): digest_of(path) for path in files if has_file(path)}
+        found = {name_in(folder, path): digest_of(path) for path in files if has_file(path)}
         if not found:
             return
         line = {
@@ -84,32 +85,6 @@ def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
     return note
 
 
-@dataclass(frozen=True)
-class Left:
-    """What was left: by which command, in words, and the digest of the file."""
-
-    by: str
-    digest: str
-
-
-def left(record: Path) -> dict[Path, Left]:
-    """By a folder's record, the last word on each file that was left in it or below.
-
-    Raises `StoreCorruptError` naming the first line that is none of ours.
-    """
-    found = dict[Path, Left]()
-    for number, line in enumerate(read_file(record).splitlines(), start=1):
-        try:
-            told = json.loads(line)
-            words, files = told["command"], dict[str, str](told["files"])
-            by = "a program of your own" if words is None else f"`datainf {words[1]}`"
-        except (ValueError, LookupError, TypeError, RecursionError):
-            raise StoreCorruptError(f"{record}: line {number} cannot be read") from None
-        inside = {name for name in files if is_within(name)}
-        found |= {record.parent / name: Left(by, str(files[name])) for name in inside}
-    return found
-
-
 def is_within(name: str) -> bool:
     """Whether it is of a file in the folder: a record may be of elsewhere, and lead anywhere."""
     path = PurePath(name)
@@ -120,7 +95,7 @@ def command() -> list[str] | None:
     """The arguments that the program was started with, without secrets; None in a program of a
     person's own."""
     program, *arguments = sys.argv or [""]
-    if Path(program).name not in PROGRAMS:
+    if Path(program).name != "datainf" and Path(program).parts[-2:] != MODULE:
         return None
     return ["datainf", *map(redacted, arguments)]
 
@@ -144,8 +119,8 @@ def digest_of(path: Path) -> str:
     return bytes_digest(read_file(path)) if is_remote(path) else file_digest(path)
 
 
-def _name(path: Path, folder: Path) -> str:
-    """Within the folder, or in full where it is elsewhere."""
+def name_in(folder: Path, path: Path) -> str:
+    """As a folder's record has it: within the folder, or in full where it is elsewhere."""
     if not is_remote(path):
         path, folder = path.absolute(), folder.absolute()
     return str(path.relative_to(folder)) if folder in path.parents else str(path)

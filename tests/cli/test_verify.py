@@ -9,15 +9,20 @@ import shutil
 import pytest
 
 from conftest import TEXTS, attributed, write_rows
+from datainf.applications.verify import BY_RECORD
+from datainf.provenance import recorder
+from datainf.report import write_report
 
 
 @pytest.fixture(scope="module")
 def whole(saved_llama, tmp_path_factory):
-    """A run of several shards."""
+    """A run of several shards, with a page."""
     rows = [{"prompt": text, "completion": text[::-1]} for text in TEXTS * 2]
-    return attributed(
+    run = attributed(
         tmp_path_factory.mktemp("verify"), saved_llama[1], rows, rows[:2], shard_rows=2
     )
+    write_report(run, top=3, model=False)
+    return run
 
 
 @pytest.fixture
@@ -33,7 +38,7 @@ def contents(folder):
 def test_a_run_as_it_was_written(run, datainf):
     code, out, _ = datainf("verify", run)
     assert code == 0
-    assert f"{len([*contents(run), 'scores.parquet', 'top.jsonl'])} files" in out
+    assert f"{len([*contents(run), *BY_RECORD])} files" in out
     assert "all as they were written" in out
 
 
@@ -75,10 +80,10 @@ def test_a_run_is_repaired_to_the_same_bytes(run, datainf):
 
 
 @pytest.mark.parametrize(
-    "lost", ["train", "curvature", "train/index.json", "scores.safetensors", "top.jsonl"]
+    "lost", ["train", "curvature", "train/index.json", "scores.safetensors", *BY_RECORD]
 )
 def test_what_is_missing_is_said_and_made_again(run, datainf, lost):
-    before = contents(run) | {"top.jsonl": (run / "top.jsonl").read_bytes()}
+    before = contents(run) | by_record(run)
     if (run / lost).is_dir():
         shutil.rmtree(run / lost)
     else:
@@ -88,7 +93,11 @@ def test_what_is_missing_is_said_and_made_again(run, datainf, lost):
     assert str(run / lost) in out
     assert "it is missing; a program of your own had written it" in out
     assert datainf("verify", run, "--repair")[0] == 0
-    assert without_aside(run) | {"top.jsonl": (run / "top.jsonl").read_bytes()} == before
+    assert without_aside(run) | by_record(run) == before
+
+
+def by_record(run):
+    return {name: (run / name).read_bytes() for name in BY_RECORD}
 
 
 def without_aside(run):
@@ -96,14 +105,15 @@ def without_aside(run):
     return {name: data for name, data in contents(run).items() if "-damaged-" not in str(name)}
 
 
-def test_a_table_that_is_another_is_said(run, datainf):
-    with (run / "scores.parquet").open("r+b") as file:
-        file.seek(100)
-        file.write(b"x")
+@pytest.mark.parametrize("name", BY_RECORD)
+def test_a_table_or_page_that_is_another_is_said(run, datainf, name):
+    before = by_record(run)
+    (run / name).write_bytes(before[name][:-1] + b"\x00")
     code, out, _ = datainf("verify", run)
     assert code == 1
-    assert f"{run / 'scores.parquet'}: it is not what a program of your own had written" in out
+    assert f"{run / name}: it is not what a program of your own had written" in out
     assert datainf("verify", run, "--repair")[0] == 0
+    assert by_record(run) == before
 
 
 def test_a_store_without_a_readable_index_is_made_anew_beside_the_rest(run, datainf):
@@ -121,12 +131,40 @@ def test_a_store_without_a_readable_index_is_made_anew_beside_the_rest(run, data
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "null", '{"command": 1, "files": {}}',
-                                  '{"command": null, "files": [1]}'])  # fmt: skip
+                                  '{"command": null, "files": [1]}',
+                                  '{"command": null, "files": [[1, 2]]}',
+                                  '{"command": null, "files": {"top.jsonl": 1}}',
+                                  '{"command": null, "files": {}, "page": 1}',
+                                  '{"command": ["datainf"], "files": {}}',
+                                  '{"command": {"1": 2}, "files": {}}'])  # fmt: skip
 def test_a_record_that_cannot_be_read(run, datainf, line):
     (run / "provenance.jsonl").write_text(line + "\n")
     code, out, _ = datainf("verify", run)
     assert code == 1
     assert f"{run / 'provenance.jsonl'}: line 1 cannot be read" in out
+
+
+def test_a_record_of_a_file_that_can_have_no_such_name(run, datainf):
+    names = [f"{'x' * 300}/top.jsonl", "a\x00/top.jsonl", "\ud83d/top.jsonl"]
+    told = {"command": ["datainf", "score"], "files": dict.fromkeys(names, "0")}
+    with (run / "provenance.jsonl").open("a") as record:
+        record.write(json.dumps(told) + "\n")
+    code, out, _ = datainf("verify", run)
+    assert code == 1
+    assert "xxx/top.jsonl: it cannot be read: File name too long" in out
+    assert "3 faults" in out
+
+
+@pytest.mark.parametrize(
+    "name", ["provenance.jsonl", "train/index.json", "scores.safetensors", "top.jsonl"]
+)
+def test_a_folder_in_the_place_of_a_file(run, datainf, name):
+    (run / name).unlink()
+    (run / name).mkdir()
+    code, out, _ = datainf("verify", run)
+    assert code == 1
+    assert len([line for line in out.splitlines() if line.startswith(f"{run / name}: ")]) == 1
+    assert "1 fault" in out
 
 
 def test_a_record_leads_nowhere_else(run, datainf, tmp_path):
@@ -187,6 +225,53 @@ def test_finished_shards_in_no_index_are_not_missing(run, datainf):
     assert "1 fault" in out
     (run / "train" / noted[0].file).write_bytes(b"nothing")
     assert f"{run / 'train' / noted[0].file} (rows 4 to 5)" in datainf("verify", run / "train")[1]
+
+
+def test_a_selection_is_read_against_its_record(run, datainf, tmp_path):
+    out = tmp_path / "cleaned"
+    assert datainf("select", run, "--drop", "10%", "--out", out)[0] == 0
+    code, told, _ = datainf("verify", out)
+    assert code == 0
+    assert "5 files" in told
+    (out / "train.jsonl").write_text("garbage")
+    (out / "kept.json").unlink()
+    code, told, _ = datainf("verify", out)
+    assert code == 1
+    assert f"{out / 'train.jsonl'}: it is not what `datainf select` had written" in told
+    assert f"{out / 'kept.json'}: it is missing; `datainf select` had written it" in told
+
+
+def test_lists_of_suspects_are_a_persons_to_change(run, datainf, tmp_path):
+    suspects = run / "suspects.csv"
+    assert datainf("mislabeled", run, "--out", suspects, "--no-model")[0] == 0
+    suspects.write_text("mine")
+    assert datainf("verify", run)[0] == 0
+    (tmp_path / "lists").mkdir()
+    shutil.move(suspects, tmp_path / "lists")
+    shutil.copy(run / "provenance.jsonl", tmp_path / "lists")
+    record = tmp_path / "lists" / "provenance.jsonl"
+    record.write_text(record.read_text().splitlines()[-1])
+    code, _, err = datainf("verify", tmp_path / "lists")
+    assert code == 1, "nothing was read"
+    assert "holds no gradient store and no scores" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("name", ["train", "more"])
+def test_stores_behind_links_are_read(run, datainf, tmp_path, name):
+    """Where a run has its own, though no record says so, and where a record says that one is."""
+    if name == "more":
+        shutil.copytree(run / "train", run / "more")
+        recorder(run)([run / "more" / "index.json"])
+    else:
+        (run / "provenance.jsonl").unlink()
+    shutil.move(run / name, tmp_path / "elsewhere")
+    (run / name).symlink_to(tmp_path / "elsewhere")
+    assert datainf("verify", run)[0] == 0
+    shard = next((run / name).glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    code, out, _ = datainf("verify", run)
+    assert code == 1
+    assert f"{shard} (rows" in out
 
 
 def test_nothing_to_verify(tmp_path, datainf):

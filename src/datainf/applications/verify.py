@@ -1,21 +1,23 @@
-"""Whether what a run or a collection left on the disk still is what was written.
+"""Whether what a run, a collection or a selection left on the disk still is what was written.
 
 Every byte of every shard, index, moments and scores file is read against its checksum, and of the
-tables and the page against the record of the commands; what that has and is not there is missing.
+tables, the page and a selection against the record of the commands; what that has and is not there
+is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from datainf import words
+from datainf.applications.found import files_found, stores_found
+from datainf.applications.records import Left, left
 from datainf.errors import OptionError, StoreCorruptError, StoreError, without_path
-from datainf.files import files_below, files_in, has_file, on_this_machine, size_of, suggestion
+from datainf.files import files_in, has_file, on_this_machine, size_of, suggestion
 from datainf.progress import Progress, Silent
-from datainf.provenance import RECORD, digest_of, left
+from datainf.provenance import RECORD, digest_of
 from datainf.remote import is_remote, place
 from datainf.run_stores import SCORES, SETTINGS
 from datainf.scores import load_scores
@@ -24,12 +26,13 @@ from datainf.second_moments import load_moments
 from datainf.store.index import INDEX, Index, Shard
 from datainf.store.writer import fault_of, with_noted
 
-BY_RECORD = ("scores.parquet", "top.jsonl", "report.html")
+REPORT = "report.html"
+BY_RECORD = ("scores.parquet", "top.jsonl", REPORT)
 """A run's tables and its page, which have no checksums in them."""
 OWN = (SETTINGS, SCORES, INDEX, *BY_RECORD)
-"""What has to be there; cleaned data and lists of suspects are a person's to move and to change."""
-ASIDE = "-damaged-"
-"""In the names of stores that were put aside."""
+"""What has to be there; lists of suspects are a person's to move and to change."""
+SELECTED = "select"
+"""The command whose files are all looked at: they are data to train on."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Fault:
     def __str__(self) -> str:
         lost = "" if self.rows is None else f" (rows {self.rows.start:,} to {self.rows.stop - 1:,})"
         return f"{self.path}{lost}: {self.what}"
+
+
+Looked = tuple[Path, Fault | None]
+"""A file that was looked at, and what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +68,36 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
 
     A store that was not finished has those rows among its faults that are missing, and says how
     many stand in finished shards that its index does not have yet. What a command left by the
-    folder's provenance.jsonl and is not there is a fault too; so is a table or a page that is
-    another.
+    folder's provenance.jsonl and is not there is a fault too; so is a table, a page or a part of a
+    selection that is another, and a file that the system does not let be read.
 
     Raises `OptionError` for a file, for a folder that is not there, or for one that holds none of
     these.
     """
     folder = place(folder)
+    _require_folder(folder)
+    recorded, found = dict[Path, Left](), list[Looked]()
+    for record in files_found(folder, RECORD):
+        told = _read(record)
+        if isinstance(told, Fault):
+            found.append((record, told))
+        else:
+            recorded |= {path: one for path, one in told.items() if _is_due(path, one)}
+    stores, scores = stores_found(folder, recorded), files_found(folder, SCORES)
+    if not stores and not scores and not recorded and not found:
+        raise OptionError(
+            f"{folder} holds no gradient store and no scores", remedy="a run's folder, or a store's"
+        )
+    advance = (progress or Silent()).stage("files", _count(stores) + len(scores))
+    for looked in (*_stores(stores), *((path, _of_scores(path)) for path in scores)):
+        found.append(looked)
+        advance(1)
+    found += _recorded(recorded, {path for path, fault in found if fault is not None})
+    sizes = [size for path in dict(found) if (size := _size(path)) is not None]
+    return Verified(len(sizes), sum(sizes), [fault for _, fault in found if fault is not None])
+
+
+def _require_folder(folder: Path) -> None:
     if not is_remote(folder) and folder.is_file():
         raise OptionError(
             f"{folder} is a file, and not the folder of a run, a store or scores",
@@ -75,60 +105,28 @@ def verify(folder: Path | str, progress: Progress | None = None) -> Verified:
         )
     if not is_remote(folder) and not folder.is_dir():
         raise OptionError(f"there is no folder {folder}{suggestion(folder)}", remedy="a run's")
-    stores = [path.parent for path in files_below(folder, INDEX)]
-    scores, records = files_below(folder, SCORES), files_below(folder, RECORD)
-    if not stores and not scores and not records:
-        raise OptionError(
-            f"{folder} holds no gradient store and no scores", remedy="a run's folder, or a store's"
-        )
-    faults, read = list[Fault](), list[Path]()
-    advance = (progress or Silent()).stage("files", _count(stores) + len(scores))
-    for path, fault in [*_stores(stores), *((path, _of_scores(path)) for path in scores)]:
-        read.append(path)
-        faults += [] if fault is None else [fault]
-        advance(1)
-    for path, fault in _recorded(records):
-        read += [path] if path.name in BY_RECORD else []
-        faults += [] if fault is None else [fault]
-    found = [size for path in read if (size := size_of(path)) is not None]
-    return Verified(len(found), sum(found), faults)
-
-
-def put_aside(folder: Path, say: Callable[[str], None]) -> None:
-    """Stores of a run whose indexes are lost or cannot be read, under other names: without an index
-    nobody knows what its shards hold, and another takes its place."""
-    files = (*folder.rglob(INDEX), *folder.rglob("shard-*.safetensors"))
-    for store in sorted({file.parent for file in files if ASIDE not in file.parent.name}):
-        try:
-            Index.load(store)
-        except StoreError as error:  # of another version is none of these
-            if (store / INDEX).exists() and not isinstance(error, StoreCorruptError):
-                continue
-            aside = store.with_name(f"{store.name}{ASIDE}{uuid4().hex[:8]}")
-            store.rename(aside)
-            if (aside / INDEX).exists():
-                (aside / INDEX).rename(aside / f"{INDEX}-damaged")
-            say(f"{error.message}; the store is in {aside} now, and all of it is made anew")
 
 
 def _count(stores: list[Path]) -> int:
     return sum(1 + len(files_in(store, "*.safetensors")) for store in stores)
 
 
-def _stores(stores: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
+def _stores(stores: list[Path]) -> Iterator[Looked]:
     for store in stores:
+        path = store / INDEX
         try:
             entered, index = Index.load(store), with_noted(store)
-        except StoreError as error:
-            yield store / INDEX, Fault(store / INDEX, without_path(error, store / INDEX))
+        except (StoreError, OSError) as error:
+            yield path, Fault(path, _what(error, path))
             continue
-        yield store / INDEX, _incomplete(store, entered, index)
+        yield path, _incomplete(store, entered, index)
         for shard in index.shards:
             yield store / shard.file, _of_shard(store, index, shard)
         try:
-            load_moments(store)
-        except StoreCorruptError as error:
-            yield store / MOMENTS, Fault(store / MOMENTS, without_path(error, store / MOMENTS))
+            if load_moments(store) is not None:
+                yield store / MOMENTS, None
+        except (StoreCorruptError, OSError) as error:
+            yield store / MOMENTS, Fault(store / MOMENTS, _what(error, store / MOMENTS))
 
 
 def _incomplete(store: Path, entered: Index, index: Index) -> Fault | None:
@@ -153,22 +151,31 @@ def _of_shard(store: Path, index: Index, shard: Shard) -> Fault | None:
     return Fault(path, without_path(error, path), rows)
 
 
-def _recorded(records: list[Path]) -> Iterator[tuple[Path, Fault | None]]:
-    for record in records:
-        try:
-            told = left(record)
-        except StoreCorruptError as error:
-            yield record, Fault(record, without_path(error, record))
+def _read(record: Path) -> dict[Path, Left] | Fault:
+    try:
+        return left(record)
+    except (StoreCorruptError, OSError) as error:
+        return Fault(record, _what(error, record))
+
+
+def _is_due(path: Path, one: Left) -> bool:
+    return path.name in OWN or one.command == SELECTED
+
+
+def _recorded(recorded: Mapping[Path, Left], faulty: set[Path]) -> Iterator[Looked]:
+    """But for those in whom a fault was found by their checksums."""
+    for path, one in recorded.items():
+        if path in faulty:
             continue
-        for path, one in told.items():
-            if path.name not in OWN:
-                continue
-            what = None
+        try:
             if not has_file(path):
-                what = f"it is missing; {one.by} had written it"
-            elif path.name in BY_RECORD and digest_of(path) != one.digest:
+                yield path, Fault(path, f"it is missing; {one.by} had written it")
+            elif path.name in BY_RECORD or one.command == SELECTED:
+                same = digest_of(path) == one.digest
                 what = f"it is not what {one.by} had written"
-            yield path, None if what is None else Fault(path, what)
+                yield path, None if same else Fault(path, what)
+        except OSError as error:
+            yield path, Fault(path, _what(error, path))
 
 
 def _of_scores(path: Path) -> Fault | None:
@@ -178,3 +185,17 @@ def _of_scores(path: Path) -> Fault | None:
         except StoreError as error:
             return Fault(path, without_path(error, local))
     return None
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return size_of(path)
+    except OSError:
+        return None
+
+
+def _what(error: StoreError | OSError, path: Path) -> str:
+    """For a message that names the file itself."""
+    if isinstance(error, StoreError):
+        return without_path(error, path)
+    return f"it cannot be read: {error.strerror or error}"

@@ -142,11 +142,8 @@ def _tell(finished: Run, settings: RunConfig, *, report: bool) -> None:
 
 def _write_report(folder: str, top: int) -> None:
     """The page of a run that has just finished."""
-    from datainf.provenance import recorder
     from datainf.report import TOP, write_report
 
-    note = recorder(Path(folder))
     with progress() as bars:
         path = write_report(folder, top=max(TOP, top), progress=bars, say=say)
-    note([path])
     say(f"to look at: {path}")

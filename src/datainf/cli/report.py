@@ -51,11 +51,9 @@ def report(
 
     One file that needs no network. `datainf attribute` writes it too.
     """
-    from datainf.provenance import recorder
     from datainf.report import write_report
 
     read = {} if tokens is None else {"read": _number(tokens)}
-    note = recorder(run)
     with progress() as bars:
         path = write_report(
             run,
@@ -68,7 +66,6 @@ def report(
             say=say,
             **read,
         )
-    note([path])
     console().print(str(path), markup=False, soft_wrap=True)
 
 

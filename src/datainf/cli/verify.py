@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from datainf import words
 from datainf.cli.console import console, plain, progress, say
+
+if TYPE_CHECKING:
+    from datainf.applications.verify import Fault, Verified
+    from datainf.config import RunConfig
 
 
 def verify(
@@ -22,14 +25,16 @@ def verify(
         typer.Option(
             "--repair",
             help="Of a run: take the gradients of damaged shards again, and of no others, and "
-            "score again; the data and the model have to be where they were. A store whose index "
-            "is damaged goes aside, and is made anew.",
+            "score again; the data and the model have to be where they were. A store of the run's "
+            "own whose index is damaged goes aside, and is made anew; its page is written again. "
+            "What other commands made stays, and what to do about it is said.",
         ),
     ] = False,
 ) -> None:
     """Read every byte of a run's stores and scores against their checksums.
 
-    Tables and pages are read against provenance.jsonl, the record of the commands.
+    Tables, the page and what `datainf select` wrote are read against provenance.jsonl, the record
+    of the commands.
     Names each file that is damaged or missing, and the rows that are lost with it. The exit code is
     1 if there is one, and with --repair if there is one still.
     """
@@ -38,40 +43,38 @@ def verify(
 
     with progress() as bars:
         found = read(folder, bars)
-    _print([str(fault) for fault in found.faults], found.files, found.bytes)
+    _print(found)
     if not found.faults or not repair:
         raise typer.Exit(1 if found.faults else 0)
-    _repair(place(folder))
+    config = _repair(place(folder), found.faults)
     with progress() as bars:
         left = read(folder, bars)
-    _print([str(fault) for fault in left.faults], left.files, left.bytes)
+    _print(left)
+    _say_what_is_left(place(folder), config, left.faults)
     raise typer.Exit(1 if left.faults else 0)
 
 
-def _print(faults: list[str], files: int, size: int) -> None:
-    shown = console()
+def _print(found: Verified) -> None:
+    shown, faults = console(), found.faults
     for fault in faults:
-        shown.print(plain(fault), markup=False, soft_wrap=True)
+        shown.print(plain(str(fault)), markup=False, soft_wrap=True)
     wrong = words.count(len(faults), "fault") if faults else "all as they were written"
-    shown.print(f"{words.count(files, 'file')}, {words.size(size)}: {wrong}")
+    shown.print(f"{words.count(found.files, 'file')}, {words.size(found.bytes)}: {wrong}")
 
 
-def _repair(folder: Path) -> None:
-    """The run's own command again: it takes what its stores lack."""
-    from datainf.applications.verify import put_aside
-    from datainf.config import RunConfig, read_config
-    from datainf.errors import OptionError
-    from datainf.remote import is_remote
-    from datainf.run_stores import SETTINGS
-    from datainf.runs import run
+def _repair(folder: Path, faults: list[Fault]) -> RunConfig:
+    """The run's own command again, and then its pages; the run's settings."""
+    from datainf.applications.repair import repair
+    from datainf.report.again import write_again
 
-    if is_remote(folder) or not (folder / SETTINGS).is_file():
-        raise OptionError(
-            f"{folder} is no run, and does not say how it was made",
-            remedy="the command that made it again: it makes damaged shards anew",
-        )
-    config = RunConfig.from_values(read_config(folder / SETTINGS), str(folder / SETTINGS))
-    config = replace(config, out=str(folder))  # it may have been moved
-    put_aside(folder, say)
     with progress() as bars:
-        run(config, progress=bars, say=say)
+        config = repair(folder, faults, progress=bars, say=say)
+        write_again(folder, config, faults, progress=bars, say=say)
+    return config
+
+
+def _say_what_is_left(folder: Path, config: RunConfig, faults: list[Fault]) -> None:
+    from datainf.applications.repair import left_alone
+
+    for line in left_alone(folder, config, faults):
+        say(line)

@@ -9,6 +9,7 @@ from datainf import words
 from datainf.errors import in_a_line
 from datainf.files import write_atomically
 from datainf.progress import Progress, Silent
+from datainf.provenance import PAGE, name_in, recorder
 from datainf.report.contents import Contents
 from datainf.report.insight import NO_MODEL, gain_insight
 from datainf.report.page import page
@@ -37,7 +38,7 @@ def write_report(
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Write a run's page, and return its path.
+    """Write a run's page, note it in the run's record, and return its path.
 
     Args:
         run: The folder of a finished run.
@@ -54,7 +55,11 @@ def write_report(
 
     Raises `DatainfError`s: a folder that is no run, data that have changed, a disk that refuses.
     """
-    subject = Subject.open(Path(run), None if scored is None else Path(scored), query_store)
+    folder, other = Path(run), None if scored is None else Path(scored)
+    named = None if other in (None, folder) else name_in(folder, other)
+    asked = {"scored": named, "top": top, "read": read, "model": model}
+    note = recorder(folder, **{PAGE: asked})
+    subject = Subject.open(folder, other, query_store)
     path = Path(out) if out is not None else subject.scored / REPORT
     subject.require_free(path)
     contents = Contents(subject, top)
@@ -79,6 +84,7 @@ def write_report(
         )
     text = _small_enough(contents, say)
     write_atomically(path, text.encode())
+    note([path])
     return path
 
 

@@ -249,6 +249,12 @@ class Index:
                 f"{folder} is not a gradient store: it has no {INDEX}",
                 remedy="datainf collect makes one; check the path",
             ) from None
+        except PermissionError as error:  # what it holds may be sound
+            raise StoreError(
+                f"{path} cannot be read: {error.strerror}", remedy="leave to read the file"
+            ) from None
+        except OSError as error:
+            raise StoreCorruptError(f"{path} cannot be read: {error.strerror or error}") from None
         except (ValueError, RecursionError) as error:  # JSON, UTF-8, numbers of 5,000 digits
             raise StoreCorruptError(f"{path} cannot be read: {error}") from None
         if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
