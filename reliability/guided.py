@@ -4,9 +4,10 @@
 
 atheris, which is libFuzzer for Python, changes a whole file of each kind, and keeps what reached a
 branch of datainf that nothing before had reached, to change it further; as words it has those of
-the whole file. Each kind is read in a process of its own, of 3 GB of memory and 20 seconds a file
-at most. An index is tried without its checksum, or it would be damaged at once. Whatever is not
-read and not refused by an error of ours is a failure, and ends its kind.
+the whole file's beginning. No file gets longer than twice the whole one, or than 4,096 bytes if
+that is more. Each kind is read in a process of its own, of 3 GB of memory and 20 seconds a file at
+most. An index is tried without its checksum, or it would be damaged at once. Whatever is not read
+and not refused by an error of ours is a failure, and ends its kind.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ KINDS = (
 )  # fmt: skip
 """Of `reliability.fuzzed`: those that datainf reads itself, or as much of them as it does."""
 ROOT = Path(__file__).resolve().parents[1]
-LIMITS = ("-rss_limit_mb=3000", "-timeout=20", "-max_len=4096", "-print_final_stats=1")
+LIMITS = ("-rss_limit_mb=3000", "-timeout=20", "-print_final_stats=1")
+ROOM = 4096
+"""Bytes that a small file may grow to."""
 DONE = re.compile(r"^#(\d+)\s+DONE\s+cov: (\d+) ft: \d+ corp: (\d+)", re.MULTILINE)
 EXECUTED = re.compile(r"stat::number_of_executed_units:\s+(\d+)")
 
@@ -75,6 +78,7 @@ def child(name: str, folder: Path, options: list[str]) -> None:
     whole = kind.path.read_bytes()
     if kind.path.name == "index.json":
         whole = json.dumps(without_checksum(json.loads(whole))).encode()
+    most = max(ROOM, 2 * len(whole))
     seeds, words = folder / "seeds", folder / "words"
     seeds.mkdir()
     (seeds / "whole").write_bytes(whole)
@@ -86,7 +90,8 @@ def child(name: str, folder: Path, options: list[str]) -> None:
         with suppress(DatainfError):
             kind.read()
 
-    atheris.Setup([sys.argv[0], str(seeds), f"-dict={words}", *options], read)
+    own = str(seeds), f"-dict={words}", f"-max_len={most}"
+    atheris.Setup([sys.argv[0], *own, *options], read)
     atheris.Fuzz()
 
 

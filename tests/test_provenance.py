@@ -39,6 +39,18 @@ def call():
     return run
 
 
+def test_a_command_is_noted_with_paths_that_lead_there(monkeypatch, tmp_path):
+    """Also where a secret's value is in one; what is not there is none."""
+    monkeypatch.setenv("MY_TOKEN", "sesame-open-123")
+    out = tmp_path / "sesame-open-123" / "s"
+    out.mkdir(parents=True)
+    nowhere, token = f"{tmp_path}/sesame-open-123/nope", "--note=sesame-open-123"
+    given = ["collect", "--out", str(out), f"--data={out}", nowhere, token, "--out="]
+    monkeypatch.setattr(sys, "argv", ["datainf", *given])
+    hidden = [f"{tmp_path}/***/nope", "--note=***", "--out="]
+    assert provenance.command() == ["datainf", *given[:4], *hidden]
+
+
 @pytest.fixture(scope="module")
 def twice(call, saved_llama, tmp_path_factory):
     """The same commands, in the same folder, twice: what they left the first and second time."""

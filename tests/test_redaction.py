@@ -65,17 +65,49 @@ def test_of_two_secrets_one_may_begin_with_the_other(monkeypatch):
         (f"{TOKEN}_x", "***_x"),
         ("Authorization: Bearer eyJhbGciOi.J9-eyJzdWIi", "Authorization: Bearer ***"),
         ("{'authorization': 'Basic dXNlcjpwYXNzd29yZA=='}", "{'authorization': 'Basic ***'}"),
-        ("the bearer misunderstandings", "the bearer misunderstandings"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic ***"),
+        ("authorization=Basic bWU6cHc=", "authorization=Basic ***"),
+        ("Proxy-Authorization:Bearer abcdefghijkl\nHost: h",
+         "Proxy-Authorization:Bearer ***\nHost: h"),
+        ("Authorization: sesame", "Authorization: ***"),
+        ('Authorization: Digest username="M", response="66"', "Authorization: Digest ***"),
+        ('-H "Authorization: Bearer abc" https://h', '-H "Authorization: Bearer ***" https://h'),
+        ("[(b'authorization', b'Basic bWU6cHc='), 1]", "[(b'authorization', b'Basic ***'), 1]"),
+        (r'"{\"authorization\": \"Basic bWU6cHc=\", \"x\": 1}"',
+         r'"{\"authorization\": \"Basic ***\", \"x\": 1}"'),
+        ("https://h/?authorization=abc&b=2", "https://h/?authorization=***&b=2"),
+        ("the Bearer AbCdEfGhIjKlMnOpQrSt is bad", "the Bearer *** is bad"),
+        ("bearer abcdef0123456789", "bearer ***"),
+        (f"Bearer ya29/{'aB3+' * 10}==", "Bearer ***"),
     ],
-)
+)  # fmt: skip
 def test_addresses_and_tokens(text, shown):
     assert redacted(text) == shown
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "the bearer misunderstandings",
+        "there is no file /w/Basic experiments-2024-run/nope.jsonl",
+        "there is no file /w/Bearer experiments-2024-run/nope.jsonl",
+        "there is no file /w/Bearer run2024-experiments.jsonl",
+        "there is no file /w/my Bearer run2024-experiments/nope.jsonl",
+        "no authorization: ''",
+    ],
+)
+def test_words_and_paths_stay(text):
+    assert redacted(text) == text
+
+
+@pytest.mark.parametrize(
     "text", ["?" + "key" * 100_000, "?key" * 70_000, "://a:" * 60_000, "://a:x@" * 40_000,
              "?" + "secret" * 50_000 + "=", ";sig" + "a" * 300_000,
-             "bearer " * 50_000, "bearer" + " " * 300_000]
+             "bearer " * 50_000, "bearer" + " " * 300_000,
+             "bearer " + "a" * 300_000 + "/", "bearer " + "a/" * 150_000, "bearer 1/a" * 30_000,
+             "authorization" * 25_000, "authorization:" * 25_000, "authorization:" + " " * 300_000,
+             "authorization:'" * 25_000, "authorization: \\" * 25_000, 'authorization:="' * 20_000,
+             "authorization: a" + '="' * 150_000, "authorization:'" + "\\" * 300_001]
 )  # fmt: skip
 def test_no_text_takes_long(text):
     started = time.process_time()

@@ -139,6 +139,15 @@ def test_files_that_reach_new_branches_are_refused(tmp_path):
     assert found["kept"] > 5
 
 
+def test_whole_files_are_changed_however_large(tmp_path):
+    pytest.importorskip("atheris")
+    assert guided.one("a shard", tmp_path, runs=50, seed=1)["failure"] == ""
+    seeds = {path.name: path.stat().st_size for path in (tmp_path / "seeds").iterdir()}
+    whole = seeds.pop("whole")
+    assert whole > guided.ROOM
+    assert max(seeds.values()) >= whole
+
+
 def test_what_is_not_refused_fails_its_kind(tmp_path, monkeypatch):
     """Of a reader whose error is none of ours."""
     pytest.importorskip("atheris")

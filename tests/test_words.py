@@ -32,6 +32,11 @@ def test_counts():
     assert words.count(2, "batch", "batches") == "2 batches"
 
 
+def test_rows():
+    assert words.rows(range(1)) == "row 0"
+    assert words.rows(range(2, 1026)) == "rows 2 to 1,025"
+
+
 def test_lists():
     assert [words.listed(list("abc")[:k]) for k in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
 

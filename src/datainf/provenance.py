@@ -24,7 +24,7 @@ from datainf.errors import WriteError
 from datainf.files import has_file, make_folder, read_file, write_atomically
 from datainf.fingerprint import bytes_digest, file_digest
 from datainf.launch import launch
-from datainf.redaction import redacted
+from datainf.redaction import noted
 from datainf.remote import is_remote
 
 RECORD = "provenance.jsonl"
@@ -92,12 +92,20 @@ def is_within(name: str) -> bool:
 
 
 def command() -> list[str] | None:
-    """The arguments that the program was started with, without secrets; None in a program of a
-    person's own."""
+    """The arguments that the program was started with, without secrets, but for paths of what is
+    there; None in a program of a person's own."""
     program, *arguments = sys.argv or [""]
     if Path(program).name != "datainf" and Path(program).parts[-2:] != MODULE:
         return None
-    return ["datainf", *map(redacted, arguments)]
+    return ["datainf", *map(_noted, arguments)]
+
+
+def _noted(argument: str) -> str:
+    """Of `--option=value` the value may be a path."""
+    option, equals, value = argument.partition("=")
+    if equals and option.startswith("-"):
+        return f"{option}={noted(value)}" if value else argument
+    return noted(argument)
 
 
 def machine() -> dict[str, Any]:

@@ -26,8 +26,23 @@ PARAMETER = re.compile(
 """No name is longer: what follows is looked at once, however often a text has such words."""
 KNOWN = re.compile(r"(?<![A-Za-z0-9])(hf_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16}(?![A-Za-z0-9]))")
 """As the hub's tokens and AWS's keys begin."""
-HEADER = re.compile(r"\b(Bearer|Basic)\s+(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}", re.IGNORECASE)
-"""As a header of HTTP brings one; without a figure in it, it is a word."""
+AUTHORIZATION = re.compile(
+    r"""(authorization
+        (?:\\?["']?[ \t]*(?::|(?<![?&;#]authorization)=)|\\?["'][ \t]*,)[ \t]*(?:b(?=["']))?)
+    (?:(\\?["'])((?:(?!\2)(?:[^\\\n]|\\.))+)|([^\s'"](?:[^\n'"]|(?<==)"[^"\n]*")*))""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A header of HTTP, as it is sent or as Python and JSON show it: up to its quote, or to its line's
+end. In an address it is a parameter."""
+SCHEME = re.compile(r"(?:Basic|Bearer|Digest|Negotiate|NTLM|Token|AWS4-HMAC-SHA256)(?=[ \t])", re.I)
+BEARER = re.compile(
+    r"""(?<![/\\])\b(Bearer)\s+
+    (?=[\w.~+/=-]*?(?-i:[A-Za-z]\d|\d[A-Za-z]|[a-z][A-Z]|\d{16}))
+    (?:[\w.~+=-]{16,}+(?![/\\])|[A-Za-z0-9+/]{40,}+={0,2}(?![\w.~/\\-]))""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Where no header is named: a word is none, nor is a part of a path; with a slash in it only what
+is long and has nothing of a file's name."""
 
 
 def redacted(text: str) -> str:
@@ -40,14 +55,27 @@ def redacted(text: str) -> str:
             for form in forms:
                 text = text.replace(form, HIDDEN)
     text = USER.sub(rf"\1{HIDDEN}@", text)
-    text = HEADER.sub(rf"\1 {HIDDEN}", text)
+    text = BEARER.sub(rf"\1 {HIDDEN}", AUTHORIZATION.sub(_without_credential, text))
     return KNOWN.sub(HIDDEN, PARAMETER.sub(rf"\1{HIDDEN}", text))
+
+
+def noted(argument: str) -> str:
+    """What a person gave, as it is noted: a path of something that is there as it is, for it would
+    lead nowhere otherwise."""
+    return argument if _is_path(argument) else redacted(argument)
 
 
 def beginning(value: object, most: int = 40) -> str:
     """At most so many characters of a value: of a secret that was cut, `redacted` would not know
     the rest."""
     return redacted(str(value))[:most]
+
+
+def _without_credential(header: re.Match[str]) -> str:
+    name, quote, quoted, bare = header.groups()
+    scheme = SCHEME.match(quoted or bare)
+    kept = "" if scheme is None else f"{scheme[0]} "
+    return f"{name}{quote or ''}{kept}{HIDDEN}"
 
 
 def _is_path(value: str) -> bool:

@@ -36,6 +36,13 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def rows(some: range) -> str:
+    """ "row 4", "rows 2 to 1,025"; of none, nothing would be said."""
+    if len(some) == 1:
+        return f"row {some.start:,}"
+    return f"rows {some.start:,} to {some.stop - 1:,}"
+
+
 def listed(names: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -14,6 +14,7 @@ from datainf.errors import DataError, StoreError, StoreIncompleteError, StoreMis
 from datainf.gradients.append import AppendWarning
 from datainf.projection import Projection
 from datainf.store.joined import joined
+from datainf.store.writer import DamagedWarning
 
 OLD = [{"prompt": text, "completion": text[::-1]} for text in TEXTS]
 NEW = [{"prompt": text[::-1], "completion": f" {text}"} for text in TEXTS[:5]]
@@ -218,6 +219,50 @@ def test_without_ids_it_is_said_that_none_can_be_told(model, task, begun, tmp_pa
         collect(model, NAMED[6:8], task, out=tmp_path / "named", append=True)
         collect(model, OLD, task, out=tmp_path / "whole")
         collect(model, [*OLD, *NEW], task, out=tmp_path / "whole", append=True)
+
+
+def numbered(data, ids):
+    return [row | {"id": own} for row, own in zip(data, ids, strict=True)]
+
+
+def test_an_id_that_is_its_row_s_number_is_one(model, task, tmp_path):
+    out = tmp_path / "s"
+    collect(model, numbered(OLD[:3], [10, 1, 7]), task, out=out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AppendWarning)
+        collect(model, numbered(NEW[:2], [20, 21]), task, out=out, append=True)
+        collect(model, numbered(NEW[2:4], ["a", 6]), task, out=out, append=True)
+
+
+def test_of_any_part_without_ids_it_is_said(model, task, tmp_path):
+    """They count from 0 in their own data, or go on counting."""
+    for name, first in (("named", NAMED[:3]), ("counted", OLD[:3])):
+        out = tmp_path / name
+        collect(model, first, task, out=out)
+        collect(model, NEW[:2], task, out=out, append=True)
+        with pytest.warns(AppendWarning, match=r"examples that are in .* have no ids"):
+            collect(model, NAMED[6:8], task, out=out, append=True)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_note_says_which_gradients_come_again(model, task, begun, lost):
+    """Of two that are damaged that of the data that are asked for; or of one that of none."""
+    collect(model, NEW, task, out=begun, append=True)
+    damaged = ["shard-00000", "shard-00002"][: 2 - lost]
+    for name in damaged:
+        damage(begun / f"{name}.safetensors")
+    with (
+        pytest.raises(StoreIncompleteError, match="holds 7 of 11 examples"),
+        pytest.warns(DamagedWarning) as caught,
+    ):
+        collect(model, NEW, task, out=begun, append=True)
+    told = {str(one.message) for one in caught}
+    ends = "are not taken again now, for they are of other data", "are taken again"
+    found = {
+        name: [end for end in ends if any(name in one and one.endswith(end) for one in told)]
+        for name in damaged
+    }
+    assert found == dict(zip(damaged, ([end] for end in ends), strict=False))
 
 
 def moments_of(model, value):

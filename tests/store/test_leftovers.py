@@ -67,9 +67,17 @@ def test_of_many_that_are_lost_the_first_are_named(tmp_path):
     store = make(tmp_path / "s", 8, {"a": 3}, seed=0, rows=1).path
     for file in store.glob("shard-*"):
         file.unlink()
-    with pytest.warns(DamagedWarning, match=r"shard-00004.*rows 4 to 4; 3 more files\.") as caught:
+    with pytest.warns(DamagedWarning, match=r"shard-00004.*row 4; 3 more files\.") as caught:
         make(store, 8, {"a": 3}, seed=0, rows=1)
     assert len(caught) == 1
+
+
+def test_of_six_that_are_damaged_the_last_is_one(tmp_path):
+    store = make(tmp_path / "s", 6, {"a": 3}, seed=0, rows=1).path
+    for file in store.glob("shard-*"):
+        file.unlink()
+    with pytest.warns(DamagedWarning, match=r"row 4; 1 more file\."):
+        make(store, 6, {"a": 3}, seed=0, rows=1)
 
 
 def test_shards_that_have_a_note_stay(store, whole):

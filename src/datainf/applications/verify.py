@@ -45,7 +45,7 @@ class Fault:
     rows: range | None = None
 
     def __str__(self) -> str:
-        lost = "" if self.rows is None else f" (rows {self.rows.start:,} to {self.rows.stop - 1:,})"
+        lost = "" if self.rows is None else f" ({words.rows(self.rows)})"
         return f"{self.path}{lost}: {self.what}"
 
 

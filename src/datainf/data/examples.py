@@ -18,7 +18,7 @@ from datainf.data.rows import check_row, require_letters
 from datainf.data.write import write_part
 from datainf.errors import DataError, OptionError
 from datainf.fingerprint import digest, file_digest
-from datainf.redaction import redacted
+from datainf.redaction import noted
 from datainf.repositories import pinned
 
 
@@ -30,7 +30,7 @@ class Examples(Sequence[dict[str, Any]]):
     """
 
     def __init__(self, source: str, table: Table, found: Decision, limit: int | None) -> None:
-        self.source = source if Path(source).exists() else redacted(source)
+        self.source = noted(source)
         self.task, self.columns, self.why = found.task, found.columns, found.why
         self._table = table
         self._length = len(table.rows) if limit is None else min(limit, len(table.rows))

@@ -95,7 +95,7 @@ def _after(
 ) -> Appended:
     """Data of their own, which come now."""
     known, own = _ids_before(out, there), range(there.n, there.n + part.rows)
-    _warn_without_ids(out, known, survey.ids)
+    _warn_without_ids(out, there, known, survey.ids)
     ids = _ids(known, survey, dataset)
     came = [*there.came, replace(part, counted=ids == list(own))]
     notes = there.notes | {
@@ -158,11 +158,13 @@ def _is_there(out: Path, shard: Shard) -> bool:
     return True
 
 
-def _warn_without_ids(out: Path, known: list[int | str], ids: list[int | str]) -> None:
+def _warn_without_ids(
+    out: Path, there: Index, known: list[int | str], ids: list[int | str]
+) -> None:
     """Gradients that are alike may be those of two examples: ids alone tell."""
     if ids == list(range(len(ids))):
         whose, which = "the examples", "those that are there"
-    elif any(row == identifier for row, identifier in enumerate(known)):
+    elif _some_only_count(there, known):
         whose, which = f"examples that are in {out}", "the new ones"
     else:
         return
@@ -172,6 +174,17 @@ def _warn_without_ids(out: Path, known: list[int | str], ids: list[int | str]) -
         AppendWarning,
         stacklevel=2,
     )
+
+
+def _some_only_count(there: Index, known: list[int | str]) -> bool:
+    """Whether all ids that came at some one time are numbers of rows, there or in their own data.
+    One that is may be an id that happens to be such a number."""
+    stop = 0
+    for part in there.came:
+        start, stop = stop, stop + part.rows
+        if known[start:stop] in ([*range(part.rows)], [*range(start, stop)]):
+            return True
+    return False
 
 
 def _ids(known: list[int | str], survey: Survey, dataset: Sequence[Any]) -> list[int | str]:

@@ -64,7 +64,8 @@ def collect(
 
     A store that an earlier, interrupted call left at `out` is continued from its last shard, to
     the same bytes; a finished one is opened as it is. Shards whose bytes are not as they were
-    written are made again, and a `DamagedWarning` names each.
+    written are made again, as far as they are of these data; a `DamagedWarning` names the first of
+    them.
 
     Args:
         model: In memory, with its adapter; left as it was found. Dropout is off meanwhile. DDP's

@@ -92,8 +92,8 @@ class PendingStore:
             return text
         if ranks().count > 1:
             return f"{text}, those of finished shards; those that were begun start again"
-        rows = f"{lost.start:,} to {lost.stop - 1:,}"
-        return f"{text}, those of finished shards; the shard of rows {rows} starts again"
+        rows = words.rows(lost)
+        return f"{text}, those of finished shards; the shard of {rows} starts again"
 
     def _is_missing(self) -> bool:
         """Whether a store at `out` lacks some rows. Raises `StoreMismatchError` for another,

@@ -21,6 +21,7 @@ from typing import Any
 
 from torch import Tensor
 
+from datainf import words
 from datainf.errors import (
     StoreCorruptError,
     StoreError,
@@ -49,7 +50,10 @@ NOTE = ".json"
 
 
 class DamagedWarning(UserWarning):
-    """Files of a store were not as they were written, and are made again."""
+    """Files of a store were not as they were written; it says whether they are made again."""
+
+
+Damaged = tuple[Shard, StoreCorruptError]
 
 
 class StoreWriter:
@@ -170,7 +174,7 @@ def _begin(path: Path, wanted: Index, own: range | None, held: ExitStack) -> Hel
     sound = [shard for shard, fault in found if fault is None]
     if own is not None and index.n > Index.load(path).n:
         _require_others(path, replace(index, shards=sound), own)
-    _warn_of([(shard, fault) for shard, fault in found if fault is not None])
+    _warn_of([(shard, fault) for shard, fault in found if fault is not None], own)
     index.save(path)  # with the rows that are to come to it
     _enter_notes(path, index.notes)
     _sweep(path, Index.load(path))
@@ -181,18 +185,27 @@ def _begin(path: Path, wanted: Index, own: range | None, held: ExitStack) -> Hel
     return lock
 
 
-def _warn_of(damaged: Sequence[tuple[Shard, StoreCorruptError]], most: int = 5) -> None:
-    """That what is wrong with shards has been seen, and costs their gradients once more."""
+def _warn_of(damaged: Sequence[Damaged], own: range | None) -> None:
+    """That what is wrong with shards has been seen, and costs their gradients once more; but of
+    rows that cannot be written now, as `own` has it, nothing comes again."""
+    for comes, what in (
+        (True, "Their gradients are taken again"),
+        (False, "Their gradients are not taken again now, for they are of other data"),
+    ):
+        some = [one for one in damaged if (own is None or one[0].start in own) == comes]
+        if some:
+            warnings.warn(f"{_first_of(some)}. {what}", DamagedWarning, stacklevel=2)
+
+
+def _first_of(damaged: Sequence[Damaged], most: int = 5) -> str:
+    """What is wrong with so many shards, and how many more there are."""
     told = [
-        f"{fault.message}, rows {shard.start:,} to {shard.start + shard.rows - 1:,}"
+        f"{fault.message}, {words.rows(range(shard.start, shard.start + shard.rows))}"
         for shard, fault in damaged[:most]
     ]
     if len(damaged) > most:
-        told.append(f"{len(damaged) - most:,} more files")
-    if told:
-        warnings.warn(
-            f"{'; '.join(told)}. Their gradients are taken again", DamagedWarning, stacklevel=2
-        )
+        told.append(words.count(len(damaged) - most, "more file"))
+    return "; ".join(told)
 
 
 def _require_others(path: Path, index: Index, own: range) -> None:
