@@ -25,7 +25,7 @@ from reliability import script
 KINDS = (
     "data, .jsonl", "data, .json", "data, .csv", "data, .tsv", "data, messages",
     "metadata.jsonl of images", "decisions.json", "run.yaml", "index.json, forged",
-    "a run, by verify", "trainer_state.json", "scores", "a shard",
+    "a run, by verify", "provenance.jsonl, by verify", "trainer_state.json", "scores", "a shard",
 )  # fmt: skip
 """Of `reliability.fuzzed`: those that datainf reads itself, or as much of them as it does."""
 ROOT = Path(__file__).resolve().parents[1]
