@@ -149,18 +149,26 @@ class Index:
         """The rows that were skipped, and what of each was not finite."""
         return {shard.start + place: why for shard in self.shards for place, why in shard.skipped}
 
+    def gaps(self) -> Iterator[range]:
+        """The rows that no shard has, in order: those at the end, and those that are gone from
+        between others."""
+        start = 0
+        for rows in [*self.done(), range(self.n, self.n)]:
+            if start < rows.start:
+                yield range(start, rows.start)
+            start = rows.stop
+
     def missing(self) -> Iterator[range]:
-        """The rows of each shard still to be written, in order: those at the end, and those that
-        are gone from between others. None has rows that came at different times."""
-        start, ends = 0, [*accumulate(part.rows for part in self.parts), self.n]
-        for shard in [*self.shards, None]:
-            end = self.n if shard is None else shard.start
-            while start < end:
-                own = next(place for place in ends if place > start)
-                stop = min(end, own, start + self.shard_rows)
+        """The rows of each shard still to be written, in order. None has rows that came at
+        different times."""
+        ends = [*accumulate(part.rows for part in self.parts), self.n]
+        for gap in self.gaps():
+            start = gap.start
+            while start < gap.stop:
+                own = ends[bisect.bisect(ends, start)]
+                stop = min(gap.stop, own, start + self.shard_rows)
                 yield range(start, stop)
                 start = stop
-            start = end if shard is None else shard.start + shard.rows
 
     def number(self, rows: range) -> int:
         """Where the shard of these rows stands among all, those that are still to come counted."""
@@ -178,11 +186,15 @@ class Index:
         """A remedy, where rows are missing, of those before one."""
         came, end = self.came, self.n if before is None else before
         ends = [*accumulate(part.rows for part in came)]
-        lacking = {bisect.bisect(ends, rows.start) for rows in self.missing() if rows.start < end}
+        lacking = set[int]()
+        for gap in self.gaps():  # of which there are few, however many rows an index claims to have
+            if gap.start < end:
+                last = bisect.bisect(ends, min(gap.stop, end) - 1)
+                lacking.update(range(bisect.bisect(ends, gap.start), last + 1))
         if len(came) == 1 or (before is not None and before <= ends[0]):
             return "run the same command again: it goes on from there"
         told = [came[place].source or f"the data that came as number {place + 1}"
-                for place in sorted(lacking)]  # fmt: skip
+                for place in sorted(lacking) if came[place].rows]  # fmt: skip
         return (
             f"datainf collect --append again, of {' and of '.join(told)}: it takes what is missing"
         )
