@@ -78,6 +78,11 @@ def test_of_two_secrets_one_may_begin_with_the_other(monkeypatch):
         ("https://h/?authorization=abc&b=2", "https://h/?authorization=***&b=2"),
         ("the Bearer AbCdEfGhIjKlMnOpQrSt is bad", "the Bearer *** is bad"),
         ("bearer abcdef0123456789", "bearer ***"),
+        ('{"Authorization": ["Basic bWU6cHc="]}', '{"Authorization": ["Basic ***"]}'),
+        ("{'Authorization': ('Bearer abc', 'x')}", "{'Authorization': ('Bearer ***', 'x')}"),
+        ("Authorization: Digest username='M', response='66'", "Authorization: Digest ***"),
+        ("with Basic dXNlcjpwYXNz it fails", "with Basic *** it fails"),
+        ("Bearer ya29.A0ARrdaM/abcdef/def1-aXcghD_Q", "Bearer ***"),
         (f"Bearer ya29/{'aB3+' * 10}==", "Bearer ***"),
     ],
 )  # fmt: skip
@@ -94,6 +99,7 @@ def test_addresses_and_tokens(text, shown):
         "there is no file /w/Bearer run2024-experiments.jsonl",
         "there is no file /w/my Bearer run2024-experiments/nope.jsonl",
         "no authorization: ''",
+        "a basic understanding of Basic experiments, Basic 2024 and basic dXNlcg==",
     ],
 )
 def test_words_and_paths_stay(text):
@@ -103,10 +109,12 @@ def test_words_and_paths_stay(text):
 @pytest.mark.parametrize(
     "text", ["?" + "key" * 100_000, "?key" * 70_000, "://a:" * 60_000, "://a:x@" * 40_000,
              "?" + "secret" * 50_000 + "=", ";sig" + "a" * 300_000,
+             "basic " * 50_000, "basic " + "a" * 300_000, "basic" + " " * 300_000,
              "bearer " * 50_000, "bearer" + " " * 300_000,
              "bearer " + "a" * 300_000 + "/", "bearer " + "a/" * 150_000, "bearer 1/a" * 30_000,
              "authorization" * 25_000, "authorization:" * 25_000, "authorization:" + " " * 300_000,
              "authorization:'" * 25_000, "authorization: \\" * 25_000, 'authorization:="' * 20_000,
+             "authorization: a" + "='" * 150_000, "authorization: [" * 20_000,
              "authorization: a" + '="' * 150_000, "authorization:'" + "\\" * 300_001]
 )  # fmt: skip
 def test_no_text_takes_long(text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+from base64 import b64decode
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -28,8 +29,10 @@ KNOWN = re.compile(r"(?<![A-Za-z0-9])(hf_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16}(?![A-
 """As the hub's tokens and AWS's keys begin."""
 AUTHORIZATION = re.compile(
     r"""(authorization
-        (?:\\?["']?[ \t]*(?::|(?<![?&;#]authorization)=)|\\?["'][ \t]*,)[ \t]*(?:b(?=["']))?)
-    (?:(\\?["'])((?:(?!\2)(?:[^\\\n]|\\.))+)|([^\s'"](?:[^\n'"]|(?<==)"[^"\n]*")*))""",
+        (?:\\?["']?[ \t]*(?::|(?<![?&;#]authorization)=)|\\?["'][ \t]*,)
+        [ \t]*(?:[\[(]\s*)?(?:b(?=["']))?)
+    (?:(\\?["'])((?:(?!\2)(?:[^\\\n]|\\.))+)
+        |([^\s'"](?:[^\n'"]|(?<==)"[^"\n]*"|(?<==)'[^'\n]*')*))""",
     re.IGNORECASE | re.VERBOSE,
 )
 """A header of HTTP, as it is sent or as Python and JSON show it: up to its quote, or to its line's
@@ -38,11 +41,13 @@ SCHEME = re.compile(r"(?:Basic|Bearer|Digest|Negotiate|NTLM|Token|AWS4-HMAC-SHA2
 BEARER = re.compile(
     r"""(?<![/\\])\b(Bearer)\s+
     (?=[\w.~+/=-]*?(?-i:[A-Za-z]\d|\d[A-Za-z]|[a-z][A-Z]|\d{16}))
-    (?:[\w.~+=-]{16,}+(?![/\\])|[A-Za-z0-9+/]{40,}+={0,2}(?![\w.~/\\-]))""",
+    (?:[\w.~+=-]{16,}+(?![/\\])|[\w.~+/=-]{32,}+(?!\\))""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Where no header is named: a word is none, nor is a part of a path; with a slash in it only what
-is long and has nothing of a file's name."""
+is long."""
+BASIC = re.compile(r"\b(Basic)\s+([A-Za-z0-9+/_-]{4,}={0,2})", re.IGNORECASE)
+"""Where no header is named, and what follows is a user and a password, which base64 tells."""
 
 
 def redacted(text: str) -> str:
@@ -56,6 +61,7 @@ def redacted(text: str) -> str:
                 text = text.replace(form, HIDDEN)
     text = USER.sub(rf"\1{HIDDEN}@", text)
     text = BEARER.sub(rf"\1 {HIDDEN}", AUTHORIZATION.sub(_without_credential, text))
+    text = BASIC.sub(_without_password, text)
     return KNOWN.sub(HIDDEN, PARAMETER.sub(rf"\1{HIDDEN}", text))
 
 
@@ -76,6 +82,16 @@ def _without_credential(header: re.Match[str]) -> str:
     scheme = SCHEME.match(quoted or bare)
     kept = "" if scheme is None else f"{scheme[0]} "
     return f"{name}{quote or ''}{kept}{HIDDEN}"
+
+
+def _without_password(found: re.Match[str]) -> str:
+    scheme, credential = found.groups()
+    plain = credential.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        told = b64decode(plain + "=" * (-len(plain) % 4)).decode()
+    except ValueError:
+        return found[0]
+    return f"{scheme} {HIDDEN}" if ":" in told and told.isprintable() else found[0]
 
 
 def _is_path(value: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -41,6 +42,7 @@ def test_labels_that_fit(labels, given, target):
     (ONE, 3.7, "label 3.7 is not a class index"),
     (ONE, 3, "out of range: the model's classes are 0 to 2"),
     (ONE, "pink", r"'pink' is not a class of the model \(its classes: red, green, blue\)"),
+    (SEVERAL, functools.reduce(lambda inner, _: [inner], range(5000), 1), "label .* is a list"),
     (ONE, b"1", "is a bytes, and the model gives one label"),
     (ONE, [1], r"label \[1\] is a list, and the model gives one label"),
     (SEVERAL, 1, "is not a list, and an example may have several labels"),

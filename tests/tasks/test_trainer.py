@@ -472,7 +472,9 @@ def test_a_formula_that_does_not_fit_falls_back(classifier, tmp_path):
 def test_a_loss_that_is_not_known_says_so(tokens, tmp_path):
     trainer = focal(tmp_path, tokens)
     task = tasks.FromTrainer(trainer)
-    assert task.uses_reference  # it may
+    assert not task.uses_reference
+    trainer.ref_model = None
+    assert task.uses_reference  # the model itself
     with pytest.raises(CoverageError, match="Focal"):
         collect(trainer, out=tmp_path / "s", fallback=False)
     rows = list(trainer.train_dataset)

@@ -127,7 +127,7 @@ def one_alone(
     batch = send_to_device(task.collate([example]), device)
     for scale in loss_scales(model):
         with requiring_grad(chosen), torch.enable_grad():
-            with _failing_plainly(model):
+            with _failing_plainly(task, model):
                 parts = batch_losses(task, model, batch, 1).reshape(-1)
             found = [_gradients(part * scale, chosen, keep=len(parts) > 1) for part in parts]
         if scale == 1 or _finite(found):
@@ -139,9 +139,10 @@ def one_alone(
 
 
 @contextmanager
-def _failing_plainly(model: nn.Module) -> Iterator[None]:
-    """Raises `ModelError` for what a model's own code raises where nothing of ours is around it,
-    such as an adapter that does not go with the base, or libraries that do not go together."""
+def _failing_plainly(task: Task, model: nn.Module) -> Iterator[None]:
+    """Raises `ModelError` for what a model's own code raises, or a person's own loss, where nothing
+    of ours is around it: adapters that do not go with the base, libraries that do not go together.
+    """
     try:
         yield
     except (DatainfError, MemoryError, OSError):
@@ -151,9 +152,9 @@ def _failing_plainly(model: nn.Module) -> Iterator[None]:
             raise
         what = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"{type(base_model(model)).__name__} fails on one example alone: "
-            f"{type(error).__name__}: {what}",
-            remedy="a model and an adapter that compute a loss without datainf, with the installed "
+            f"the loss of one example alone, by {type(base_model(model)).__name__} and the task "
+            f"{task.name}, ends with {type(error).__name__}: {what}",
+            remedy="a model, an adapter and a loss that work without datainf, with the installed "
             "versions of transformers and peft",
         ) from error
 

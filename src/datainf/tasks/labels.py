@@ -206,10 +206,14 @@ class Labels:
 
 
 def plain(label: Any) -> Any:
-    """A label without numpy or torch, also within a list."""
+    """A label without numpy or torch, also within a list; what is deeper is no label."""
     if isinstance(label, list | tuple):
-        return [plain(value) for value in label]
-    return label.tolist() if hasattr(label, "tolist") else label
+        return [_without_array(value) for value in label]
+    return _without_array(label)
+
+
+def _without_array(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _number(value: Any) -> float:
@@ -226,5 +230,8 @@ def _number(value: Any) -> float:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = "of lists within lists"
     return text if len(text) <= 60 else text[:59] + "…"

@@ -19,14 +19,7 @@ from datainf.tasks.base import IGNORE, Task
 from datainf.tasks.inputs import base_model
 from datainf.tasks.left_padding import ALIGNED, flushed
 from datainf.tasks.token_losses import at_least_float32
-from datainf.tasks.trainer_losses import (
-    KnownLoss,
-    NextTokens,
-    Preferred,
-    known_loss,
-    shifts_labels,
-    stock,
-)
+from datainf.tasks.trainer_losses import KnownLoss, NextTokens, known_loss, shifts_labels, stock
 from datainf.tasks.trainer_settings import loss_code, tokenizer_of, trainer_settings
 from datainf.tasks.trainer_state import untouched, weights_precision
 
@@ -46,7 +39,8 @@ class FromTrainer(Task):
 
     The trainer is left as it was found: its metrics, its model's modes and the random generators
     too. Losses are computed in the precision of the weights, without the autocast under which a
-    trainer with bf16=True or fp16=True (TRL's default) computes what it logs.
+    trainer with bf16=True or fp16=True (TRL's default) computes what it logs. One whose loss asks
+    the model without its adapter as well says so by an attribute `ref_model`, as TRL's do.
 
     Raises `OptionError` for what is no trainer, one that packs examples together, or one
     whose collator masks at random, since no loss is then an example's own.
@@ -176,8 +170,8 @@ class FromTrainer(Task):
 
     @property
     def uses_reference(self) -> bool:
-        """Of a loss that is not known: it may."""
-        return self.known is None or isinstance(self.known, Preferred)
+        """As of TRL's trainers that have one: the model itself where `ref_model` is None."""
+        return hasattr(self.trainer, "ref_model")
 
     def settings(self) -> dict[str, Any]:
         return {
