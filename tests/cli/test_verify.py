@@ -6,9 +6,11 @@ import json
 import random
 import shutil
 
+import datasets
 import pytest
 
 from conftest import TEXTS, attributed, write_rows
+from datainf.applications.selected_files import files_of
 from datainf.applications.verify import BY_RECORD
 from datainf.provenance import recorder
 from datainf.report import write_report
@@ -239,6 +241,34 @@ def test_a_selection_is_read_against_its_record(run, datainf, tmp_path):
     assert code == 1
     assert f"{out / 'train.jsonl'}: it is not what `datainf select` had written" in told
     assert f"{out / 'kept.json'}: it is missing; `datainf select` had written it" in told
+
+
+def test_a_selection_in_a_folder_is_read_file_by_file(saved_llama, datainf, tmp_path):
+    rows = [{"prompt": text, "completion": text[::-1]} for text in TEXTS]
+    source = tmp_path / "source"
+    datasets.Dataset.from_list(rows).save_to_disk(source)
+    query, run, out = write_rows(tmp_path / "query.jsonl", rows[:2]), tmp_path / "r", tmp_path / "o"
+    code, _, err = datainf("attribute", "--adapter", saved_llama[1], "--train", source, "--query",
+                           query, "--method", "gradient", "--no-report", "--out", run)  # fmt: skip
+    assert code == 0, err
+    assert datainf("select", run, "--drop", "10%", "--out", out)[0] == 0
+    assert datainf("verify", out)[0] == 0
+    (arrow,) = (out / "source").glob("*.arrow")
+    arrow.write_bytes(b"garbage")
+    (out / "source" / "state.json").unlink()
+    code, told, _ = datainf("verify", out)
+    assert code == 1
+    assert f"{arrow}: it is not what `datainf select` had written" in told
+    assert f"{out / 'source' / 'state.json'}: it is missing; `datainf select` had" in told
+
+
+def test_of_selected_pictures_the_links_are_not_of_the_selection(tmp_path):
+    (tmp_path / "original.png").write_bytes(b"a picture")
+    data = tmp_path / "data"
+    (data / "cars").mkdir(parents=True)
+    (data / "cars" / "a.png").symlink_to(tmp_path / "original.png")
+    (data / "metadata.jsonl").write_text("{}")
+    assert files_of(data) == [data / "metadata.jsonl"]
 
 
 def test_lists_of_suspects_are_a_persons_to_change(run, datainf, tmp_path):
