@@ -251,6 +251,26 @@ def test_pages_of_absurd_and_of_older_records(run, datainf, page, comes_back):
     assert f"{run / 'report.html'} {again}" in " ".join(err.split())
 
 
+@pytest.mark.parametrize("told", [{}, {"page": {"scored": "link"}}], ids=["page", "scores"])
+def test_no_page_is_written_again_through_a_link_that_leads_elsewhere(run, datainf, tmp_path, told):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(run / "scores.safetensors", elsewhere)
+    (elsewhere / "report.html").write_text("mine")
+    (run / "link").symlink_to(elsewhere)
+    name = "report.html" if told else "link/report.html"
+    with (run / RECORD).open("a") as record:
+        record.write(json.dumps({"command": None, "files": {name: "0"}} | told) + "\n")
+    code, _, err = datainf("verify", run, "--repair")
+    assert code == 1
+    what = "its scores lie" if told else "it lies"
+    assert f"{run / name} is not written again: {what} elsewhere than in {run}" in " ".join(
+        err.split()
+    )
+    assert (elsewhere / "report.html").read_text() == "mine"
+    assert not (run / "report.html").exists()
+
+
 def test_a_page_by_the_library_is_noted_as_one_by_the_command(run, datainf):
     assert datainf("report", run, "--no-model")[0] == 0
     write_report(run, top=1, model=False)

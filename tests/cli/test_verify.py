@@ -147,14 +147,20 @@ def test_a_record_that_cannot_be_read(run, datainf, line):
 
 
 def test_a_record_of_a_file_that_can_have_no_such_name(run, datainf):
-    names = [f"{'x' * 300}/top.jsonl", "a\x00/top.jsonl", "\ud83d/top.jsonl"]
-    told = {"command": ["datainf", "score"], "files": dict.fromkeys(names, "0")}
+    folders = ["x" * 300, "a\x00", "\ud83d"]
+    names = [f"{folder}/{name}" for folder in folders for name in ("top.jsonl", "report.html")]
+    told = {"command": ["datainf", "score"], "files": dict.fromkeys([*names, "/report.html"], "0")}
     with (run / "provenance.jsonl").open("a") as record:
         record.write(json.dumps(told) + "\n")
     code, out, _ = datainf("verify", run)
     assert code == 1
     assert "xxx/top.jsonl: it cannot be read: File name too long" in out
-    assert "3 faults" in out
+    assert "6 faults" in out
+    code, out, err = datainf("verify", run, "--repair")
+    assert code == 1
+    assert "6 faults" in out
+    told = "".join(err.split())
+    assert told.count("/top.jsonlisleftasitis") == told.count("/report.htmlisnotwritten") == 3
 
 
 @pytest.mark.parametrize(
