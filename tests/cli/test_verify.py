@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 
@@ -266,6 +267,19 @@ def test_a_selection_in_a_folder_is_read_file_by_file(saved_llama, datainf, tmp_
     assert code == 1
     assert f"{arrow}: it is not what `datainf select` had written" in told
     assert f"{out / 'source' / 'state.json'}: it is missing; `datainf select` had" in told
+
+
+def test_a_name_that_is_not_in_utf_8_is_found_again(tmp_path, datainf):
+    path = tmp_path / os.fsdecode(b"tr\xffin") / "top.jsonl"
+    path.parent.mkdir()
+    path.write_text("{}")
+    recorder(tmp_path)([path])
+    code, out, _ = datainf("verify", tmp_path)
+    assert code == 0, out
+    path.write_text("another")
+    code, out, _ = datainf("verify", tmp_path)
+    assert code == 1
+    assert "it is not what a program of your own had written" in out
 
 
 def test_of_selected_pictures_the_links_are_not_of_the_selection(tmp_path):
