@@ -271,6 +271,32 @@ def test_no_page_is_written_again_through_a_link_that_leads_elsewhere(run, datai
     assert not (run / "report.html").exists()
 
 
+def test_scores_of_another_command_are_not_replaced(run, datainf, tmp_path):
+    before = stores(run)
+    recorder(run)([run / "run.yaml", run / "scores.safetensors", run / "top.jsonl"])
+    assert datainf("score", run, "--method", "gradient", "--out", run)[0] == 0
+    theirs, scores = stores(run), run / "scores.safetensors"
+    (run / "top.jsonl").unlink()
+    code, _, err = datainf("verify", run, "--repair")
+    assert code == 1
+    told = " ".join(err.split())
+    assert f"{scores} is by `datainf score`, and the run's own command would replace it" in told
+    assert stores(run) == theirs
+    scores.rename(tmp_path / scores.name)
+    assert datainf("verify", run, "--repair")[0] == 0
+    assert stores(run) == before
+
+
+@pytest.mark.parametrize("way", ["absolute", "relative"])
+def test_the_runs_own_scores_by_another_path_are_its_own(run, datainf, monkeypatch, way):
+    monkeypatch.chdir(run.parent)
+    given, scored = ("run", run) if way == "absolute" else (run, "run")
+    assert datainf("report", given, "--scores", scored, "--no-model")[0] == 0
+    assert json.loads((run / RECORD).read_text().splitlines()[-1])["page"]["scored"] is None
+    (run / "report.html").unlink()
+    assert datainf("verify", run, "--repair")[0] == 0
+
+
 def test_a_page_by_the_library_is_noted_as_one_by_the_command(run, datainf):
     assert datainf("report", run, "--no-model")[0] == 0
     write_report(run, top=1, model=False)

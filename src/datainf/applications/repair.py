@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from datainf.applications.found import ASIDE, own_stores
+from datainf.applications.records import left
 from datainf.applications.verify import Fault
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError, StoreCorruptError, StoreError
@@ -18,7 +19,7 @@ from datainf.progress import Progress
 from datainf.provenance import RECORD
 from datainf.remote import is_remote
 from datainf.run_checkpoints import folders_of
-from datainf.run_stores import CURVATURE, SETTINGS
+from datainf.run_stores import CURVATURE, SCORES, SETTINGS
 from datainf.runs import own_files, run
 from datainf.second_moments import FILE as MOMENTS
 from datainf.store import SAMPLE
@@ -34,7 +35,8 @@ def repair(
     """The run's own command again, if it made what is at fault: it takes what its stores lack.
     Returns the run's settings.
 
-    Raises `OptionError` for a folder that is no run's, `StoreBusyError` if another process writes
+    Raises `OptionError` for a folder that is no run's, and where the run's command would replace
+    sound scores that another command left in it; `StoreBusyError` if another process writes
     to a store that would be put aside, `StoreError` for one that the system does not let be looked
     at, `WriteError` where it does not let one be put aside, and what `run` does.
     """
@@ -48,9 +50,27 @@ def repair(
     stores = _stores_of(config, folder)
     own = [fault.path for fault in faults if _is_own(fault.path, folder, stores)]
     if own:
+        _require_own_scores(folder, faults)
         put_aside([store for store in stores if store in {path.parent for path in own}], say)
         run(config, progress=progress, say=say)
     return config
+
+
+def _require_own_scores(folder: Path, faults: Sequence[Fault]) -> None:
+    """Scores by another command cannot be told from lost ones once they are replaced."""
+    scores, settings = folder / SCORES, folder / SETTINGS
+    try:
+        told = left(folder / RECORD)
+    except (StoreCorruptError, OSError):  # then nothing says whose they are
+        return
+    if not {scores, settings} <= told.keys() or scores in {fault.path for fault in faults}:
+        return
+    if told[scores].command != told[settings].command:
+        raise OptionError(
+            f"{scores} is by {told[scores].by}, and the run's own command would replace it",
+            remedy=f"move {scores} to a folder of its own, and repair again; or {told[scores].by} "
+            "again for what it made",
+        )
 
 
 def _stores_of(config: RunConfig, folder: Path) -> list[Path]:
