@@ -49,7 +49,8 @@ def _require_within(folder: Path, path: Path, message: str) -> None:
         is_within_it = path.resolve().is_relative_to(folder.resolve())
         path.is_dir()  # else a name too long, or in circles, would be found out in writing to it
     except (OSError, RuntimeError, ValueError) as error:  # also of names that no file can have
-        raise OptionError(f"{message}, or nowhere ({first_line(error)})") from None
+        why = getattr(error, "strerror", None) or first_line(error)  # without the path once more
+        raise OptionError(f"{message}, or nowhere: {why}") from None
     if not is_within_it:
         raise OptionError(message)
 
