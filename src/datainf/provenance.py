@@ -77,7 +77,7 @@ def recorder(folder: Path, **known: Any) -> Callable[[Iterable[Path]], None]:
             "files": found,
         }
         try:
-            _append(folder / RECORD, json.dumps(line, ensure_ascii=False))
+            _append(folder / RECORD, _in_json(line))
         except WriteError:
             if any(map(is_within, found)):
                 raise  # of a folder that may only be read, with all files elsewhere, none is due
@@ -134,10 +134,19 @@ def name_in(folder: Path, path: Path) -> str:
     return str(path.relative_to(folder)) if folder in path.parents else str(path)
 
 
-def _append(path: Path, line: str) -> None:
+def _in_json(line: dict[str, Any]) -> bytes:
+    """Letters as they are; but where a name is not in UTF-8, all escaped: by another name its file
+    would not be found."""
+    try:
+        return json.dumps(line, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(line).encode()
+
+
+def _append(path: Path, line: bytes) -> None:
     """In full or not at all: what was noted before stays, but not what a link leads to: it was not
     noted here, and may be anybody's."""
     make_folder(path.parent)
     is_link = not is_remote(path) and path.is_symlink()
     before = read_file(path) if has_file(path) and not is_link else b""
-    write_atomically(path, before + line.encode("utf-8", "replace") + b"\n")
+    write_atomically(path, before + line + b"\n")

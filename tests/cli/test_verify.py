@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 
+import datasets
 import pytest
 
 from conftest import TEXTS, attributed, write_rows
+from datainf.applications.selected_files import files_of
 from datainf.applications.verify import BY_RECORD
 from datainf.provenance import recorder
 from datainf.report import write_report
@@ -145,14 +148,20 @@ def test_a_record_that_cannot_be_read(run, datainf, line):
 
 
 def test_a_record_of_a_file_that_can_have_no_such_name(run, datainf):
-    names = [f"{'x' * 300}/top.jsonl", "a\x00/top.jsonl", "\ud83d/top.jsonl"]
-    told = {"command": ["datainf", "score"], "files": dict.fromkeys(names, "0")}
+    folders = ["x" * 300, "a\x00", "\ud83d"]
+    names = [f"{folder}/{name}" for folder in folders for name in ("top.jsonl", "report.html")]
+    told = {"command": ["datainf", "score"], "files": dict.fromkeys([*names, "/report.html"], "0")}
     with (run / "provenance.jsonl").open("a") as record:
         record.write(json.dumps(told) + "\n")
     code, out, _ = datainf("verify", run)
     assert code == 1
     assert "xxx/top.jsonl: it cannot be read: File name too long" in out
-    assert "3 faults" in out
+    assert "6 faults" in out
+    code, out, err = datainf("verify", run, "--repair")
+    assert code == 1
+    assert "6 faults" in out
+    told = "".join(err.split())
+    assert told.count("/top.jsonlisleftasitis") == told.count("/report.htmlisnotwritten") == 3
 
 
 @pytest.mark.parametrize(
@@ -239,6 +248,47 @@ def test_a_selection_is_read_against_its_record(run, datainf, tmp_path):
     assert code == 1
     assert f"{out / 'train.jsonl'}: it is not what `datainf select` had written" in told
     assert f"{out / 'kept.json'}: it is missing; `datainf select` had written it" in told
+
+
+def test_a_selection_in_a_folder_is_read_file_by_file(saved_llama, datainf, tmp_path):
+    rows = [{"prompt": text, "completion": text[::-1]} for text in TEXTS]
+    source = tmp_path / "source"
+    datasets.Dataset.from_list(rows).save_to_disk(source)
+    query, run, out = write_rows(tmp_path / "query.jsonl", rows[:2]), tmp_path / "r", tmp_path / "o"
+    code, _, err = datainf("attribute", "--adapter", saved_llama[1], "--train", source, "--query",
+                           query, "--method", "gradient", "--no-report", "--out", run)  # fmt: skip
+    assert code == 0, err
+    assert datainf("select", run, "--drop", "10%", "--out", out)[0] == 0
+    assert datainf("verify", out)[0] == 0
+    (arrow,) = (out / "source").glob("*.arrow")
+    arrow.write_bytes(b"garbage")
+    (out / "source" / "state.json").unlink()
+    code, told, _ = datainf("verify", out)
+    assert code == 1
+    assert f"{arrow}: it is not what `datainf select` had written" in told
+    assert f"{out / 'source' / 'state.json'}: it is missing; `datainf select` had" in told
+
+
+def test_a_name_that_is_not_in_utf_8_is_found_again(tmp_path, datainf):
+    path = tmp_path / os.fsdecode(b"tr\xffin") / "top.jsonl"
+    path.parent.mkdir()
+    path.write_text("{}")
+    recorder(tmp_path)([path])
+    code, out, _ = datainf("verify", tmp_path)
+    assert code == 0, out
+    path.write_text("another")
+    code, out, _ = datainf("verify", tmp_path)
+    assert code == 1
+    assert "it is not what a program of your own had written" in out
+
+
+def test_of_selected_pictures_the_links_are_not_of_the_selection(tmp_path):
+    (tmp_path / "original.png").write_bytes(b"a picture")
+    data = tmp_path / "data"
+    (data / "cars").mkdir(parents=True)
+    (data / "cars" / "a.png").symlink_to(tmp_path / "original.png")
+    (data / "metadata.jsonl").write_text("{}")
+    assert files_of(data) == [data / "metadata.jsonl"]
 
 
 def test_lists_of_suspects_are_a_persons_to_change(run, datainf, tmp_path):

@@ -20,7 +20,8 @@ from datainf.store.index import INDEX
 
 ASIDE = "-damaged-"
 """In the names of stores that were put aside, before eight hexadecimal digits."""
-PUT_ASIDE = re.compile(rf".+{ASIDE}[0-9a-f]{{8}}")
+PUT_ASIDE = re.compile(rf"({TRAIN}|{QUERY}|{CURVATURE}|{SAMPLE}){ASIDE}[0-9a-f]{{8}}")
+"""No other names: a person's own folder may be cars-damaged-20240511."""
 
 
 def own_stores(bases: Iterable[Path]) -> list[Path]:

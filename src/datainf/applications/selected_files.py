@@ -71,6 +71,14 @@ def write_selection(
     return data
 
 
+def files_of(data: Path) -> list[Path]:
+    """What was written as the data: a file, or all in a folder, but for the links in a folder of
+    images. They lead to the originals, which are not of the selection and may change."""
+    if not data.is_dir():
+        return [data]
+    return sorted(path for path in data.rglob("*") if path.is_file() and not path.is_symlink())
+
+
 def _require_place(out: Path, target: Path, source: Path) -> None:
     """Raises `OptionError` unless the folder is new, empty, or an earlier selection's: what stands
     in the data's place there is replaced."""

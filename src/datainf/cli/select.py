@@ -91,7 +91,7 @@ def select(
     from datainf.applications.neighbours import directions
     from datainf.applications.select import Amount
     from datainf.applications.select import select as choose
-    from datainf.applications.selected_files import OWN, SETTINGS, write_selection
+    from datainf.applications.selected_files import OWN, SETTINGS, files_of, write_selection
     from datainf.provenance import recorder
     from datainf.report.review import read_decisions
     from datainf.report.subject import Subject
@@ -120,7 +120,7 @@ def select(
     }  # fmt: skip
     earlier, note = (out / SETTINGS).is_file(), recorder(out)
     data = write_selection(out, chosen, train, settings)
-    note([data, *(out / name for name in OWN)])
+    note([*files_of(data), *(out / name for name in OWN)])
     if earlier:
         say(f"the earlier selection in {out} has made way")
     alike = sum(why.startswith("near-duplicate") for why in chosen.reasons.values())

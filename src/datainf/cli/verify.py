@@ -27,7 +27,8 @@ def verify(
             help="Of a run: take the gradients of damaged shards again, and of no others, and "
             "score again; the data and the model have to be where they were. A store of the run's "
             "own whose index is damaged goes aside, and is made anew; its page is written again. "
-            "What other commands made stays, and what to do about it is said.",
+            "What other commands made stays, and what to do about it is said; nothing is made "
+            "again where that would replace sound scores of another command.",
         ),
     ] = False,
 ) -> None:

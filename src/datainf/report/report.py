@@ -56,7 +56,8 @@ def write_report(
     Raises `DatainfError`s: a folder that is no run, data that have changed, a disk that refuses.
     """
     folder, other = Path(run), None if scored is None else Path(scored)
-    named = None if other in (None, folder) else name_in(folder, other)
+    is_own = other is None or other.absolute() == folder.absolute()
+    named = None if other is None or is_own else name_in(folder, other)
     asked = {"scored": named, "top": top, "read": read, "model": model}
     note = recorder(folder, **{PAGE: asked})
     subject = Subject.open(folder, other, query_store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import errno
 import json
 import operator
 import re
@@ -25,6 +26,8 @@ SCHEMA = 2
 INDEX, CHECKSUM = "index.json", "checksum"
 SHARD_NAME = re.compile(r"[\w-]{1,100}\.safetensors", re.ASCII)
 """A file in the store's own folder."""
+NO_FILE = {errno.EISDIR, errno.ELOOP}
+"""What the system says of what stands in a file's place, and not of why it cannot be read now."""
 
 
 @dataclass(frozen=True)
@@ -265,8 +268,9 @@ class Index:
             raise StoreError(
                 f"{path} cannot be read: {error.strerror}", remedy="leave to read the file"
             ) from None
-        except OSError as error:
-            raise StoreCorruptError(f"{path} cannot be read: {error.strerror or error}") from None
+        except OSError as error:  # a passing one too: too many open files, a disk that is away
+            kind = StoreCorruptError if error.errno in NO_FILE else StoreError
+            raise kind(f"{path} cannot be read: {error.strerror or error}") from None
         except (ValueError, RecursionError) as error:  # JSON, UTF-8, numbers of 5,000 digits
             raise StoreCorruptError(f"{path} cannot be read: {error}") from None
         if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
