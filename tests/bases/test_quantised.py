@@ -97,7 +97,7 @@ def adapted(base: Path, way: str, kind: str = "LoRA") -> peft.PeftModel:
 
 
 def values(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: copy.deepcopy(value.detach()) for name, value in weights(model)}
+    return {name: copy.deepcopy(value.detach()) for name, value in weights(model, replaced=True)}
 
 
 def same(first: torch.Tensor, second: torch.Tensor) -> bool:
