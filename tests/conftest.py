@@ -177,6 +177,13 @@ def attributed(
     return folder / "run"
 
 
+def contents(run: Path) -> dict[Path, bytes]:
+    """Of the stores and scores of a run, by their paths in it; not of what a repair put aside."""
+    names = ("*.safetensors", "index.json")
+    found = {p.relative_to(run): p.read_bytes() for name in names for p in run.rglob(name)}
+    return {path: data for path, data in found.items() if "-damaged-" not in str(path)}
+
+
 @pytest.fixture(scope="session")
 def llama_run(saved_llama, tmp_path_factory):
     """Prompts and completions, some of them hostile, with ids."""

@@ -156,6 +156,11 @@ class RunConfig:
         said = {name: getattr(self, name) for name in METHOD_OPTIONS}
         return {name: value for name, value in said.items() if value is not None}
 
+    def takes_curvature(self, method: str) -> bool:
+        """Whether a run by the method has a store of its curvature's gradients: their number was
+        said, or the method needs them."""
+        return self.curvature_rows is not None or from_name(method).needs_curvature
+
     @property
     def is_smaller(self) -> bool:
         """Whether stores keep less of the gradients than float32 has."""

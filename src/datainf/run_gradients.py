@@ -171,8 +171,8 @@ def prepare_stores(
         )
         for folder, examples in sources.items()
     ]
-    drawn, wanted = None, config.curvature_rows is not None or from_name(method).needs_curvature
-    if curvature is not None and wanted:
+    drawn = None
+    if curvature is not None and config.takes_curvature(method):
         drawn = _prepare_drawn(config, model, task, first, curvature, options)
     return Prepared(task, method, config.metric, stores, drawn)
 

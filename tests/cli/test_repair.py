@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import TEXTS, attributed
+from conftest import TEXTS, attributed, contents
 from datainf.applications.repair import repair
 from datainf.applications.verify import verify
 from datainf.config import RunConfig, read_config
@@ -44,23 +44,16 @@ def run(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "run")
 
 
-def stores(run):
-    """But for those that were put aside."""
-    names = ("*.safetensors", "index.json")
-    found = {p.relative_to(run): p.read_bytes() for name in names for p in run.rglob(name)}
-    return {path: data for path, data in found.items() if "-damaged-" not in str(path)}
-
-
 @pytest.mark.parametrize(
     "broken", [["train"], ["train/sample"], ["train", "train/sample", "query"]], ids=str
 )
 def test_a_sample_goes_aside_with_its_store(run, datainf, broken):
-    before = stores(run)
+    before = contents(run)
     for store in broken:
         (run / store / "index.json").write_text("{")
     code, out, err = datainf("verify", run, "--repair")
     assert code == 0, out + err
-    assert stores(run) == before
+    assert contents(run) == before
     kept = [path.parent / path.name.partition("-damaged-")[0] for path in run.rglob("*-damaged-*")]
     tops = [store for store in broken if store != "train/sample" or "train" not in broken]
     assert sorted(kept) == sorted(run / store for store in tops)
@@ -272,19 +265,19 @@ def test_no_page_is_written_again_through_a_link_that_leads_elsewhere(run, datai
 
 
 def test_scores_of_another_command_are_not_replaced(run, datainf, tmp_path):
-    before = stores(run)
+    before = contents(run)
     recorder(run)([run / "run.yaml", run / "scores.safetensors", run / "top.jsonl"])
     assert datainf("score", run, "--method", "gradient", "--out", run)[0] == 0
-    theirs, scores = stores(run), run / "scores.safetensors"
+    theirs, scores = contents(run), run / "scores.safetensors"
     (run / "top.jsonl").unlink()
     code, _, err = datainf("verify", run, "--repair")
     assert code == 1
     told = " ".join(err.split())
     assert f"{scores} is by `datainf score`, and the run's own command would replace it" in told
-    assert stores(run) == theirs
+    assert contents(run) == theirs
     scores.rename(tmp_path / scores.name)
     assert datainf("verify", run, "--repair")[0] == 0
-    assert stores(run) == before
+    assert contents(run) == before
 
 
 @pytest.mark.parametrize("way", ["absolute", "relative"])

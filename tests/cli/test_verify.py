@@ -10,7 +10,7 @@ import shutil
 import datasets
 import pytest
 
-from conftest import TEXTS, attributed, write_rows
+from conftest import TEXTS, attributed, contents, write_rows
 from datainf.applications.selected_files import files_of
 from datainf.applications.verify import BY_RECORD
 from datainf.provenance import recorder
@@ -31,11 +31,6 @@ def whole(saved_llama, tmp_path_factory):
 @pytest.fixture
 def run(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "run")
-
-
-def contents(folder):
-    names = ("*.safetensors", "index.json")
-    return {p.relative_to(folder): p.read_bytes() for name in names for p in folder.rglob(name)}
 
 
 def test_a_run_as_it_was_written(run, datainf):
@@ -96,16 +91,11 @@ def test_what_is_missing_is_said_and_made_again(run, datainf, lost):
     assert str(run / lost) in out
     assert "it is missing; a program of your own had written it" in out
     assert datainf("verify", run, "--repair")[0] == 0
-    assert without_aside(run) | by_record(run) == before
+    assert contents(run) | by_record(run) == before
 
 
 def by_record(run):
     return {name: (run / name).read_bytes() for name in BY_RECORD}
-
-
-def without_aside(run):
-    """Where shards without an index were, they are kept under another name."""
-    return {name: data for name, data in contents(run).items() if "-damaged-" not in str(name)}
 
 
 @pytest.mark.parametrize("name", BY_RECORD)
@@ -127,7 +117,7 @@ def test_a_store_without_a_readable_index_is_made_anew_beside_the_rest(run, data
     code, out, _ = datainf("verify", run, "--repair")
     assert code == 0, out
     (aside,) = run.glob("query-damaged-*")
-    assert without_aside(run) == before
+    assert contents(run) == before
     assert sorted(p.name for p in aside.glob("*.safetensors")) == sorted(
         p.name for p in (run / "query").glob("*.safetensors")
     )

@@ -13,7 +13,6 @@ from datainf.applications.records import left
 from datainf.applications.verify import Fault
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError, StoreCorruptError, StoreError
-from datainf.estimators import from_name
 from datainf.files import locked, writing
 from datainf.progress import Progress
 from datainf.provenance import RECORD
@@ -76,11 +75,7 @@ def _require_own_scores(folder: Path, faults: Sequence[Fault]) -> None:
 def _stores_of(config: RunConfig, folder: Path) -> list[Path]:
     """Those that the run's command makes. A curvature may be from an earlier command with another
     method, or from a person's hand; of an interrupted run, without a method yet, it is its own."""
-    takes_curvature = (
-        config.curvature_rows is not None
-        or config.method is None
-        or from_name(config.method).needs_curvature
-    )
+    takes_curvature = config.method is None or config.takes_curvature(config.method)
     stores = own_stores(folders_of(config.checkpoints, folder))
     return [store for store in stores if takes_curvature or not _is_curvature(store)]
 

@@ -52,7 +52,7 @@ def scoring_of(config: RunConfig, sizes: Sizes) -> Scoring:
     """By a run's settings, whose method is known."""
     estimator = from_name(config.method or DEFAULT_METHOD, steps=config.steps)
     options = Options.of(estimator, config.normalize, config.metric, config.blocks)
-    drawn = estimator.needs_curvature or config.curvature_rows is not None
+    drawn = config.takes_curvature(estimator.name)
     rows = config.curvature_rows or default_rows(sizes.examples) if drawn else sizes.examples
     groups = grouped(sizes.index.blocks, options.blocks).values()
     return Scoring(
