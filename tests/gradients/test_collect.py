@@ -23,6 +23,7 @@ from conftest import make_base, make_model, make_rows, make_tokenizer
 from datainf import GradientStore, attribute, collect, tasks
 from datainf.errors import (
     DataError,
+    ModelError,
     NonFiniteError,
     OptionError,
     StoreBusyError,
@@ -35,6 +36,7 @@ from datainf.errors import (
 )
 from datainf.files import locked
 from datainf.gradients import collector, layout
+from datainf.gradients.engine import FallbackWarning
 from datainf.gradients.parameters import select
 from datainf.gradients.verify import one_at_a_time
 from datainf.store import shards as shard_files
@@ -302,6 +304,35 @@ def test_a_norm_that_float32_cannot_square_is_named(dtype, tmp_path):
     rows = [torch.ones(2), torch.full((2,), 1e20)]
     with pytest.raises(NonFiniteError, match="example 1: the gradient of weight or its squared"):
         collect(nn.Linear(2, 1, bias=False), rows, task, out=tmp_path / "s", dtype=dtype)
+
+
+def test_a_row_whose_loss_fails_is_named_and_shards_before_it_stay(tmp_path):
+    """Late enough that no check at the start sees it."""
+    model, task = nn.Embedding(32, 4), tasks.Custom(lambda m, b: m(b).square().sum(1))
+    out, rows = tmp_path / "s", [*range(13), 99, *range(13, 20)]
+    told = r"^example 13: the loss of this .* IndexError: index out of range.*\n.*shards are kept"
+    with (
+        pytest.warns(FallbackWarning, match="a batch fails"),
+        pytest.raises(ModelError, match=told) as caught,
+    ):
+        collect(model, rows, task, out=out, shard_rows=4)
+    assert isinstance(caught.value.__cause__, IndexError)
+    assert len([*out.glob("shard-*.safetensors")]) == 3
+    with pytest.raises(ModelError, match=r"^example 0: .* ends with IndexError"):
+        collect(model, [99, *rows], task, out=tmp_path / "first")
+
+
+@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="came with torch 2.8")
+def test_no_row_is_blamed_where_a_device_is_lost(tmp_path):
+    """After an error of CUDA each call fails, whichever row it is of."""
+
+    def losses(model, batch):
+        if len(batch) > 3:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+        return model(batch).square().sum(1)
+
+    with pytest.raises(torch.AcceleratorError, match=r"^CUDA error"):
+        collect(nn.Embedding(32, 4), [*range(20)], tasks.Custom(losses), out=tmp_path / "s")
 
 
 def test_where_float16_ends_another_store_is_advised(tmp_path):

@@ -498,6 +498,11 @@ def test_what_is_refused(classifier, pairs, tokens, tmp_path):
         collect(classifier, {"a": classifier.train_dataset, "b": classifier.train_dataset}, out=out)
     with pytest.raises(DataError, match=r"example 0: the trainer uses none of the columns text"):
         collect(pairs, [{"text": "not tokenised"}], out=out)
+    with pytest.raises(DataError, match=r"example 1: input_ids holds 258, and the .* has 258 ids"):
+        collect(classifier, [{"input_ids": [5, 6]}, {"input_ids": [5, 258]}], out=out)
+    odd = dict(pairs.train_dataset[0]) | {"rejected_ids": [5, -1]}
+    with pytest.raises(DataError, match="example 0: rejected_ids holds -1"):
+        collect(pairs, [odd], out=out)
     with pytest.raises(DataError, match="packed together"):
         collect(classifier, [{"input_ids": [5, 6], "seq_lengths": [1, 1]}], out=out)
     masking = transformers.DataCollatorForLanguageModeling(tokens, mlm=False)

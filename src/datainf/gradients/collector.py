@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -28,7 +29,7 @@ from datainf.gradients.footprint import BACKWARD, Footprint, growing, remedy
 from datainf.gradients.precision import is_half
 from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, where
-from datainf.gradients.verify import one_alone, together
+from datainf.gradients.verify import LossFailedError, each_alone, together
 from datainf.memory import available_each, counting_kept, for_each, release
 from datainf.ranks import ranks
 from datainf.store import GradientStore, Index
@@ -270,7 +271,8 @@ class Collector:
         while todo:
             batch = todo.pop()
             try:
-                found = self.gradients(self._examples(batch))
+                with self._naming(batch):
+                    found = self.gradients(self._examples(batch))
             except Exception as error:
                 if not should_reduce_batch_size(error):
                     raise
@@ -339,8 +341,22 @@ class Collector:
                 )
 
     def _taken_alone(self, row: int) -> BatchGradients:
-        gradients, example = self.gradients, self._examples([row])[0]
-        return one_alone(gradients.model, gradients.chosen, self.task, example, gradients.device)
+        gradients, examples = self.gradients, self._examples([row])
+        with self._naming([row]):
+            return each_alone(
+                gradients.model, gradients.chosen, self.task, examples, gradients.device
+            )
+
+    @contextmanager
+    def _naming(self, rows: Sequence[int]) -> Iterator[None]:
+        """Say of which row a loss fails, of those that are taken together."""
+        try:
+            yield
+        except LossFailedError as error:
+            raise ModelError(
+                f"{self._name(rows[error.place])}: {error.message}",
+                remedy=f"{error.remedy}. Finished shards are kept",
+            ) from error.__cause__
 
     def _examples(self, rows: Sequence[int]) -> list[Any]:
         return self.survey.examples(rows, self.task, self.dataset)

@@ -16,7 +16,12 @@ from datainf.errors import CoverageError, VerificationError
 from datainf.gradients.capture import BatchGradients, GradientCapture, LossShapeError, MissedError
 from datainf.gradients.reduction import Reductions, reduced
 from datainf.gradients.tap import TAKE_ALONE, SiteError
-from datainf.gradients.verify import beyond_rounding, each_alone, verify_losses
+from datainf.gradients.verify import (
+    beyond_rounding,
+    each_alone,
+    is_of_device,
+    verify_losses,
+)
 from datainf.tasks import Task
 
 CLIMB = 3
@@ -133,7 +138,7 @@ class PerExample:
         except CoverageError as error:
             self._take_alone(error)
         except Exception as error:
-            if should_reduce_batch_size(error):
+            if should_reduce_batch_size(error) or is_of_device(error):
                 raise
             if "modified inplace" in str(error) and not self.capture.copying:
                 self.capture.copying = True

@@ -24,6 +24,13 @@ from datainf.tasks import Task
 from datainf.tasks.inputs import base_model
 
 
+class LossFailedError(ModelError):
+    """A model's own code, or a person's own loss, fails for one example alone. `place`: which of
+    those that were taken together."""
+
+    place = 0
+
+
 def verify_losses(
     model: nn.Module, task: Task, found: BatchGradients, truth: BatchGradients
 ) -> None:
@@ -113,7 +120,14 @@ def each_alone(
     device: torch.device,
 ) -> BatchGradients:
     """Plain autograd for one example after another: exact for whatever autograd can do."""
-    return together([one_alone(model, chosen, task, example, device) for example in examples])
+    found = []
+    for place, example in enumerate(examples):
+        try:
+            found.append(one_alone(model, chosen, task, example, device))
+        except LossFailedError as error:
+            error.place = place
+            raise
+    return together(found)
 
 
 def one_alone(
@@ -124,7 +138,8 @@ def one_alone(
     device: torch.device,
 ) -> BatchGradients:
     """Plain autograd for one example, a batch of one."""
-    batch = send_to_device(task.collate([example]), device)
+    with _failing_plainly(task, model):
+        batch = send_to_device(task.collate([example]), device)
     for scale in loss_scales(model):
         with requiring_grad(chosen), torch.enable_grad():
             with _failing_plainly(task, model):
@@ -140,23 +155,29 @@ def one_alone(
 
 @contextmanager
 def _failing_plainly(task: Task, model: nn.Module) -> Iterator[None]:
-    """Raises `ModelError` for what a model's own code raises, or a person's own loss, where nothing
-    of ours is around it: adapters that do not go with the base, libraries that do not go together.
-    """
+    """Raises `LossFailedError` for what a model's own code raises, or a person's own loss, where
+    nothing of ours is around it: a row it cannot take, adapters that do not go with the base,
+    libraries that do not go together."""
     try:
         yield
     except (DatainfError, MemoryError, OSError):
         raise
     except Exception as error:
-        if should_reduce_batch_size(error):
+        if should_reduce_batch_size(error) or is_of_device(error):
             raise
         what = (str(error).splitlines() or [""])[0]
-        raise ModelError(
-            f"the loss of one example alone, by {type(base_model(model)).__name__} and the task "
+        raise LossFailedError(
+            f"the loss of this example alone, by {type(base_model(model)).__name__} and the task "
             f"{task.name}, ends with {type(error).__name__}: {what}",
-            remedy="a model, an adapter and a loss that work without datainf, with the installed "
-            "versions of transformers and peft",
+            remedy="look at the example; or, if it is the same with others, a model, an adapter "
+            "and a loss that work without datainf, with the installed versions of transformers "
+            "and peft",
         ) from error
+
+
+def is_of_device(error: Exception) -> bool:
+    """Whether a device has ended: then whatever it is asked next fails as well, of any example."""
+    return isinstance(error, getattr(torch, "AcceleratorError", ()))
 
 
 def together(found: Sequence[BatchGradients]) -> BatchGradients:

@@ -12,17 +12,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from datainf.errors import CoverageError, DataError, OptionError
 from datainf.tasks.base import IGNORE, Task
-from datainf.tasks.inputs import base_model
+from datainf.tasks.inputs import base_model, require_known, vocabulary_of
 from datainf.tasks.left_padding import ALIGNED, flushed
 from datainf.tasks.token_losses import at_least_float32
 from datainf.tasks.trainer_losses import KnownLoss, NextTokens, known_loss, shifts_labels, stock
 from datainf.tasks.trainer_settings import loss_code, tokenizer_of, trainer_settings
 from datainf.tasks.trainer_state import untouched, weights_precision
 
+IDS = ("prompt_ids", "chosen_ids", "rejected_ids", "input_ids")
+"""Columns of transformers and TRL with tokens that the model has to have embeddings for."""
 NOT_PACKED = "packing=False and padding_free=False when making the trainer, for attribution alone"
 
 
@@ -51,6 +54,7 @@ class FromTrainer(Task):
     known: KnownLoss | None = field(init=False)
     columns: tuple[str, ...] | None = field(init=False)
     parts: int = field(init=False)
+    vocabulary: int | None = field(init=False)
     name: ClassVar[str] = "trainer"
     defined_alone = True
 
@@ -67,6 +71,7 @@ class FromTrainer(Task):
         object.__setattr__(self, "known", known)
         object.__setattr__(self, "columns", _columns(self.trainer, model))
         object.__setattr__(self, "parts", 1 if known is None else known.parts)
+        object.__setattr__(self, "vocabulary", vocabulary_of(model))
 
     def for_model(self, model: nn.Module) -> Self:
         if model is not self.model:
@@ -79,13 +84,15 @@ class FromTrainer(Task):
     def encode(self, example: Any) -> Any:
         """The columns that the trainer hands to its collator.
 
-        Raises `DataError` for a row of several examples packed together, or without any of them.
+        Raises `DataError` for a row of several examples packed together, or without any of them, or
+        with tokens that the model does not know.
         """
         if not isinstance(example, Mapping):
             return example
         if "seq_lengths" in example:
             raise DataError("the row holds several examples packed together", remedy=NOT_PACKED)
         if self.columns is None:
+            self._require_known(example)
             return dict(example)
         kept = {key: value for key, value in example.items() if key in self.columns}
         if not kept.keys() - {"label", "labels", "label_ids"}:  # a trainer keeps these always
@@ -95,7 +102,15 @@ class FromTrainer(Task):
                 remedy="rows as trainer.train_dataset holds them, which is after the trainer "
                 "tokenised them",
             )
+        self._require_known(kept)
         return kept
+
+    def _require_known(self, row: Mapping[str, Any]) -> None:
+        """Raises `DataError` for tokens that the model has no embeddings for."""
+        tokens = {
+            name: torch.as_tensor(row[name]).flatten().tolist() for name in IDS if name in row
+        }
+        require_known(tokens, self.vocabulary, [*tokens])
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Any]:
         """{"size": B, "inputs": what the trainer's collator makes of the B examples}."""
@@ -158,13 +173,12 @@ class FromTrainer(Task):
         texts = {key: value for key, value in example.items() if isinstance(value, str)}
         if texts:
             return "\n".join(texts.values())
-        keys = ("prompt_ids", "chosen_ids", "rejected_ids", "input_ids")
         tokenizer = tokenizer_of(self.trainer)
-        if tokenizer is None or not any(key in example for key in keys):
+        if tokenizer is None or not any(key in example for key in IDS):
             return str(dict(example))
         return "\n".join(
             tokenizer.decode(example[key], skip_special_tokens=True)
-            for key in keys
+            for key in IDS
             if key in example
         )
 
