@@ -46,6 +46,12 @@ def test_an_entry_of_a_folder_is_its_path(tmp_path):
         place(None)
 
 
+def test_none_is_not_the_folder_that_one_stands_in():
+    with pytest.raises(OptionError, match="a path is empty"):
+        place("")
+    assert place(".") == Path()
+
+
 def test_a_person_s_own_upath_goes_by_its_url(memory, tmp_path):
     upath = pytest.importorskip("upath")
     assert place(upath.UPath(f"file://{tmp_path}")) == tmp_path

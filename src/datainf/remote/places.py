@@ -35,11 +35,13 @@ def place(given: str | PathLike[str]) -> Path:
     the environment or in files of their own.
 
     Raises `OptionError` for a URL that holds a password, a key or a query; for one whose library is
-    not installed; for a `Path` that was made of a URL, and has lost a slash; and for a path with
-    options of its own.
+    not installed; for a `Path` that was made of a URL, and has lost a slash; for a path with
+    options of its own; and for an empty one, which would be the folder that one stands in.
     """
     options = getattr(given, "storage_options", None)  # of a path by universal-pathlib
     text = os.fspath(given) if options is None else str(given)
+    if not text:
+        raise OptionError("a path is empty", remedy="the folder's; for the one you are in, .")
     _forbid_chain(text)
     match = URL.fullmatch(text)
     if match is None:
