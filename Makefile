@@ -34,7 +34,7 @@ unit: .venv/tested
 quanda: .venv-quanda/installed  ## the adapter for quanda, whose dependencies are older than ours
 	.venv-quanda/bin/pytest -q tests/integrations/test_quanda.py
 
-remote: .venv-remote/installed  ## stores at s3://, on a server of its own; botocore wants an older python-dateutil
+remote: .venv-remote/installed  ## stores at s3:// and gs://, on servers of their own; botocore wants an older python-dateutil
 	.venv-remote/bin/pytest -q tests/remote tests/cli/test_urls.py
 
 wheel: .venv/installed  ## the wheel holds the package alone, is the same from the sdist and from here, and works where nothing else is
@@ -64,7 +64,7 @@ locks: .venv-supply/installed  ## constraints.txt for CI, locks/release.txt with
 	$(LOCK) --extra test --extra captum --extra experiments --resolution lowest-direct \
 		--upgrade --output-file locks/lowest.txt
 	grep -v '^python-dateutil==' constraints.txt > .venv-supply/constraints.txt  # botocore wants an older one
-	$(LOCK) --extra remote --group remote --universal \
+	$(LOCK) --extra remote --extra gs --group remote --universal \
 		--constraints .venv-supply/constraints.txt --upgrade --output-file locks/remote.txt
 
 audit: .venv-supply/installed  ## known vulnerabilities of the pins and of the lowest versions; fails where it could not ask. AUDIT='-s osv' asks OSV
@@ -143,7 +143,7 @@ experiments-quick: .venv/tested  ## a cut of each experiment in minutes, anew, o
 .venv-remote/installed: locks/remote.txt
 	$(PYTHON) -m venv .venv-remote
 	.venv-remote/bin/python -m pip install $(QUIET) --upgrade 'pip>=25.1'  # which knows groups
-	.venv-remote/bin/python -m pip install $(QUIET) -c locks/remote.txt -e '.[remote]' --group remote
+	.venv-remote/bin/python -m pip install $(QUIET) -c locks/remote.txt -e '.[remote,gs]' --group remote
 	touch $@
 
 clean:

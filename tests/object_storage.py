@@ -1,4 +1,5 @@
-"""An S3 server on this machine, and a proxy before it that fails as networks and storages do.
+"""Servers of S3 and of Google's storage on this machine, and proxies before them that fail as
+networks and storages do.
 
 Fixtures; a module that uses them says `pytest_plugins = ["object_storage"]`.
 """
@@ -10,10 +11,12 @@ import http.client
 import itertools
 import logging
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -24,9 +27,13 @@ Fault = int | str | None
 the server has done what it was asked to; None for none."""
 
 
+Answer = tuple[int, list[tuple[str, str]], bytes]
+"""A status, headers and a body."""
+
+
 class Proxy:
-    """Hands requests on. `fault` is asked of each, by its method and path, and may keep one from
-    arriving; `seen` are those that came."""
+    """Hands requests on. `fault` is asked of each, by its method and path as `named` has them, and
+    may keep one from arriving; `seen` are those that came."""
 
     def __init__(self, to: tuple[str, int]) -> None:
         self.to, self.seen = to, list[tuple[str, str]]()
@@ -50,9 +57,50 @@ class Proxy:
 
         self.fault = fault
 
+    def named(self, request: _Handler, body: bytes) -> tuple[str, str]:  # noqa: ARG002
+        """A request's method and path."""
+        return request.command, request.path
+
+    def answered(self, request: _Handler, body: bytes) -> Answer:
+        """What the server says to a request."""
+        return request.handed_on(body)
+
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+class GoogleProxy(Proxy):
+    """Before an emulator that does not know `ifGenerationMatch=0`, which asks that there be no such
+    object yet. Uploads, whose objects are named in their bodies, are named as S3's are."""
+
+    def __init__(self, to: tuple[str, int]) -> None:
+        super().__init__(to)
+        self._one_at_a_time = threading.Lock()
+
+    def named(self, request: _Handler, body: bytes) -> tuple[str, str]:
+        if "uploadType=multipart" not in request.path:
+            return request.command, unquote(request.path)
+        return "PUT", f"/{'/'.join(_uploaded(request, body))}"
+
+    def answered(self, request: _Handler, body: bytes) -> Answer:
+        if "ifGenerationMatch=0" not in request.path:
+            return request.handed_on(body)
+        with self._one_at_a_time:
+            bucket, name = _uploaded(request, body)
+            server = http.client.HTTPConnection(*self.to)
+            server.request("GET", f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}")
+            is_there = server.getresponse().status == 200
+            server.close()
+            return (412, [("Content-Length", "0")], b"") if is_there else request.handed_on(body)
+
+
+def _uploaded(request: _Handler, body: bytes) -> tuple[str, str]:
+    """The bucket and the name of an object that is sent to Google's storage whole."""
+    name, bucket = re.search(rb'"name": "(.+?)"', body), re.search("/b/(.+?)/", request.path)
+    assert name is not None
+    assert bucket is not None
+    return bucket[1], name[1].decode()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -60,9 +108,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _answer(self) -> None:
-        self.proxy.seen.append((self.command, self.path))
         body = self._body()
-        fault = self.proxy.fault(self.command, self.path)
+        method, path = self.proxy.named(self, body)
+        self.proxy.seen.append((method, path))
+        fault = self.proxy.fault(method, path)
         if fault == "drop":
             self._hang_up()
         elif isinstance(fault, int):
@@ -70,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
         else:
-            status, headers, answer = self._handed_on(body)
+            status, headers, answer = self.proxy.answered(self, body)
             if fault == "lose":
                 self._hang_up()
                 return
@@ -91,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
             return b"".join(pieces)
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-    def _handed_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    def handed_on(self, body: bytes) -> Answer:
         server = http.client.HTTPConnection(*self.proxy.to)
         headers = {k: v for k, v in self.headers.items() if k.lower() != "transfer-encoding"}
         headers["Content-Length"] = str(len(body))
@@ -117,13 +166,30 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def storage() -> Iterator[Proxy]:
-    """A server with a proxy before it."""
+    """An S3 server with a proxy before it."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     proxy = Proxy(server.get_host_and_port())
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+        server.stop()
+
+
+@contextlib.contextmanager
+def google_storage() -> Iterator[GoogleProxy]:
+    """An emulator of Google's storage with a proxy before it."""
+    from gcp_storage_emulator.server import create_server
+
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    logging.getLogger("api").setLevel(logging.CRITICAL)  # its handlers'
+    server = create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    proxy = GoogleProxy(server._api._httpd.server_address)
     try:
         yield proxy
     finally:
@@ -173,7 +239,7 @@ def s3():
 
 
 @pytest.fixture
-def bucket(s3, cache_folder, impatient):  # noqa: ARG001 - they are to be in place
+def s3_bucket(s3, cache_folder, impatient):  # noqa: ARG001 - they are to be in place
     """The URL of a bucket that is the test's own, on a proxy without faults."""
     import s3fs
 
@@ -183,6 +249,42 @@ def bucket(s3, cache_folder, impatient):  # noqa: ARG001 - they are to be in pla
     s3.seen.clear()
     yield f"s3://{name}"
     s3.fault = lambda *_: None
+
+
+@pytest.fixture(scope="session")
+def google():
+    """A proxy before an emulator of Google's storage, which libraries find by the environment."""
+    pytest.importorskip("upath")
+    pytest.importorskip("gcp_storage_emulator")
+    with google_storage() as proxy, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        environment.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks Google of a bucket
+        yield proxy
+
+
+@pytest.fixture
+def google_bucket(google, cache_folder, impatient, monkeypatch):  # noqa: ARG001 - to be in place
+    """The URL of a bucket that is the test's own, on a proxy without faults."""
+    gcsfs = pytest.importorskip("gcsfs")
+    monkeypatch.setattr(gcsfs.retry, "min", lambda *_: 0.01, raising=False)  # seconds to wait
+    google.fault = lambda *_: None
+    name = f"bucket-{next(NUMBERS)}"
+    gcsfs.GCSFileSystem(project="tests").mkdir(name)
+    google.seen.clear()
+    yield f"gs://{name}"
+    google.fault = lambda *_: None
+
+
+@pytest.fixture(params=["s3", "google"])
+def bucket(request):
+    """The URL of a bucket on either."""
+    return request.getfixturevalue(f"{request.param}_bucket")
+
+
+@pytest.fixture
+def proxy(request, bucket):
+    """The one before `bucket`."""
+    return request.getfixturevalue("google" if bucket.startswith("gs:") else "s3")
 
 
 @pytest.fixture

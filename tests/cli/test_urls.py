@@ -16,7 +16,7 @@ def data(tmp_path):
     return write_rows(tmp_path / "data.jsonl", [{"text": text + "!"} for text in TEXTS])
 
 
-def test_collect_score_and_verify(datainf, saved_llama, data, s3, bucket, tmp_path):
+def test_collect_score_and_verify(datainf, saved_llama, data, proxy, bucket, tmp_path):
     given = ("collect", "--adapter", saved_llama[1], "--data", data, "--shard-rows", 2)
     for out in (f"{bucket}/run/train", tmp_path / "train"):
         assert datainf(*given, "--out", out)[0] == 0
@@ -39,7 +39,7 @@ def test_collect_score_and_verify(datainf, saved_llama, data, s3, bucket, tmp_pa
     assert "the command that made it again" in " ".join(err.split())
     assert datainf(*given, "--out", f"{bucket}/run/train")[0] == 0
     assert datainf("verify", f"{bucket}/run")[0] == 0
-    assert [path for _, path in s3.seen if "/./" in path] == []  # to the storage not the same
+    assert [path for _, path in proxy.seen if "/./" in path] == []  # to the storage not the same
 
 
 def test_new_queries_of_a_run_at_a_url(datainf, llama_run, data, memory, tmp_path):

@@ -20,7 +20,7 @@ from smaller import make_smaller, random_gradients
 pytest_plugins = ["object_storage"]
 
 
-@pytest.fixture(params=["memory", "bucket"])
+@pytest.fixture(params=["memory", "s3_bucket", "google_bucket"])
 def folder(request):
     return place(f"{request.getfixturevalue(request.param)}/train")
 
@@ -121,11 +121,11 @@ def test_who_was_replaced_finds_out_at_its_next_beat(folder, name):
     assert left(folder) == [".lock-1", ".lock-2"][: 1 + (name == ".lock-2")]
 
 
-def test_a_put_whose_answer_got_lost_is_no_other_writer(s3, bucket):
-    s3.failing("PUT", ".lock-", "lose", times=1)
+def test_a_put_whose_answer_got_lost_is_no_other_writer(proxy, bucket):
+    proxy.failing("PUT", ".lock-", "lose", times=1)
     with locked(place(f"{bucket}/train")):
         pass
-    assert [method for method, path in s3.seen if ".lock-1" in path].count("PUT") >= 2
+    assert [method for method, path in proxy.seen if ".lock-1" in path].count("PUT") >= 2
 
 
 def test_a_storage_without_conditions_tells_one_of_two_within_a_beat(bucket, monkeypatch):
@@ -145,8 +145,8 @@ def test_a_storage_without_conditions_tells_one_of_two_within_a_beat(bucket, mon
 
 
 @pytest.mark.parametrize(("status", "remedy"), [(403, "keys that may"), (500, "same command")])
-def test_a_storage_that_refuses(s3, bucket, status, remedy):
-    s3.failing("PUT", ".lock-", status)
+def test_a_storage_that_refuses(proxy, bucket, status, remedy):
+    proxy.failing("PUT", ".lock-", status)
     with pytest.raises(WriteError, match=f"cannot write {bucket}/train") as caught:
         lock.Lock(place(f"{bucket}/train")).take()
     assert remedy in caught.value.remedy

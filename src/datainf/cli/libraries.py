@@ -39,6 +39,7 @@ def quiet_libraries() -> None:
     datasets.utils.logging.disable_progress_bar()
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # a traceback for each try that fails
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", module="peft")  # models.py looks at those that matter
     handlers = [handler for name in LOGGERS for handler in logging.getLogger(name).handlers]

@@ -7,9 +7,9 @@ several who wait one has it. Clocks are never compared. The holder of a lock wit
 beside it, or with another's token in it, has lost it, finds that out at its next beat or its next
 write, and writes no more; so do the processes that write with it, which look before each write.
 
-The condition is If-None-Match on S3, x-goog-if-generation-match on Google's; fsspec's `mode=
-"create"`. A storage that does not know it overwrites: of two writers that begin in the same moment
-the later one's token stands, and the other finds that out within a beat.
+The condition is If-None-Match on S3, ifGenerationMatch=0 on Google's; fsspec's `mode="create"`. A
+storage that does not know it overwrites: of two writers that begin in the same moment the later
+one's token stands, and the other finds that out within a beat.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def read(path: Path, start: int | None = None, end: int | None = None) -> bytes:
         try:
             data: bytes = tried(lambda: there.fs.cat_file(there.path, start=start, end=end))
         except FileNotFoundError as error:
-            if "specified bucket" in str(error):  # S3's and Google's words: it is not there
+            if "specified bucket" in str(error):  # S3's words: it is not there
                 raise unreadable(path, error) from None
             raise
     return data

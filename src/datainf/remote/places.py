@@ -74,7 +74,7 @@ def _upath(protocol: str, url: str) -> Any:
     except ImportError as error:
         raise OptionError(
             f"{url}: this needs a library that is not installed ({error})",
-            remedy="pip install 'datainf[remote]', which is for s3://; for gs:// gcsfs beside it",
+            remedy="pip install 'datainf[remote]' for s3://, 'datainf[gs]' for gs://",
         ) from None
     except ValueError as error:
         raise OptionError(f"{url}: {error}", remedy="s3://BUCKET/FOLDER") from None

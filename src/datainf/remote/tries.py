@@ -21,6 +21,9 @@ T = TypeVar("T")
 WAITS = (1.0, 4.0, 15.0, 60.0)
 """Seconds before a second try, a third and so on; there are five in all."""
 LASTING = (DatainfError, PermissionError, FileNotFoundError, FileExistsError, ImportError)
+GOOGLE = "gcloud auth application-default login, GOOGLE_APPLICATION_CREDENTIALS, …"
+KEYS = {"s3": "AWS_ACCESS_KEY_ID, AWS_PROFILE, …", "gs": GOOGLE, "gcs": GOOGLE}
+"""Where the storages' libraries find what lets them in, by protocol."""
 LONGEST = 300
 """Characters of what a library says."""
 
@@ -56,13 +59,13 @@ def refused(path: Path, error: Exception) -> WriteError:
     tries = "" if is_lasting(error) else f", tried {len(WAITS) + 1} times"
     return WriteError(
         f"cannot write {path}{tries}: {_told(error)}. What was finished before is kept",
-        remedy=_remedy(error),
+        remedy=_remedy(path, error),
     )
 
 
 def unreadable(path: Path, error: Exception) -> StoreError:
     """What to raise where an object cannot be read, or not even its bucket is there."""
-    return StoreError(f"cannot read {path}: {_told(error)}", remedy=_remedy(error))
+    return StoreError(f"cannot read {path}: {_told(error)}", remedy=_remedy(path, error))
 
 
 def is_lasting(error: Exception) -> bool:
@@ -76,18 +79,25 @@ def _is_full(error: Exception) -> bool:
 
 
 def _lacks_keys(error: Exception) -> bool:
-    return isinstance(error, PermissionError) or "Credential" in type(error).__name__
+    kind, code = type(error).__name__, getattr(error, "code", None)
+    is_forbidden = str(error).startswith("Forbidden:")  # gcsfs's, an OSError without a number
+    return isinstance(error, PermissionError) or "Credential" in kind or is_forbidden or code == 401
 
 
 def _told(error: Exception) -> str:
     """What a library says, in a line, without secrets."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return redacted(first)[:LONGEST] or type(error).__name__  # half a secret is not known as one
+    told = " ".join(str(error).split())
+    if isinstance(error, FileNotFoundError) and " " not in told:
+        told = f"not found: {told}"  # gcsfs names the address alone
+    return redacted(told)[:LONGEST] or type(error).__name__  # half a secret is not known as one
 
 
-def _remedy(error: Exception) -> str:
+def _remedy(path: Path, error: Exception) -> str:
+    protocol = getattr(path, "protocol", "")
     if isinstance(error, FileNotFoundError):
-        return "make the bucket, or check its name and the endpoint (AWS_ENDPOINT_URL)"
+        endpoint = " and the endpoint (AWS_ENDPOINT_URL)" if protocol == "s3" else ""
+        return f"make the bucket, or check its name{endpoint}"
     if _lacks_keys(error):
-        return "keys that may read and write there (AWS_ACCESS_KEY_ID, AWS_PROFILE, …)"
+        found = f" ({KEYS[protocol]})" if protocol in KEYS else ""
+        return f"keys that may read and write there{found}"
     return "the same command when the storage can be reached; it goes on from here"
