@@ -20,11 +20,12 @@ USER = re.compile(r"(:/{1,2})(?:[^/\s:@]*:(?!\d+/)\S{0,500}|[^/\s]*)@")
 """With one slash too: as a path an address loses the other. Up to the last @, as passwords may have
 that letter too, and a slash; but a port has none."""
 PARAMETER = re.compile(
-    r"(?<=[?&;#])((?=[\w.-]{0,100}(?:token|secret|sig|key|password|passwd|pwd|pass|auth|credential))"
+    r"(?<=[?&;#])((?=[\w.-]{0,100}(?:token|secret|sig|key|password|passwd|pwd|pass|auth|credential|upload_?id))"
     r"[\w.-]{1,100}=)[^&\s'\"]+",
     re.IGNORECASE,
 )
-"""No name is longer: what follows is looked at once, however often a text has such words."""
+"""No name is longer: what follows is looked at once, however often a text has such words. Who knows
+an upload's id can go on with it."""
 KNOWN = re.compile(r"(?<![A-Za-z0-9])(hf_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16}(?![A-Za-z0-9]))")
 """As the hub's tokens and AWS's keys begin."""
 AUTHORIZATION = re.compile(

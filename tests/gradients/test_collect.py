@@ -310,7 +310,7 @@ def test_a_row_whose_loss_fails_is_named_and_shards_before_it_stay(tmp_path):
     """Late enough that no check at the start sees it."""
     model, task = nn.Embedding(32, 4), tasks.Custom(lambda m, b: m(b).square().sum(1))
     out, rows = tmp_path / "s", [*range(13), 99, *range(13, 20)]
-    told = r"^example 13: the loss of this .* IndexError: index out of range.*\n.*shards are kept"
+    told = r"^example 13: this example, .* IndexError: index out of range.*\n.*shards are kept"
     with (
         pytest.warns(FallbackWarning, match="a batch fails"),
         pytest.raises(ModelError, match=told) as caught,
@@ -320,19 +320,57 @@ def test_a_row_whose_loss_fails_is_named_and_shards_before_it_stay(tmp_path):
     assert len([*out.glob("shard-*.safetensors")]) == 3
     with pytest.raises(ModelError, match=r"^example 0: .* ends with IndexError"):
         collect(model, [99, *rows], task, out=tmp_path / "first")
+    with pytest.raises(ModelError, match=r"^example 13: .* ends with IndexError"):
+        collect(model, rows, task, out=tmp_path / "whole", fallback=False)
 
 
-@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="came with torch 2.8")
-def test_no_row_is_blamed_where_a_device_is_lost(tmp_path):
-    """After an error of CUDA each call fails, whichever row it is of."""
+@pytest.mark.filterwarnings("ignore::datainf.gradients.engine.FallbackWarning")
+def test_a_row_that_a_collator_cannot_take_is_named(tmp_path):
+    rows = [{"x": place} for place in range(20)]
+    task = tasks.Custom(
+        lambda m, b: m(b).square().sum(1),
+        lambda some: torch.tensor([one["x"] for one in some]),
+        length=lambda _: 1,
+    )
+    rows[13] = {"y": 13}
+    with pytest.raises(ModelError, match=r"^example 13: .* ends with KeyError: 'x'"):
+        collect(nn.Embedding(32, 4), rows, task, out=tmp_path / "s", shard_rows=4)
+
+
+def test_a_row_that_fails_in_the_check_of_its_shard_is_named(tmp_path):
+    """Alone, as the check takes it, once there were batches."""
+    batched = []
 
     def losses(model, batch):
-        if len(batch) > 3:
-            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+        if len(batch) > collector.CHECKED:
+            batched.append(True)
+        if batched and len(batch) == 1:
+            raise ArithmeticError("alone")
         return model(batch).square().sum(1)
 
-    with pytest.raises(torch.AcceleratorError, match=r"^CUDA error"):
+    rows, task = [*range(collector.SPOT_CHECKED_ROWS)], tasks.Custom(losses)
+    with pytest.raises(ModelError, match=r"^example \d+: .* ends with ArithmeticError: alone"):
+        collect(nn.Embedding(64, 4), rows, task, out=tmp_path / "s")
+
+
+DEVICE_ERRORS = [RuntimeError, getattr(torch, "AcceleratorError", RuntimeError)]
+
+
+@pytest.mark.filterwarnings("ignore::datainf.gradients.engine.FallbackWarning")
+@pytest.mark.parametrize("kind", DEVICE_ERRORS, ids=["plain", "named"])
+def test_no_row_is_blamed_where_a_device_is_lost(kind, tmp_path):
+    """After an error of CUDA each call fails, whichever row it is of."""
+    lost = []
+
+    def losses(model, batch):
+        if lost or 13 in batch:
+            lost.append(True)
+            raise kind("CUDA error: device-side assert triggered")
+        return model(batch).square().sum(1)
+
+    with pytest.raises(kind, match=r"^CUDA error"):
         collect(nn.Embedding(32, 4), [*range(20)], tasks.Custom(losses), out=tmp_path / "s")
+    assert len(lost) == 2  # the batch, and an example of it
 
 
 def test_where_float16_ends_another_store_is_advised(tmp_path):

@@ -46,7 +46,7 @@ def test_an_entry_of_a_folder_is_its_path(tmp_path):
         place(None)
 
 
-def test_none_is_not_the_folder_that_one_stands_in():
+def test_an_empty_path_is_not_the_folder_that_one_stands_in():
     with pytest.raises(OptionError, match="a path is empty"):
         place("")
     assert place(".") == Path()

@@ -195,6 +195,18 @@ def test_a_large_object_goes_to_google_in_parts_one_of_which_is_lost(
     assert objects.read(path, 2**20 - 3, 2**20) == local.read_bytes()[2**20 - 3 : 2**20]
 
 
+def test_the_address_of_an_upload_that_fails_is_not_told(google, google_bucket, tmp_path):
+    """Who has it can write there."""
+    local, path = tmp_path / "large", place(f"{google_bucket}/large")
+    local.write_bytes(bytes(6 * 2**20))
+    google.fault = lambda _, asked: 403 if "upload_id=" in asked else None
+    with pytest.raises(WriteError, match=r"Forbidden: http.*&upload_id=\*\*\*") as caught:
+        objects.put_file(local, path)
+    sessions = {asked.partition("upload_id=")[2] for _, asked in google.seen} - {""}
+    assert sessions
+    assert all(session not in str(caught.value) for session in sessions)
+
+
 def test_an_upload_that_loses_bytes_is_tried_again(here, bucket, monkeypatch):
     """As a storage or a gateway between that stores half of what it was sent."""
     folder = place(f"{bucket}/train")

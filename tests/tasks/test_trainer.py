@@ -9,13 +9,14 @@ import types
 import warnings
 
 import datasets
+import numpy as np
 import peft
 import pytest
 import torch
 import transformers
 from torch import nn
 
-from conftest import TEXTS, lora_config, make_base, make_tokenizer
+from conftest import SMALL, TEXTS, lora_config, make_base, make_tokenizer
 from datainf import collect, tasks
 from datainf.errors import CoverageError, DataError, OptionError
 from datainf.gradients.engine import FallbackWarning, PerExample
@@ -523,6 +524,42 @@ def test_what_is_refused(classifier, pairs, tokens, tmp_path):
         with pytest.raises(OptionError, match="packing=False"):
             collect(packed, out=out)
     assert not out.exists()
+
+
+class Placing(transformers.BertForSequenceClassification):
+    """Puts something of its own where a row holds an id that has no embedding."""
+
+    def forward(self, input_ids=None, **inputs):
+        place = input_ids == self.config.image_token_id
+        return super().forward(input_ids=input_ids.masked_fill(place, 0), **inputs)
+
+
+def test_ids_that_a_model_puts_something_in_the_place_of_are_known(tokens, tmp_path):
+    config = transformers.BertConfig(**SMALL, image_token_id=258)
+    rows = [{"input_ids": [5, 258, 7], "label": 1}, {"input_ids": [5, 6], "label": 0}]
+    model = peft.get_peft_model(Placing(config), without_dropout("bert"))
+    trainer = trainer_of(tmp_path, model, transformers.DataCollatorWithPadding(tokens), rows)
+    assert len(collect(trainer, out=tmp_path / "s")) == 2
+    with pytest.raises(DataError, match="input_ids holds 259"):
+        collect(trainer, [{"input_ids": [5, 259], "label": 0}], out=tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [[[5, 6], [7, 300, 9]], None, "p-17", torch.tensor([[5, 300]]), [5.0, 300.0], []],
+    ids=["ragged", "none", "text", "two dimensions", "numbers", "empty"],
+)
+def test_what_else_a_collator_takes_is_its_own_to_judge(classifier, ids):
+    task = tasks.FromTrainer(classifier)
+    assert task.encode({"input_ids": ids})["input_ids"] is ids
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array], ids=["tensor", "array"])
+def test_tokens_that_are_no_list_are_looked_at_too(classifier, kind):
+    task = tasks.FromTrainer(classifier)
+    with pytest.raises(DataError, match="holds 300"):
+        task.encode({"input_ids": kind([5, 300])})
+    assert task.encode({"input_ids": kind([5, 6])})
 
 
 def test_a_routers_own_loss_is_not_left_out(classifier):

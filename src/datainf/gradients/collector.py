@@ -29,7 +29,7 @@ from datainf.gradients.footprint import BACKWARD, Footprint, growing, remedy
 from datainf.gradients.precision import is_half
 from datainf.gradients.spot_check import departure
 from datainf.gradients.survey import Survey, where
-from datainf.gradients.verify import LossFailedError, each_alone, together
+from datainf.gradients.verify import LossFailedError, one_alone, together
 from datainf.memory import available_each, counting_kept, for_each, release
 from datainf.ranks import ranks
 from datainf.store import GradientStore, Index
@@ -289,8 +289,7 @@ class Collector:
         self, row: int, loss: Tensor, gradient: dict[str, Tensor], store: StoreWriter
     ) -> None:
         """Raises `VerificationError` if a batch gave an example something else than autograd."""
-        example, dtype = self._examples([row])[0], store.index.torch_dtype
-        what = departure(self.gradients, example, loss, gradient, dtype)
+        what = self._departure(row, loss, gradient, store.index.torch_dtype)
         if what is not None:
             raise VerificationError(
                 f"{self._name(row)}: computed in a batch, {what}. The model mixes the examples of "
@@ -328,9 +327,7 @@ class Collector:
             if row in self.survey.rows and row not in there.skipped
         ]  # fmt: skip
         for row in sorted({*known[:1], *known[-1:]}):
-            loss, gradient = there.example(row)
-            example, dtype = self._examples([row])[0], store.index.torch_dtype
-            what = departure(self.gradients, example, loss, gradient, dtype)
+            what = self._departure(row, *there.example(row), store.index.torch_dtype)
             if what is not None:
                 raise StoreMismatchError(
                     f"{store.path} holds a store that was made by something else, though all "
@@ -341,11 +338,18 @@ class Collector:
                 )
 
     def _taken_alone(self, row: int) -> BatchGradients:
-        gradients, examples = self.gradients, self._examples([row])
+        gradients, example = self.gradients, self._examples([row])[0]
         with self._naming([row]):
-            return each_alone(
-                gradients.model, gradients.chosen, self.task, examples, gradients.device
+            return one_alone(
+                gradients.model, gradients.chosen, self.task, example, gradients.device
             )
+
+    def _departure(
+        self, row: int, loss: Tensor, gradient: dict[str, Tensor], dtype: torch.dtype
+    ) -> str | None:
+        """What differs from what a row's gradient is alone; see `departure`."""
+        with self._naming([row]):
+            return departure(self.gradients, self._examples([row])[0], loss, gradient, dtype)
 
     @contextmanager
     def _naming(self, rows: Sequence[int]) -> Iterator[None]:

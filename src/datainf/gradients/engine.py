@@ -12,16 +12,11 @@ from accelerate.utils import send_to_device
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
-from datainf.errors import CoverageError, VerificationError
+from datainf.errors import CoverageError, DatainfError, VerificationError
 from datainf.gradients.capture import BatchGradients, GradientCapture, LossShapeError, MissedError
 from datainf.gradients.reduction import Reductions, reduced
 from datainf.gradients.tap import TAKE_ALONE, SiteError
-from datainf.gradients.verify import (
-    beyond_rounding,
-    each_alone,
-    is_of_device,
-    verify_losses,
-)
+from datainf.gradients.verify import beyond_rounding, each_alone, verify_losses
 from datainf.tasks import Task
 
 CLIMB = 3
@@ -124,8 +119,8 @@ class PerExample:
     ) -> BatchGradients | None:
         """The examples in a batch; None where that fails and the way to go has been changed."""
         self.capture.reductions = reductions or {}
-        batch = send_to_device(self.task.collate(examples), self.device)
         try:
+            batch = send_to_device(self.task.collate(examples), self.device)
             return self.capture(self.task, batch, len(examples))
         except LossShapeError:
             raise
@@ -138,7 +133,7 @@ class PerExample:
         except CoverageError as error:
             self._take_alone(error)
         except Exception as error:
-            if should_reduce_batch_size(error) or is_of_device(error):
+            if isinstance(error, DatainfError) or should_reduce_batch_size(error):
                 raise
             if "modified inplace" in str(error) and not self.capture.copying:
                 self.capture.copying = True
@@ -146,6 +141,8 @@ class PerExample:
             # The fault is the batch's or the taps', or else comes up again without them.
             what = (str(error).splitlines() or [""])[0]
             reason = f"a batch fails ({type(error).__name__}: {what})"
+            if not self.fallback:  # it may be an example's, which is then said
+                each_alone(self.model, self.chosen, self.task, examples, self.device)
             self._take_alone(CoverageError(reason, remedy=TAKE_ALONE))
         return None
 

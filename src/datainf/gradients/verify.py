@@ -25,8 +25,8 @@ from datainf.tasks.inputs import base_model
 
 
 class LossFailedError(ModelError):
-    """A model's own code, or a person's own loss, fails for one example alone. `place`: which of
-    those that were taken together."""
+    """A model's own code, or a person's own loss or collator, fails for one example alone. `place`:
+    which of those that were taken together."""
 
     place = 0
 
@@ -163,11 +163,11 @@ def _failing_plainly(task: Task, model: nn.Module) -> Iterator[None]:
     except (DatainfError, MemoryError, OSError):
         raise
     except Exception as error:
-        if should_reduce_batch_size(error) or is_of_device(error):
+        if should_reduce_batch_size(error) or _is_of_device(error):
             raise
         what = (str(error).splitlines() or [""])[0]
         raise LossFailedError(
-            f"the loss of this example alone, by {type(base_model(model)).__name__} and the task "
+            f"this example, taken alone by {type(base_model(model)).__name__} and the task "
             f"{task.name}, ends with {type(error).__name__}: {what}",
             remedy="look at the example; or, if it is the same with others, a model, an adapter "
             "and a loss that work without datainf, with the installed versions of transformers "
@@ -175,9 +175,11 @@ def _failing_plainly(task: Task, model: nn.Module) -> Iterator[None]:
         ) from error
 
 
-def is_of_device(error: Exception) -> bool:
-    """Whether a device has ended: then whatever it is asked next fails as well, of any example."""
-    return isinstance(error, getattr(torch, "AcceleratorError", ()))
+def _is_of_device(error: Exception) -> bool:
+    """Whether a device says so: once it has failed, whatever it is asked next fails as well, and no
+    example is to blame that comes then."""
+    is_named = isinstance(error, getattr(torch, "AcceleratorError", ()))  # from torch 2.8 on
+    return is_named or str(error).startswith(("CUDA error", "HIP error", "cuDNN error"))
 
 
 def together(found: Sequence[BatchGradients]) -> BatchGradients:

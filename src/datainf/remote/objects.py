@@ -46,7 +46,7 @@ def _put(path: Path, size: int, send: Callable[[], object]) -> None:
 
 def read(path: Path, start: int | None = None, end: int | None = None) -> bytes:
     """An object's bytes, or those from `start` to before `end`. Raises `FileNotFoundError` if there
-    is none, `StoreError` if the storage refuses, or has no such bucket."""
+    is none, `StoreError` if the storage refuses, or says that it has no such bucket."""
     there: Any = path
     with reading(path):
         try:

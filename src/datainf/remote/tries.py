@@ -22,7 +22,8 @@ WAITS = (1.0, 4.0, 15.0, 60.0)
 """Seconds before a second try, a third and so on; there are five in all."""
 LASTING = (DatainfError, PermissionError, FileNotFoundError, FileExistsError, ImportError)
 GOOGLE = "gcloud auth application-default login, GOOGLE_APPLICATION_CREDENTIALS, …"
-KEYS = {"s3": "AWS_ACCESS_KEY_ID, AWS_PROFILE, …", "gs": GOOGLE, "gcs": GOOGLE}
+AMAZON = "AWS_ACCESS_KEY_ID, AWS_PROFILE, …"
+KEYS = {"s3": AMAZON, "s3a": AMAZON, "gs": GOOGLE, "gcs": GOOGLE}
 """Where the storages' libraries find what lets them in, by protocol."""
 LONGEST = 300
 """Characters of what a library says."""
@@ -80,8 +81,14 @@ def _is_full(error: Exception) -> bool:
 
 def _lacks_keys(error: Exception) -> bool:
     kind, code = type(error).__name__, getattr(error, "code", None)
-    is_forbidden = str(error).startswith("Forbidden:")  # gcsfs's, an OSError without a number
-    return isinstance(error, PermissionError) or "Credential" in kind or is_forbidden or code == 401
+    return (
+        isinstance(error, PermissionError)
+        or "Credential" in kind
+        # gcsfs's: an OSError without a number, a login that has expired, one that was not renewed.
+        or str(error).startswith("Forbidden:")
+        or code == 401
+        or kind == "NonRetryableError"
+    )
 
 
 def _told(error: Exception) -> str:
@@ -95,7 +102,7 @@ def _told(error: Exception) -> str:
 def _remedy(path: Path, error: Exception) -> str:
     protocol = getattr(path, "protocol", "")
     if isinstance(error, FileNotFoundError):
-        endpoint = " and the endpoint (AWS_ENDPOINT_URL)" if protocol == "s3" else ""
+        endpoint = " and the endpoint (AWS_ENDPOINT_URL)" if KEYS.get(protocol) == AMAZON else ""
         return f"make the bucket, or check its name{endpoint}"
     if _lacks_keys(error):
         found = f" ({KEYS[protocol]})" if protocol in KEYS else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from torch import Tensor, nn
@@ -35,15 +35,21 @@ def given_inputs(example: Mapping[str, Any], max_length: int | None) -> dict[str
 
 
 def require_known(
-    row: Mapping[str, Any], vocabulary: int | None, parts: Sequence[str] = ("input_ids",)
+    row: Mapping[str, Any],
+    vocabulary: int | None,
+    parts: Sequence[str] = ("input_ids",),
+    *,
+    fine: Set[int] = frozenset(),
 ) -> None:
     """Raises `DataError` for ids in these parts of a row that the model has no embedding for: the
-    lookup would fail, naming nothing. `IGNORE` may stand among labels."""
+    lookup would fail, naming nothing. `IGNORE` may stand among labels, and what is `fine`."""
     if vocabulary is None:
         return
     for part in parts:
-        fine = {IGNORE} if part == "labels" else set[int]()
-        odd = next((i for i in row[part] if not 0 <= i < vocabulary and i not in fine), None)
+        ids, fine_here = row[part], fine | {IGNORE} if part == "labels" else fine
+        if not ids or (min(ids) >= 0 and max(ids) < vocabulary):
+            continue
+        odd = next((i for i in ids if not 0 <= i < vocabulary and i not in fine_here), None)
         if odd is not None:
             raise DataError(
                 f"{part} holds {odd}, and the model's vocabulary has {vocabulary} ids, 0 to "
@@ -56,6 +62,21 @@ def vocabulary_of(model: nn.Module) -> int | None:
     """How many ids a model has embeddings for, which can be more than its tokenizer has; None where
     it has no plain table of them."""
     return _ids_of(model, "get_input_embeddings")
+
+
+def placeholders_of(model: nn.Module) -> frozenset[int]:
+    """Ids that a model's configuration names, as that of a picture's place: a model may take one
+    that has no embedding, for what it puts there itself."""
+    config: Any = getattr(base_model(model), "config", None)
+    return frozenset(_named_ids(config.to_dict() if hasattr(config, "to_dict") else {}))
+
+
+def _named_ids(config: Mapping[str, Any]) -> Iterator[int]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _named_ids(value)
+        elif str(name).endswith(("_token_id", "_token_index")) and isinstance(value, int):
+            yield value
 
 
 def targets_of(model: nn.Module) -> int | None:

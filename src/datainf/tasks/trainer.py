@@ -12,20 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor, nn
 
 from datainf.errors import CoverageError, DataError, OptionError
 from datainf.tasks.base import IGNORE, Task
-from datainf.tasks.inputs import base_model, require_known, vocabulary_of
+from datainf.tasks.inputs import base_model, placeholders_of, require_known, vocabulary_of
 from datainf.tasks.left_padding import ALIGNED, flushed
 from datainf.tasks.token_losses import at_least_float32
 from datainf.tasks.trainer_losses import KnownLoss, NextTokens, known_loss, shifts_labels, stock
 from datainf.tasks.trainer_settings import loss_code, tokenizer_of, trainer_settings
 from datainf.tasks.trainer_state import untouched, weights_precision
 
-IDS = ("prompt_ids", "chosen_ids", "rejected_ids", "input_ids")
-"""Columns of transformers and TRL with tokens that the model has to have embeddings for."""
+IDS = ("prompt_ids", "completion_ids", "chosen_ids", "rejected_ids", "input_ids")
+"""Columns of transformers and TRL with an example's tokens."""
 NOT_PACKED = "packing=False and padding_free=False when making the trainer, for attribution alone"
 
 
@@ -55,6 +54,7 @@ class FromTrainer(Task):
     columns: tuple[str, ...] | None = field(init=False)
     parts: int = field(init=False)
     vocabulary: int | None = field(init=False)
+    placeholders: frozenset[int] = field(init=False)
     name: ClassVar[str] = "trainer"
     defined_alone = True
 
@@ -72,6 +72,7 @@ class FromTrainer(Task):
         object.__setattr__(self, "columns", _columns(self.trainer, model))
         object.__setattr__(self, "parts", 1 if known is None else known.parts)
         object.__setattr__(self, "vocabulary", vocabulary_of(model))
+        object.__setattr__(self, "placeholders", placeholders_of(model))
 
     def for_model(self, model: nn.Module) -> Self:
         if model is not self.model:
@@ -87,12 +88,19 @@ class FromTrainer(Task):
         Raises `DataError` for a row of several examples packed together, or without any of them, or
         with tokens that the model does not know.
         """
+        row = self._kept(example)
+        if isinstance(row, Mapping):
+            tokens = {name: ids for name in IDS if (ids := _plain(row.get(name)))}
+            require_known(tokens, self.vocabulary, [*tokens], fine=self.placeholders)
+        return row
+
+    def _kept(self, example: Any) -> Any:
+        """As `encode`, whatever the tokens are."""
         if not isinstance(example, Mapping):
             return example
         if "seq_lengths" in example:
             raise DataError("the row holds several examples packed together", remedy=NOT_PACKED)
         if self.columns is None:
-            self._require_known(example)
             return dict(example)
         kept = {key: value for key, value in example.items() if key in self.columns}
         if not kept.keys() - {"label", "labels", "label_ids"}:  # a trainer keeps these always
@@ -102,19 +110,11 @@ class FromTrainer(Task):
                 remedy="rows as trainer.train_dataset holds them, which is after the trainer "
                 "tokenised them",
             )
-        self._require_known(kept)
         return kept
-
-    def _require_known(self, row: Mapping[str, Any]) -> None:
-        """Raises `DataError` for tokens that the model has no embeddings for."""
-        tokens = {
-            name: torch.as_tensor(row[name]).flatten().tolist() for name in IDS if name in row
-        }
-        require_known(tokens, self.vocabulary, [*tokens])
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Any]:
         """{"size": B, "inputs": what the trainer's collator makes of the B examples}."""
-        rows = [self.encode(example) for example in examples]
+        rows = [self._kept(example) for example in examples]
         with untouched(self.trainer, self.model):
             inputs = self.trainer.data_collator(
                 [dict(row) if isinstance(row, Mapping) else row for row in rows]
@@ -157,7 +157,7 @@ class FromTrainer(Task):
 
     def length(self, example: Any) -> int:
         """Tokens that the example takes up in a batch."""
-        row = self.encode(example)
+        row = self._kept(example)
         if isinstance(row, Mapping) and "chosen_ids" in row:
             longest = max(len(row["chosen_ids"]), len(row["rejected_ids"]))
             return 2 * (len(row.get("prompt_ids", ())) + longest)
@@ -252,6 +252,13 @@ def _require_separable(trainer: Any) -> None:
             "every time",
             remedy="rows that were masked once, with labels, and a collator that only pads",
         )
+
+
+def _plain(ids: Any) -> list[int]:
+    """Tokens that stand in one list, a tensor's or an array's too; none of what else a collator may
+    take, which it knows alone."""
+    found = ids.tolist() if hasattr(ids, "tolist") else ids
+    return found if isinstance(found, list) and set(map(type, found)) == {int} else []
 
 
 def _columns(trainer: Any, model: nn.Module) -> tuple[str, ...] | None:
