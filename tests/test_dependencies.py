@@ -45,7 +45,7 @@ def asked(*extras: str) -> list[Requirement]:
 PINS = pins(ROOT / "constraints.txt")
 RELEASED = ("diffusion", "notebook", "captum")
 REMOTE = pins(ROOT / "locks" / "remote.txt")
-APART = ("quanda", "remote")  # which need versions of their own
+APART = ("quanda", "remote", "gs")  # which need versions of their own
 TOGETHER = [extra for extra in EXTRAS if extra not in APART]
 GROUP = [Requirement(text) for text in PROJECT["dependency-groups"]["remote"]]
 
@@ -55,7 +55,7 @@ def test_a_pin_satisfies_the_bound(requirement):
     assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)])
 
 
-@pytest.mark.parametrize("requirement", [*asked("remote"), *GROUP], ids=str)
+@pytest.mark.parametrize("requirement", [*asked("remote", "gs"), *GROUP], ids=str)
 def test_a_pin_of_object_storage_satisfies_the_bound(requirement):
     assert requirement.specifier.contains(REMOTE[canonicalize_name(requirement.name)])
 
