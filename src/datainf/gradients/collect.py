@@ -112,10 +112,10 @@ def collect(
             without a length.
         CoverageError: a trainable parameter needs the fallback, and that is not allowed.
         VerificationError: the losses of some batch are not those of its examples alone.
-        ModelError: nothing is trainable, or none of it takes part in the loss; an
-            example fails by itself, which is named, and the cause is its own error; second moments
-            that do not fit the trainable parameters; a model that is sharded over processes, or on
-            GPUs that another of them has too.
+        ModelError: nothing is trainable, or none of it takes part in the loss; an example fails
+            by itself, which is named, and the cause is its own error; second moments that do not
+            fit the trainable parameters; a model that is sharded over processes, or on GPUs that
+            another of them has too.
         PlanError: the longest example alone does not fit in memory.
         NonFiniteError: a loss or gradient is NaN or infinite, and is not to be skipped, or all
             are; the examples are named. Or the store at `out` has skipped some, and none is to be.
