@@ -81,14 +81,18 @@ def asked(server: Server, rows: Sequence[Any]) -> tuple[list[float], list[float]
     """Seconds of each answer, and of why it is so."""
     answers, whys = [], []
     for count, row in enumerate(rows, start=1):
-        typed = json.dumps({key: str(value) for key, value in row.items()}).encode()
-        answers.append(timed(lambda body=typed: request(server, "ask", body)))
-        whys.append(timed(lambda c=count: request(server, f"why-asked-{c}")))
+        found: dict[str, Any] = {}
+        typed = {key: str(value) for key, value in row.items()}
+        answers.append(timed(lambda typed=typed: found.update(request(server, "ask", typed))))
+        shown = [row for end in ("helpful", "harmful") for row, _ in found[end]]
+        wanted = {"asked": count, "rows": shown}
+        whys.append(timed(lambda wanted=wanted: request(server, "why", wanted)))
     return answers, whys
 
 
-def request(server: Server, part: str, body: bytes | None = None) -> Any:
+def request(server: Server, part: str, sent: dict[str, Any]) -> Any:
     address = f"http://127.0.0.1:{server.server_port}/data/{part}"
+    body = json.dumps(sent).encode()
     asked = urllib.request.Request(address, body, {"X-Datainf-Token": server.token})
     with urllib.request.urlopen(asked) as answer:
         return json.load(answer)

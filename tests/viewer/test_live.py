@@ -10,7 +10,6 @@ import torch
 from browser import browser, expect, needs_browser, opened
 from datainf import load_scores
 from datainf.errors import DataError, OptionError
-from datainf.report.contents import NoSuchPartError
 from datainf.report.subject import Subject
 from datainf.viewer import Server
 from datainf.viewer.live import LiveContents
@@ -65,7 +64,9 @@ def test_of_every_method(llama_run, bert_run, datainf, tmp_path):
 
 def test_why_of_a_new_query_sums_to_its_scores(contents):
     asked = contents.ask({"prompt": "to be or", "completion": " not to be"})
-    why = contents.part(f"why-asked-{asked['asked']}")
+    rows = [row for row, _ in asked["helpful"]]
+    why = contents.why({"asked": asked["asked"], "rows": rows})
+    assert set(why) == set(map(str, rows))
     for row, score in asked["helpful"]:
         one = why[str(row)]
         total = one["unit"] * (sum(map(sum, one["streams"])) + one["elsewhere"])
@@ -74,12 +75,13 @@ def test_why_of_a_new_query_sums_to_its_scores(contents):
 
 
 def test_why_of_the_run_s_queries(contents):
-    why = contents.part("why-1")["1"]
-    truth = helpful(contents, 1)
-    for row, score in truth.items():
+    everything = list(range(len(contents.subject.run.train)))
+    why = contents.why({"query": 1, "rows": everything})
+    assert why == contents.why({"query": 1, "rows": everything}), "kept"
+    for row, score in enumerate(contents.scores.values[1].tolist()):
         one = why[str(row)]
         total = one["unit"] * (sum(map(sum, one["streams"])) + one["elsewhere"])
-        assert total == pytest.approx(score, rel=0.05)
+        assert total == pytest.approx(score, rel=0.05, abs=2 * one["unit"])
 
 
 def test_all_training_examples_are_to_be_had(contents):
@@ -101,9 +103,10 @@ def test_as_many_answers_are_kept_as_there_is_room_for(llama_run, monkeypatch):
     monkeypatch.setattr("datainf.viewer.live.available", lambda _: 0)
     for _ in range(2):
         contents.ask({"prompt": "to be or", "completion": " not to be"})
-    assert contents.part("why-asked-2")
-    with pytest.raises(NoSuchPartError):
-        contents.part("why-asked-1")
+    assert contents.why({"asked": 2, "rows": [0]})
+    for tell in (contents.why, contents.listed):
+        with pytest.raises(OptionError, match="ask it again"):
+            tell({"asked": 1, "rows": [0]})
 
 
 def test_what_cannot_be_used_is_said(contents):
@@ -115,7 +118,7 @@ def test_without_a_model_nothing_is_asked(llama_run):
     contents = LiveContents(Subject.open(llama_run), 5, model=False)
     contents.load()
     assert contents.overview()["ask"] is None
-    why = contents.part("why-0")["0"]
+    why = contents.why({"query": 0, "rows": list(range(5))})
     assert all("streams" not in one for one in why.values())
     assert torch.tensor([one["tensors"][0][1] for one in why.values()]).any()
 
@@ -157,11 +160,48 @@ def test_a_new_query_in_the_browser(contents):
 
 
 @needs_browser
+def test_the_next_are_fetched_as_they_are_scrolled_to(bert_run):
+    """More than a page of them, sought among all, in both tabs."""
+    import threading
+
+    contents = live(bert_run)
+    values, train = contents.scores.values[0], contents.subject.run.train
+    with Server(contents) as server, browser() as chromium:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with opened(chromium, server.url) as page:
+            page.wait_for_selector(".card .token")
+            side = page.locator(".column.helps .card")
+            for _ in range(2):
+                page.locator(".detail").evaluate("one => one.scrollTop = one.scrollHeight")
+            expect(side).to_have_count(int((values > 0).sum()))
+            rows = [int(row) for row in side.evaluate_all("all => all.map(e => e.dataset.row)")]
+            assert rows == [
+                row for row, score in contents.scores.top_rows(0, len(train)) if score > 0
+            ]
+            expect(page.locator(".card .tensors").last).to_be_attached()
+            model = contents.models.at(0)
+            said = page.locator(f".card[data-row='{rows[-1]}'] .labels .label:nth-child(2) .value")
+            (answer,) = model.answers([train[rows[-1]]])
+            expect(said).to_have_text(answer.text)
+            page.locator(".toolbar input[type=search]").fill("script")
+            hostile = {row for row in range(len(train)) if "script" in train[row]["text"].lower()}
+            expect(page.locator(".card")).to_have_count(len(hostile))
+            page.locator("[data-tab=training]").click()
+            body = page.locator("table.examples tbody tr")
+            while page.locator(".next").is_visible():
+                page.locator(".page").evaluate("one => one.scrollTop = one.scrollHeight")
+                page.wait_for_timeout(50)
+            expect(body).to_have_count(len(train))
+            page.locator("th button", has_text="row").click()
+            expect(body.first).to_have_attribute("data-row", "0")
+        server.shutdown()
+
+
+@needs_browser
 def test_a_server_that_is_gone_is_said(llama_run):
     import threading
 
     few = LiveContents(Subject.open(llama_run), 1, model=False)
-    few.sizes = few.sizes | {"train": 1}  # in more parts than the two cards are from
     with browser() as chromium, Server(few) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with opened(chromium, server.url, refused="ERR_CONNECTION_REFUSED") as page:

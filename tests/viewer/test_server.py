@@ -76,7 +76,8 @@ def test_other_hosts_are_refused(server, host):
     host = host.format(port=server.server_port)
     assert ask(server, "GET", home(server), Host=host)[0] == 421
     assert ask(server, "GET", "/data/overview", Host=host)[0] == 421
-    assert post(server, {"prompt": "a", "completion": "b"}, Host=host)[0] == 421
+    for part in ("ask", "list", "why"):
+        assert ask(server, "POST", f"/data/{part}", b"{}", Host=host)[0] == 421
 
 
 def test_localhost_is_this_machine_too(server):
@@ -86,7 +87,7 @@ def test_localhost_is_this_machine_too(server):
 @pytest.mark.parametrize("path", [
     "/run.yaml", "/data/../run.yaml", "/data/%2e%2e/run.yaml", "//etc/passwd", "/data//etc/passwd",
     "/../../../../etc/passwd", "/data/train/index.json", "/data/scores.safetensors", "/data/",
-    "/data/queries-99999", "/data/why-asked-99", "/data/why-x", "/data/train--1", "/index.html",
+    "/data/queries-99999", "/data/why-0", "/data/list", "/data/train--1", "/index.html",
     "/data/overview/", "/data/overview?x=../run.yaml", "*", "/x?token={token}",
 ])  # fmt: skip
 def test_no_file_is_served(server, path):
@@ -131,8 +132,12 @@ def test_only_its_own_page_may_ask(server):
     typed = {"prompt": "to be", "completion": " or not"}
     for token in ("", "x", server.token[:-1], server.token + "x"):
         assert post(server, typed, **{"X-Datainf-Token": token})[0] == 403
-        for part in ("overview", "why-0", "train-0"):
+        for part in ("overview", "queries-0", "train-0"):
             assert ask(server, "GET", f"/data/{part}", **{"X-Datainf-Token": token})[0] == 403
+        for part in ("list", "why"):
+            sent = b'{"query": 0, "rows": [0]}'
+            status, *_ = ask(server, "POST", f"/data/{part}", sent, **{"X-Datainf-Token": token})
+            assert status == 403
     assert post(server, typed)[0] == 200
 
 
@@ -145,6 +150,33 @@ def test_nonsense_is_refused_with_a_reason(server, body):
     status, _, answer = post(server, body)
     assert status == 400
     assert json.loads(answer)["error"]
+
+
+@pytest.mark.parametrize(("part", "sent", "what"), [
+    ("list", {"query": 7}, "no query in row 7"),
+    ("list", {"query": -1}, "query is no number"),
+    ("list", {"query": True}, "query is no number"),
+    ("list", {"query": "0"}, "query is no number"),
+    ("list", {"asked": 99}, "ask it again"),
+    ("list", {"end": "middle"}, "end is none of"),
+    ("list", {"order": "__class__"}, "order is none of"),
+    ("list", {"order": ["row"]}, "order is none of"),
+    ("list", {"text": 3}, "text is no text"),
+    ("list", {"count": 101}, "from 1 to 100"),
+    ("list", {"count": 0}, "from 1 to 100"),
+    ("list", {"start": 1.5}, "start is no number"),
+    ("why", {"query": 0}, "rows is no list"),
+    ("why", {"query": 0, "rows": list(range(101))}, "rows is no list"),
+    ("why", {"query": 0, "rows": [10**9]}, "rows are from 0 to"),
+    ("why", {"query": 0, "rows": ["0"]}, "rows are from 0 to"),
+    ("why", {"query": 7, "rows": [0]}, "no query in row 7"),
+    ("why", {"asked": 99, "rows": [0]}, "ask it again"),
+    ("why", {"rows": [0]}, "a mean over queries"),
+])  # fmt: skip
+def test_no_other_list_is_made(server, part, sent, what):
+    status, _, answer = ask(server, "POST", f"/data/{part}", json.dumps(sent).encode())
+    assert status == 400
+    assert what in json.loads(answer)["error"]
 
 
 def test_too_much_is_not_read(server):

@@ -27,7 +27,7 @@ from torch import Tensor
 from datainf.applications.neighbours import Neighbours, directions, neighbours
 from datainf.attribution import self_influence
 from datainf.progress import Progress, Silent
-from datainf.scores import AnyScores, Scores
+from datainf.scores import AnyScores
 from datainf.store import GradientStore
 
 Signal = Literal["influence", "self-influence", "loss", "neighbours"]
@@ -88,7 +88,7 @@ def signal(
 ) -> Tensor:
     """One of the signals alone, [n], float64. Args are those of `mislabeled`."""
     if name == "influence":
-        return -mean_scores(scores)
+        return -scores.means()
     if name == "self-influence":
         return _self_influence(train[-1], progress)
     if name == "loss":
@@ -123,11 +123,6 @@ def combined(signals: Mapping[Signal, Tensor], of: Sequence[Signal] = COMBINED) 
     infinite = torch.stack([signals[name] for name in of]).isinf().any(dim=0)
     logs[:, infinite] = -math.log(n)
     return 1 - logs.mean(dim=0).exp()
-
-
-def mean_scores(scores: AnyScores) -> Tensor:
-    """Over all queries, [n], float64."""
-    return scores.values.double().mean(dim=0) if isinstance(scores, Scores) else scores.mean
 
 
 def sum_of(shares: Tensor, values: Sequence[Tensor]) -> Tensor:

@@ -107,7 +107,7 @@ class Contents:
         """Plain values. Raises `NoSuchPartError` for a name that is none of `names`."""
         if name == "overview":
             return self.overview()
-        if (match := PART.fullmatch(name)) is None:
+        if (match := PART.fullmatch(name)) is None or match[1] not in self.sizes:
             raise NoSuchPartError(name)
         kind, size = match[1], self.sizes[match[1]]
         start = int(match[2]) * size

@@ -61,6 +61,13 @@ class Described:
             "streams": self.streams(streams) if streams else None,
         })  # fmt: skip
 
+    def searched(self, row: int) -> str:
+        """What a search goes through: name, place, label and the whole texts of an example."""
+        values = self.examples[row]
+        texts = (text for _, text in self._texts(values))
+        named = (self.examples.ids[row], self.examples.where(row), label_of(values) or "")
+        return "\n".join([*map(str, named), *texts])
+
     def file(self, row: int) -> str:
         """The source of a row by name; of a folder of images the image's own folder."""
         where = self.examples.where(row).partition(", row ")[0]

@@ -97,14 +97,15 @@ def _explain(
         return
     readers = None if models is None or not read else models.readers(found.streams)
     explained = explain(asked, pairs, readers=readers, reads=read.__contains__, progress=progress)
-    found.explanations, wrong = that_sum(explained, pairs)
+    largest = largest_of(pairs)
+    found.explanations, wrong = that_sum(explained, pairs, largest)
     if wrong:
         say(
             f"the parts of {words.count(wrong, 'score')} do not sum to it, and are not shown: "
             "the stores are not those that it was made from"
         )
     half = models is not None and readers is not None and models.is_half
-    unread = drop_unsummed(found.explanations, OFF_HALF if half else OFF)
+    unread = drop_unsummed(found.explanations, largest, OFF_HALF if half else OFF)
     if unread:
         say(
             f"the tokens' parts of {words.count(unread, 'score')} do not sum to it, and are left "
@@ -112,13 +113,19 @@ def _explain(
         )
 
 
-def that_sum(
-    explained: Mapping[Pair, Explanation], scores: Mapping[Pair, float]
-) -> tuple[dict[Pair, Explanation], int]:
-    """Those whose parts sum to their scores, and how many do not."""
+def largest_of(scores: Mapping[Pair, float]) -> dict[int, float]:
+    """The size of each query's largest score."""
     largest: dict[int, float] = {}
     for (query, _), score in scores.items():
         largest[query] = max(largest.get(query, 0.0), abs(score))
+    return largest
+
+
+def that_sum(
+    explained: Mapping[Pair, Explanation], scores: Mapping[Pair, float],
+    largest: Mapping[int, float],
+) -> tuple[dict[Pair, Explanation], int]:  # fmt: skip
+    """Those whose parts sum to their scores, and how many do not. `largest`: by query."""
     right = {
         pair: one
         for pair, one in explained.items()
@@ -127,11 +134,11 @@ def that_sum(
     return right, len(explained) - len(right)
 
 
-def drop_unsummed(explanations: Mapping[Pair, Explanation], off: float) -> int:
+def drop_unsummed(
+    explanations: Mapping[Pair, Explanation], largest: Mapping[int, float], off: float
+) -> int:
     """Take away the positions' parts that do not sum to the tensors'; how many those are."""
-    dropped, largest = 0, dict[int, float]()
-    for (query, _), one in explanations.items():
-        largest[query] = max(largest.get(query, 0.0), abs(one.score))
+    dropped = 0
     for (query, _), one in explanations.items():
         if one.streams is None:
             continue

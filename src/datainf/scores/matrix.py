@@ -14,6 +14,8 @@ from datainf.scores.file import Contents, Ids, Kind
 from datainf.scores.ranked import SIGN, QueryRows, Ranked, first_of, over_checkpoints
 
 VALUES = "values"
+TOGETHER = 2**23
+"""Scores that are summed at one time: those of a file stay mapped."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,15 @@ class Scores(Ranked):
         return len(self.train_ids)
 
     def _top_rows(self, query: int | None, k: int, *, largest: bool) -> list[tuple[int, float]]:
-        values = self.values.double().mean(dim=0) if query is None else self.values[query]
+        values = self.means() if query is None else self.values[query]
         return first_of(values, k, largest=largest)
+
+    def means(self) -> Tensor:
+        total = torch.zeros(len(self.train_ids), dtype=torch.float64)
+        m, some = len(self.query_ids), max(1, TOGETHER // max(1, len(total)))
+        for start in range(0, m, some):
+            total += self.values[start : start + some].double().sum(dim=0)
+        return total / m
 
     def _tensors(self) -> dict[str, Tensor]:
         return {VALUES: self.values.to(torch.float32)}

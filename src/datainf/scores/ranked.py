@@ -120,6 +120,10 @@ class Ranked(ABC):
     def _top_rows(self, query: int | None, k: int, *, largest: bool) -> list[tuple[int, float]]:
         """Of a row that there is, and no more than are kept of it."""
 
+    @abstractmethod
+    def means(self) -> Tensor:
+        """The mean score over all queries of every training example, [n], float64."""
+
     def query_row(self, identifier: int | str) -> int:
         """The row of a query id, given as itself or as the text of a number; where no id is a
         number, of a row's.
@@ -217,8 +221,14 @@ class Ranked(ABC):
 
 def first_of(values: Tensor, k: int, *, largest: bool) -> list[tuple[int, float]]:
     """(position, value) of the k largest, or smallest, values of a row [n], ties by position."""
-    order = torch.sort(values, descending=largest, stable=True).indices[:k]
-    return [(int(position), float(values[position])) for position in order]
+    if not 0 < k < len(values) or values.isnan().any():
+        within = torch.arange(len(values))
+    else:  # to find the bound and sort what is within it is far less than to sort all
+        bound = values.topk(k, largest=largest, sorted=False).values
+        within = values >= bound.min() if largest else values <= bound.max()
+        within = within.nonzero().squeeze(-1)
+    order = torch.sort(values[within], descending=largest, stable=True).indices[:k]
+    return [(int(position), float(values[position])) for position in within[order]]
 
 
 def over_checkpoints(

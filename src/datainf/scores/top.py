@@ -88,6 +88,9 @@ class TopScores(Ranked):
             for row, score in zip(end.rows[query, :k], end.scores[query, :k], strict=True)
         ]
 
+    def means(self) -> Tensor:
+        return self.mean
+
     def _tensors(self) -> dict[str, Tensor]:
         ends = {HELPFUL: self.helpful, HARMFUL: self.harmful}
         return {MEAN: self.mean} | {

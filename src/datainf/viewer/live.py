@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,43 +24,50 @@ from datainf import words
 from datainf.errors import DataError, DatainfError, OptionError
 from datainf.explanations import Explanation, Pair, explain_solved
 from datainf.memory import available
-from datainf.report.contents import Contents, NoSuchPartError, in_steps, of_sign
+from datainf.report.contents import Contents, in_steps, of_sign
 from datainf.report.insight import OFF, OFF_HALF, drop_unsummed, that_sum
 from datainf.report.readers import Models, answers_of, class_names, continues
 from datainf.report.subject import Subject
 from datainf.scores.ranked import first_of
 from datainf.top_scoring import Fits, Solver
+from datainf.viewer.lists import Lists, Wanted, Whose, rows_of
 from datainf.viewer.typed import Typed
 
-SIZES = {"queries": 10, "train": 10, "why": 1}
+SIZES = {"queries": 10, "train": 10}
 """Examples of a part: what a person looks at, and little more."""
 SHARE = 0.25
 """Of the memory that is free, what models of further checkpoints may take, and what is fitted."""
 ASKED = 32
 """New queries whose answers are kept, if there is room; one always."""
+SOLVED = 4
+"""Queries of the run whose solved vectors are kept."""
+TOLD = 2000
+"""Scores whose parts are kept."""
 
 
 @dataclass
 class Asked:
-    """A new query: its solvers at each checkpoint, and its scores of both ends by training row."""
+    """A new query: its solvers at each checkpoint, and its scores of all training examples, [n]."""
 
     solvers: list[Solver]
-    scores: dict[int, float]
+    scores: npt.NDArray[np.float32]
 
 
 class LiveContents(Contents):
-    """Parts by name, as `Contents`, of all training examples; those of why are found on demand. One
-    thing is computed at a time."""
+    """Parts by name, as `Contents`, of all training examples; lists of these by page, and why their
+    scores are so, on demand. One thing at a time is asked of the model."""
 
     def __init__(self, subject: Subject, top: int, *, model: bool = True) -> None:
         super().__init__(subject, top, SIZES)
         self.models = Models(subject) if model else None
+        self.lists = Lists(self, lambda number: self._answered(number).scores)
         self.lock = Lock()
-        self._writes = False
+        self._says: Literal["text", "label", "nothing"] = "nothing"
         self._asked: OrderedDict[int, Asked] = OrderedDict()
         self._keeps = 0
         self._count = 0
-        self._why_found: OrderedDict[str, Any] = OrderedDict()
+        self._solved: OrderedDict[int, list[Solver]] = OrderedDict()
+        self._told: OrderedDict[tuple[Whose, int], dict[str, Any]] = OrderedDict()
 
     @cached_property
     def shown(self) -> list[int]:
@@ -84,8 +93,9 @@ class LiveContents(Contents):
         self.insight.class_names = class_names(model.task, train, range(len(train)))
         answers = self.insight.query_answers
         answers.update(answers_of(model, queries, range(min(1, len(queries)))))
-        self._writes = continues(answers)
-        if answers and not self._writes:
+        if answers:
+            self._says = "text" if continues(answers) else "label"
+        if self._says == "label":
             answers.update(answers_of(model, queries, range(1, len(queries))))
 
     def _fit(self, models: Models) -> None:
@@ -129,6 +139,7 @@ class LiveContents(Contents):
         found, solved = super().overview(), not self._unsolved
         return found | {
             "shown": None,
+            "many": None,
             "why": solved,
             "heat": solved and self._has_tokens,
             "ask": self.typed.fields or None,
@@ -142,57 +153,86 @@ class LiveContents(Contents):
         task = self.models.at(self.models.count - 1).task
         return bool(task.streams(task.encode(self.subject.run.train[0])))
 
-    def part(self, name: str) -> Any:
+    def listed(self, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """A page of training examples as `Lists.page` has it, and each as `train-C` has one. Raises
+        `DatainfError`s for what cannot be listed."""
+        found = self.lists.page(Wanted.of(sent))
+        self._ask_of([entry["row"] for entry in found["entries"]])
+        for entry in found["entries"]:
+            entry["example"] = self._train(entry["row"])
+        return found
+
+    def _ask_of(self, rows: Sequence[int]) -> None:
+        """What the model says to training examples, where that is a label."""
+        answers = self.insight.train_answers
+        new = [row for row in rows if row not in answers]
+        if self._says == "label" and self.models is not None and new:
+            with self.lock:
+                model = self.models.at(self.models.count - 1)
+                answers.update(answers_of(model, self.subject.run.train, new))
+
+    def why(self, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """Why some training examples' scores are so, by row: of a query of the run, or of a new
+        one. Raises `DatainfError`s for what cannot be told."""
+        whose, rows = Whose.of(sent), rows_of(sent, len(self.scores.train_ids))
         with self.lock:
-            if name.startswith("why-"):
-                if name not in self._why_found:
-                    self._why_found[name] = self._why_of(name)
-                    while len(self._why_found) > ASKED:
-                        self._why_found.popitem(last=False)
-                return self._why_found[name]
-            return super().part(name)
+            new = [row for row in rows if (whose, row) not in self._told]
+            scores, largest = self.lists.scores_of(whose, new)
+            if scores:
+                self._told |= {
+                    (whose, row): parts
+                    for row, parts in self._taken_apart(whose, scores, largest).items()
+                }
+            found = {str(row): self._told[whose, row] for row in rows if (whose, row) in self._told}
+            while len(self._told) > TOLD:
+                self._told.popitem(last=False)
+            return found
 
-    def _why_of(self, name: str) -> dict[str, Any]:
-        kind, _, number = name.removeprefix("why-").rpartition("-")
-        if not number.isdecimal() or kind not in ("", "asked"):
-            raise NoSuchPartError(name)
-        if kind == "asked":
-            if (asked := self._asked.get(int(number))) is None:
-                raise NoSuchPartError(name)
-            pairs = {(0, row): score for row, score in asked.scores.items()}
-            return self._taken_apart(asked.solvers, pairs)
-        query = int(number)
-        if query >= len(self.ends):
-            raise NoSuchPartError(name)
-        request = self.subject.request
-        solvers = [
-            Solver(view.of(store.pick([store.ids[query]])), fits, keeps=True)
-            for view, store, fits in zip(request.views, request.queries, self.fits, strict=True)
-        ]
-        ends = [entry for end in self.ends[query] for entry in end]
-        found = self._taken_apart(solvers, {(0, row): score for row, score in ends})
-        return {str(query): found}
-
-    def _taken_apart(self, solvers: list[Solver], pairs: Mapping[Pair, float]) -> dict[str, Any]:
+    def _taken_apart(
+        self, whose: Whose, scores: Mapping[int, float], largest: float
+    ) -> dict[int, dict[str, Any]]:
+        pairs: dict[Pair, float] = {(0, row): score for row, score in scores.items()}
         readers = None if self.models is None else self.models.readers(self.insight.streams)
         explained: dict[Pair, Explanation] = explain_solved(
-            solvers, self.subject.request.shares, pairs, readers=readers
+            self._solvers(whose), self.subject.request.shares, pairs, readers=readers
         )
-        right, _ = that_sum(explained, pairs)
+        right, _ = that_sum(explained, pairs, {0: largest})
         half = self.models is not None and self.models.is_half
-        drop_unsummed(right, OFF_HALF if half else OFF)
+        drop_unsummed(right, {0: largest}, OFF_HALF if half else OFF)
         found = {}
         for (_, row), one in right.items():
-            found[str(row)] = in_steps(one)
+            found[row] = in_steps(one)
             if one.streams is not None:  # the page may have the example without its tokens
-                found[str(row)]["read"] = self.train.streams(self.insight.streams[row])
+                found[row]["read"] = self.train.streams(self.insight.streams[row])
         return found
+
+    def _solvers(self, whose: Whose) -> list[Solver]:
+        """One at each checkpoint."""
+        if whose.asked is not None:
+            return self._answered(whose.asked).solvers
+        if (query := whose.query) is None:
+            raise OptionError("a mean over queries is not taken apart")
+        if query not in self._solved:
+            request = self.subject.request
+            self._solved[query] = [
+                Solver(view.of(store.pick([store.ids[query]])), fits, keeps=True)
+                for view, store, fits in zip(request.views, request.queries, self.fits, strict=True)
+            ]
+            while len(self._solved) > SOLVED:
+                self._solved.popitem(last=False)
+        return self._solved[query]
+
+    def _answered(self, number: int) -> Asked:
+        if (asked := self._asked.get(number)) is None:
+            raise OptionError("the answer to this query is kept no more: ask it again")
+        return asked
 
     def _query(self, row: int) -> dict[str, Any]:
         answers = self.insight.query_answers
-        if self._writes and self.models is not None and row not in answers:
-            model = self.models.at(self.models.count - 1)
-            answers.update(answers_of(model, self.subject.run.query, [row]))
+        if self._says == "text" and self.models is not None and row not in answers:
+            with self.lock:
+                model = self.models.at(self.models.count - 1)
+                answers.update(answers_of(model, self.subject.run.query, [row]))
         return super()._query(row)
 
     def ask(self, typed: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +252,7 @@ class LiveContents(Contents):
         for place, (view, share) in enumerate(zip(request.views, request.shares, strict=True)):
             taken = self.models.at(place).gradient(example)
             loss = float(taken.losses[0])
-            size += sum(g.numel() * g.element_size() for g in taken.gradients.values())
+            size += sum(g.numel() * g.element_size() for g in taken.gradients.values()) + 4 * n
             solvers.append(Solver(view.of_rows(taken.gradients), self.fits[place], keeps=True))
             total += share * _scored(solvers[-1], n)
         _require_finite(total)
@@ -221,7 +261,7 @@ class LiveContents(Contents):
             for end in (True, False)
         ]
         self._count += 1
-        self._asked[self._count] = Asked(solvers, dict(ends[0] + ends[1]))
+        self._asked[self._count] = Asked(solvers, total.float().numpy())
         self._keeps = self._keeps or max(1, min(ASKED, room // max(1, size)))
         while len(self._asked) > self._keeps:
             self._asked.popitem(last=False)

@@ -24,7 +24,7 @@ from datainf.viewer.live import LiveContents
 
 ADDRESS = "127.0.0.1"
 MOST_BODY = 2_000_000
-"""Bytes of a new query."""
+"""Bytes of a new query, or of what else is asked."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -94,11 +94,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if not self._is_for_us():
             return
-        if self.path != "/data/ask":
+        contents = self.server.contents
+        known = {
+            "/data/ask": contents.ask, "/data/list": contents.listed, "/data/why": contents.why,
+        }  # fmt: skip
+        if (found := known.get(self.path)) is None:
             self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
-            return
-        if self._is_our_page() and (typed := self._body()) is not None:
-            self._answer(lambda: self.server.contents.ask(typed))
+        elif self._is_our_page() and (sent := self._body()) is not None:
+            self._answer(lambda: found(sent))
 
     def _is_for_us(self) -> bool:
         if self.headers.get("Host") in self.server.hosts:

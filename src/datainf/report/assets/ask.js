@@ -14,14 +14,11 @@ function askTab(overview, state) {
       count(overview.n, "training example"), "…"));
     try {
       const query = await fetched("ask", body);
-      const rows = [...query.helpful, ...query.harmful].map(([row]) => row);
-      const examples = await trainAt(overview, rows);
-      const show = (why) => replace(found, queryPanel(overview, query),
+      const order = servedOrder(overview, { asked: query.asked });
+      replace(found, queryPanel(overview, query),
         h("p", { class: "note" }, `answered in ${query.seconds.toFixed(1)} s`
           + (query.cut ? `; ${count(query.cut, "token")} beyond what the model reads were left out` : "")),
-        results(overview, state, notNarrowed(), query, examples, why));
-      show({});
-      if (overview.why) show(await part("why-asked-" + query.asked));
+        results(overview, state, notNarrowed(), query, order).element);
     } catch (error) {
       replace(found, h("p", { class: "failed", role: "alert" }, error.message));
     } finally {

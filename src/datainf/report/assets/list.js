@@ -58,3 +58,34 @@ function virtualList(label, draw, choose) {
     },
   };
 }
+
+/** A button for the next page of a list, that is pressed when it is scrolled to. */
+function nextButton(load) {
+  let busy = false;
+  async function press() {
+    if (busy) return;
+    busy = true;
+    try { await load(); } finally { busy = false; }
+  }
+  const element = button("", press, { class: "next", hidden: true });
+  const seen = new IntersectionObserver((all) => { if (all.some((one) => one.isIntersecting)) press(); });
+  return {
+    element,
+    tell(left) {
+      element.hidden = !left;
+      element.textContent = `${left.toLocaleString("en")} more`;
+      seen.unobserve(element);  // observed anew, it is told of again if it is still in view
+      if (left) setTimeout(() => seen.observe(element));
+    },
+  };
+}
+
+/** `act` on what is typed: where a program looks for it, when no more is typed for a moment. */
+function afterTyping(act) {
+  let timer = 0;
+  return (value) => {
+    clearTimeout(timer);
+    if (served) timer = setTimeout(() => act(value), 250);
+    else act(value);
+  };
+}

@@ -47,7 +47,7 @@ async function start() {
   const state = recalled();
   const kinds = {
     queries: ["Queries", () => queriesTab(overview, state)],
-    training: ["Training data", () => trainingTab(overview, state)],
+    training: ["Training data", () => trainingTab(overview)],
     overview: ["Overview", () => overviewTab(overview)],
   };
   if (overview.ask) kinds.ask = ["Ask", () => askTab(overview, state)];

@@ -7,6 +7,7 @@ function queriesTab(overview, state) {
   const narrow = notNarrowed();
   let filter = "";
   let order = "row";
+  let shown = null;
 
   function drawRow(index) {
     const q = overview.queries;
@@ -52,15 +53,12 @@ function queriesTab(overview, state) {
     document.body.classList.remove("listing");
     try {
       const query = await queryAt(overview, index);
-      const rows = [...query.helpful, ...query.harmful].map(([row]) => row);
-      const examples = await trainAt(overview, rows);
-      const show = (why) => {
-        if (state.query !== index) return;
-        replace(detail, queryPanel(overview, query), results(overview, state, narrow, query, examples, why));
-      };
-      if (served) show({});  // why takes a moment there
-      else detail.scrollTop = 0;
-      show(await whyOf(overview, index));
+      const order = served ? servedOrder(overview, { query: index })
+        : await embeddedOrder(overview, query, await whyOf(overview, index));
+      if (state.query !== index) return;
+      shown = results(overview, state, narrow, query, order);
+      replace(detail, queryPanel(overview, query), shown.element);
+      detail.scrollTop = 0;
     } catch (error) {
       if (state.query === index) replace(detail, h("p", { class: "failed", role: "alert" }, error.message));
     }
@@ -68,7 +66,7 @@ function queriesTab(overview, state) {
 
   function key(event) {
     if (event.key === "/") { search.focus(); event.preventDefault(); return; }
-    if (event.key === "h" && overview.heat) { state.heat = !state.heat; remember(state); open(state.query); return; }
+    if (event.key === "h" && overview.heat) { if (shown) shown.heat(!state.heat); return; }
     const by = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[event.key];
     if (!by) return;
     const next = list.step(by);
@@ -89,53 +87,80 @@ function notNarrowed() {
 }
 
 /** Both ends of a query's order, and what narrows them down. */
-function results(overview, state, narrow, query, examples, why) {
+function results(overview, state, narrow, query, order) {
   const largest = Math.max(1e-30, ...[...query.helpful, ...query.harmful].map(([, s]) => Math.abs(s)));
-  const columns = h("div", { class: "columns" });
-  const set = (name) => (value) => { narrow[name] = value; draw(); };
+  const wanted = (end) => ({
+    end, text: narrow.text, file: narrow.file, label: narrow.label, order: narrow.order,
+    descending: { score: end === "helpful", loss: true, row: false }[narrow.order],
+  });
+  const make = (entry) => card(overview, state, entry, largest);
+  const columns = [
+    column("helpful", "Most helpful", "Training more on these lowers the loss of the query."),
+    column("harmful", "Most harmful", "Training more on these raises the loss of the query."),
+  ];
 
-  function column(title, kind, meaning, entries) {
-    const sought = narrow.text.toLowerCase();
-    const shown = entries.map(([row, score], rank) => ({ row, score, rank, example: examples.get(row) }))
-      .filter(({ example }) => example
-        && (!narrow.file || example.file === narrow.file)
-        && (!narrow.label || String(example.label) === narrow.label)
-        && (!sought || searchable(example).includes(sought)));
-    if (narrow.order === "loss") shown.sort((a, b) => (b.example.loss ?? Infinity) - (a.example.loss ?? Infinity) || 0);
-    if (narrow.order === "row") shown.sort((a, b) => a.row - b.row);
-    return h("section", { class: "column " + kind }, h("h2", {}, title), h("p", { class: "note" }, meaning),
-      shown.length ? shown.map((entry) => card(overview, entry, why[entry.row], largest, state.heat))
-        : h("p", { class: "empty" }, entries.length ? "None of these match." : "None is on this side."));
+  function column(end, title, meaning) {
+    return endColumn({ end, title, meaning, order, make, wanted: () => wanted(end) });
   }
 
-  function draw() {
-    replace(columns,
-      column("Most helpful", "helps", "Training more on these lowers the loss of the query.", query.helpful),
-      column("Most harmful", "harms", "Training more on these raises the loss of the query.", query.harmful));
+  const restart = () => Promise.all(columns.map((one) => one.restart()));
+  const set = (name) => (value) => { narrow[name] = value; restart(); };
+  const sought = afterTyping(set("text"));
+  const box = h("input", { type: "checkbox", checked: state.heat, onchange: (event) => heat(event.target.checked) });
+
+  function heat(on) {
+    state.heat = box.checked = on;
+    remember(state);
+    for (const one of columns) one.redraw();
   }
 
-  draw();
-  return h("div", {}, h("div", { class: "toolbar" },
+  restart();
+  return { heat, element: h("div", {}, h("div", { class: "toolbar" },
     h("input", {
-      type: "search", placeholder: "Filter these examples", "aria-label": "Filter these examples",
-      value: narrow.text, oninput: (event) => set("text")(event.target.value),
+      type: "search", placeholder: served ? "Search all training examples" : "Filter these examples",
+      "aria-label": "Filter these examples", value: narrow.text, oninput: (event) => sought(event.target.value),
     }),
     overview.files.length > 1
       ? select("file", [["", "all"], ...overview.files.map((f) => [f, f])], narrow.file, set("file")) : null,
     overview.labels.length
       ? select("label", labelOptions(overview), narrow.label, set("label")) : null,
     select("order", [["score", "by score"], ["loss", "by loss"], ["row", "by row"]], narrow.order, set("order")),
-    overview.heat ? h("label", { class: "check" }, h("input", {
-      type: "checkbox", checked: state.heat,
-      onchange: (event) => { state.heat = event.target.checked; remember(state); draw(); },
-    }), "token heat map (h)") : null), columns);
+    overview.heat ? h("label", { class: "check" }, box, "token heat map (h)") : null),
+    h("div", { class: "columns" }, columns.map((one) => one.element))) };
 }
 
-/** What a search looks through. */
-function searchable(example) {
-  const called = example.answer && example.answer.given;
-  return [example.id, example.where, example.label, called, ...(example.parts || []).map(([, text]) => text)]
-    .join("\n").toLowerCase();
+/** One end of an order: its first examples, and the next as they are scrolled to. */
+function endColumn({ end, title, meaning, order, make, wanted }) {
+  const body = h("div", {}), counted = h("span", { class: "counted" });
+  const cards = new Map();
+  const next = nextButton(() => load(cards.size));
+  let turn = 0;
+
+  async function load(start) {
+    const own = start ? turn : ++turn;
+    const page = await order.page(wanted(), start);
+    if (own !== turn) return;
+    if (!start) { cards.clear(); replace(body); }
+    for (const entry of page.entries) cards.set(entry.row, make(entry));
+    append(body, page.entries.map((entry) => cards.get(entry.row).element));
+    if (!page.total) replace(body, h("p", { class: "empty" }, page.of ? "None of these match." : "None is on this side."));
+    counted.textContent = served ? (page.total < page.of ? `${page.total.toLocaleString("en")} of ` : "")
+      + count(page.of, "example") : "";
+    next.tell(page.total - cards.size);
+    if (order.why && page.entries.length) tell(page.entries);  // not waited for: it takes a moment
+  }
+
+  async function tell(entries) {
+    const why = await order.why(entries.map(({ row }) => row));
+    for (const [row, one] of Object.entries(why)) cards.get(Number(row))?.tell(one);
+  }
+
+  return {
+    restart: () => load(0),
+    redraw: () => cards.forEach((one) => one.draw()),
+    element: h("section", { class: "column " + (end === "helpful" ? "helps" : "harms") },
+      h("h2", {}, title, " ", counted), h("p", { class: "note" }, meaning), body, next.element),
+  };
 }
 
 /** The query itself: its text, what the model says to it, and its loss. */
@@ -149,16 +174,25 @@ function queryPanel(overview, query) {
       longText(answer.text || "(nothing)")) : null);
 }
 
-/** A training example with its score. */
-function card(overview, { row, score, rank, example }, why, largest, heat) {
-  const body = h("div", {});
-  const streams = (why && why.read) || example.streams;
-  const draw = (hot) => replace(body, hot && why && why.streams && streams
-    ? heatMap(streams, why) : textOf(example));
-  draw(heat);
-  return h("article", { class: "card", "data-row": row, tabindex: 0 },
+/** A training example with its score; `tell` is told why the score is so. */
+function card(overview, state, { row, score, rank, example, why }, largest) {
+  const body = h("div", {}), tensors = h("div", {});
+
+  function draw() {
+    const streams = (why && why.read) || example.streams;
+    replace(body, state.heat && why && why.streams && streams ? heatMap(streams, why) : textOf(example));
+  }
+
+  function tell(found) {
+    why = found;
+    if (state.heat) draw();
+    if (why && why.tensors) replace(tensors, tensorsOf(overview, why));
+  }
+
+  draw();
+  tell(why);
+  return { draw, tell, element: h("article", { class: "card", "data-row": row, tabindex: 0 },
     h("header", {}, h("span", { class: "rank" }, rank + 1),
       h("strong", { class: "score" }, signed(score)), bar(score, Math.abs(score) / largest)),
-    labelsOf(example), body,
-    h("footer", {}, placeOf(example), why && why.tensors ? tensorsOf(overview, why) : null));
+    labelsOf(example), body, h("footer", {}, placeOf(example), tensors)) };
 }
