@@ -18,6 +18,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,22 +81,22 @@ def one(name: str, folder: Path, data: Path) -> dict[str, float]:
 def asked(server: Server, rows: Sequence[Any]) -> tuple[list[float], list[float]]:
     """Seconds of each answer, and of why it is so."""
     answers, whys = [], []
-    for count, row in enumerate(rows, start=1):
-        found: dict[str, Any] = {}
+    for row in rows:
+        found = dict[str, Any]()
         typed = {key: str(value) for key, value in row.items()}
-        answers.append(timed(lambda typed=typed: found.update(request(server, "ask", typed))))
+        answers.append(timed(partial(request, server, "ask", typed, found)))
         shown = [row for end in ("helpful", "harmful") for row, _ in found[end]]
-        wanted = {"asked": count, "rows": shown}
-        whys.append(timed(lambda wanted=wanted: request(server, "why", wanted)))
+        wanted = {"asked": found["asked"], "rows": shown}
+        whys.append(timed(partial(request, server, "why", wanted, {})))
     return answers, whys
 
 
-def request(server: Server, part: str, sent: dict[str, Any]) -> Any:
+def request(server: Server, part: str, sent: dict[str, Any], found: dict[str, Any]) -> None:
     address = f"http://127.0.0.1:{server.server_port}/data/{part}"
     body = json.dumps(sent).encode()
     asked = urllib.request.Request(address, body, {"X-Datainf-Token": server.token})
     with urllib.request.urlopen(asked) as answer:
-        return json.load(answer)
+        found.update(json.load(answer))
 
 
 def make_adapter(name: str, out: Path, data: Path) -> None:

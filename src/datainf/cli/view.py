@@ -26,7 +26,8 @@ def view(
         int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes one that is free.")
     ] = 8497,
     top: Annotated[
-        int, typer.Option(min=1, help="Training examples of either end that count as a query's top.")
+        int,
+        typer.Option(min=1, help="Training examples of either end that count as a query's top."),
     ] = 25,
     model: Annotated[
         bool,
@@ -43,9 +44,9 @@ def view(
     """Serve a run's page to this machine's browser, and ask it new queries.
 
     For runs too large for one file: scores stay on the disk, all training examples are listed and
-    searched, not the ends alone, and they are read as they come into view. Type a prompt and a completion, and its attribution comes from the training store
-    that is there. It listens on 127.0.0.1 alone, and asks for the token in the address that it
-    prints; Ctrl-C stops it.
+    searched, not the ends alone, and they are read as they come into view. Type a prompt and a
+    completion, and its attribution comes from the training store that is there. It listens on
+    127.0.0.1 alone, and asks for the token in the address that it prints; Ctrl-C stops it.
     """
     from datainf.report.subject import Subject
     from datainf.viewer import Server
