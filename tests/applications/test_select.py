@@ -7,6 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datainf.applications.mislabeled import Suspects
+from datainf.applications.neighbours import Neighbours
 from datainf.applications.select import Amount, Decided, select, shared
 from datainf.errors import OptionError
 
@@ -78,11 +80,50 @@ def test_of_near_duplicates_the_best_stays():
     Z = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [1, 0], [-1, 0]])
     found = select(MEASURE, directions=Z)
     assert found.kept == [0, 3, 5]
-    assert found.reasons[4] == "near-duplicate of a better one (cosine above 0.95)"
+    why = "near-duplicate of row 0, a better one (cosine 1, above 0.95)"
+    assert found.reasons[4] == why
     found = select(MEASURE, directions=Z, keep=Amount(number=3))
     assert found.kept == [0, 3, 5]
     assert "near-duplicate" in found.reasons[4]
     assert found.reasons[1] == "1 of 6 by the measure, 0.9"
+
+
+def test_the_worst_go_first_and_then_what_is_alike():
+    """Near-duplicates are not taken for the worst that are to be dropped."""
+    Z = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, -1], [1, 0], [-1, 0]])
+    found = select(MEASURE, directions=Z, drop=Amount(number=2))
+    assert found.kept == [0, 5]
+    assert found.reasons[1] == "1 of 6 by the measure, 0.9"
+    assert found.reasons[3] == "2 of 6 by the measure, 0.7"
+    assert all("near-duplicate of row 0" in found.reasons[row] for row in (2, 4))
+
+
+def test_what_is_alike_and_both_kept_by_a_person_stays():
+    decided = {0: Decided("keep"), 4: Decided("keep")}
+    found = select(MEASURE, directions=torch.ones(6, 1), decided=decided)
+    assert found.kept == [0, 4]
+
+
+def test_no_two_directions_are_more_than_alike():
+    """Of rounding, an inner product of directions is above 1."""
+    torch.manual_seed(0)
+    Z = torch.nn.functional.normalize(torch.randn(20, 300).repeat(2, 1), dim=1)
+    assert float((Z @ Z.T).max()) > 1
+    found = select(torch.arange(40.0), directions=Z, similarity=1, drop=Amount(number=1))
+    assert found.kept == list(range(39))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, float("inf")]), min_size=2, max_size=20), st.data())
+def test_the_first_suspects_are_the_first_to_go(values, data):
+    """Also of those that are as suspect as each other."""
+    measure, near = (
+        torch.tensor(values, dtype=torch.float64),
+        Neighbours(torch.empty(0), torch.empty(0)),
+    )
+    number = data.draw(st.integers(1, len(values) - 1))
+    first = Suspects({}, measure, near).order[:number]
+    assert set(select(measure, drop=Amount(number=number)).reasons) == set(first)
 
 
 def test_decisions_come_before_all_else():

@@ -87,11 +87,16 @@ def without_near_duplicates(
     kept = torch.empty((len(order), Z.shape[1]))
     for part in torch.split(order, PART):
         first, own = len(stay), Z[part]
-        clear = (own @ kept[:first].T <= most).all(dim=1)
+        clear = (_cosines(kept[:first], own.T) <= most).all(dim=0)
         for row, direction, alone in zip(part.tolist(), own, clear.tolist(), strict=True):
             if len(stay) == wanted:
                 break
-            if alone and bool((kept[first : len(stay)] @ direction <= most).all()):
+            if alone and bool((_cosines(kept[first : len(stay)], direction) <= most).all()):
                 kept[len(stay)] = direction
                 stay.append(row)
     return torch.tensor(stay, dtype=torch.int64)
+
+
+def _cosines(Z: Tensor, others: Tensor) -> Tensor:
+    """Of directions; none is above 1, whatever the rounding."""
+    return (Z @ others).clamp(max=1)

@@ -91,11 +91,13 @@ def select(
     Args:
         measure: [n], higher = sooner dropped; infinite for what was skipped.
         drop: How many to drop, the worst.
-        keep: How many to keep, the best, in its place.
+        keep: How many to keep, the best, in its place. Those of one measure go in the order in
+            which `Suspects.order` has them.
         above: Drop those whose measure is above it.
         classes: Of each example; of each the same share is dropped or kept, and one at least stays.
         directions: Of the examples, [n, c], see `applications.neighbours`; then of those whose
-            cosine is above `similarity`, the best alone stays.
+            cosine is above `similarity`, the best alone stays: as many as `keep` says that are not
+            alike, or of what is left when the worst are dropped.
         decided: What a person has decided, by row. It comes before all else, and counts in how many
             are dropped or kept.
         name: Of the measure, for the reasons.
@@ -112,7 +114,8 @@ def select(
         reasons |= {row: f"{name} {float(measure[row]):.4g} is above {above:g}"
                     for row in range(n)
                     if measure[row] > above and row not in decided}  # fmt: skip
-    order = torch.sort(measure.double(), stable=True).indices  # the best first
+    worst_first = torch.sort(measure.double(), descending=True, stable=True).indices
+    order = worst_first.flip(0)
     wanted = n - drop.of(n) if drop is not None else n if keep is None else keep.of(n)
     likes = None if directions is None else (directions, similarity)
     groups = _groups(order, classes)
@@ -122,7 +125,13 @@ def select(
         # A person's decisions come first: what is kept stays, also of two that are near-duplicates.
         ranked = sorted(open_rows, key=lambda row: row not in fixed)
         most = max(own, sum(row in fixed for row in open_rows))
-        reasons |= _outside(ranked, most, likes, _Worst(group, measure, name, label))
+        worst = _Worst(group, measure, name, label)
+        if likes is None or drop is not None:
+            reasons |= {row: worst(row) for row in ranked[most:]}
+            ranked = ranked[:most]
+        if likes is not None:
+            alike = _alike(ranked, most, likes, worst)
+            reasons |= {row: why for row, why in alike.items() if row not in fixed}
     kept = [row for row in range(n) if row not in reasons]
     if not kept:
         raise OptionError(
@@ -194,20 +203,26 @@ class _Worst:
         return f"{place} by {self.name}, {float(self.measure[row]):.4g}"
 
 
-def _outside(
-    ranked: list[int], most: int, likes: tuple[Tensor, float] | None, worst: _Worst
+def _alike(
+    ranked: list[int], most: int, likes: tuple[Tensor, float], worst: _Worst
 ) -> dict[int, str]:
-    """Why rows do not stay, of which the first `most` do."""
-    if likes is None:
-        return {row: worst(row) for row in ranked[most:]}
-    rows = torch.tensor(ranked, dtype=torch.int64)
-    stay = without_near_duplicates(likes[0], rows, likes[1], most).tolist()
-    there, last = set(stay), (ranked.index(stay[-1]) if stay else -1)
-    return {
-        row: f"near-duplicate of a better one (cosine above {likes[1]:g})"
-        if place < last or len(stay) < most else worst(row)
-        for place, row in enumerate(ranked) if row not in there
-    }  # fmt: skip
+    """Why rows do not stay, of which no two alike do, and no more than `most`."""
+    Z, similarity = likes
+    stay = without_near_duplicates(Z, torch.tensor(ranked, dtype=torch.int64), similarity, most)
+    there, before, reasons = set(stay.tolist()), 0, dict[int, str]()
+    for row in ranked:
+        if row in there:
+            before += 1
+        elif before == most:  # enough are there, and it was not compared with them
+            reasons[row] = worst(row)
+        else:
+            cosines = Z[stay[:before]] @ Z[row]
+            nearest = int(cosines.argmax())
+            reasons[row] = (
+                f"near-duplicate of row {int(stay[nearest])}, a better one "
+                f"(cosine {float(cosines[nearest]):.3g}, above {similarity:g})"
+            )
+    return reasons
 
 
 def _weights(measure: Tensor, kept: Sequence[int], fixed: Collection[int]) -> Tensor:
