@@ -286,6 +286,43 @@ def test_suspects_of_a_store_in_adam_s_metric(saved_bert, tmp_path):
     assert len(found.order) == 12
 
 
+def test_what_taught_a_wrong_answer_goes_first(llama_run, datainf, tmp_path):
+    """--by helpful drops what helped the queries, or one of them; influence what harmed them."""
+    from datainf import load_scores
+
+    scores = load_scores(llama_run / "scores.safetensors")
+    query = scores.query_ids[2]
+    for by, named, values in (
+        ("helpful", (), scores.means()), ("influence", (), -scores.means()),
+        ("helpful", ("--query", query), scores.values[2]),
+        ("influence", ("--query", query), -scores.values[2]),
+    ):  # fmt: skip
+        out = tmp_path / f"{by}{len(named)}"
+        code, *_ = datainf("select", llama_run, "--by", by, *named, "--drop", 3, "--out", out)
+        assert code == 0
+        manifest = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+        dropped = [line["row"] for line in manifest]
+        assert dropped == sorted(values.topk(3).indices.tolist())
+        assert all(f"by {by}" in line["why"] for line in manifest)
+
+
+def test_one_query_is_of_what_is_of_queries(llama_run, datainf, tmp_path):
+    for by, query, what in (
+        ("loss", "r3", "loss is not of queries"), ("helpful", "nobody", "no query 'nobody'"),
+    ):  # fmt: skip
+        out = tmp_path / "c"
+        code, _, err = datainf(
+            "select", llama_run, "--by", by, "--query", query, "--drop", 1, "--out", out
+        )
+        assert code == 1
+        assert what in " ".join(err.split())
+    datainf("score", llama_run, "--keep", 2, "--out", tmp_path / "ends")
+    code, _, err = datainf("select", llama_run, "--scores", tmp_path / "ends", "--by", "helpful",
+                           "--query", "r3", "--drop", 1, "--out", tmp_path / "c")  # fmt: skip
+    assert code == 1
+    assert "not all scores" in " ".join(err.split())
+
+
 def test_labels_in_balance(made, datainf, tmp_path):
     folder, source = made
     datainf("select", folder, "--drop", "50%", "--balance", "--out", tmp_path)

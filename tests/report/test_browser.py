@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -172,6 +173,43 @@ def test_hostile_data_is_text(chromium, llama_page, bert_page):
             assert page.evaluate("document.querySelectorAll('script').length") == (
                 page.evaluate("document.querySelectorAll('script[id^=data-]').length + 1")
             )
+
+
+def test_what_is_to_be_left_out_is_marked_and_taken(
+    chromium, llama_page, llama_run, tmp_path, datainf
+):
+    """By a click and by a key, in one tab and seen in the other; then written by `select`."""
+    with opened(chromium, llama_page) as page:
+        card = page.locator(".column.helps .card").first
+        first, other = int(card.get_attribute("data-row")), 12
+        expect(page.locator("#download")).to_be_hidden()
+        card.get_by_role("button", name="drop").click()
+        expect(card).to_have_attribute("data-decision", "drop")
+        expect(page.locator("#download")).to_have_text("Download 1 decision")
+        page.keyboard.press("2")
+        expect(page.locator(f"tr[data-row='{first}']")).to_have_attribute("data-decision", "drop")
+        page.locator(f"tr[data-row='{other}']").focus()
+        page.keyboard.press("d")
+        page.locator("tr[data-row='1']").focus()
+        page.keyboard.press("d")
+        page.keyboard.press("d")  # and taken back
+        expect(page.locator("#download")).to_have_text("Download 2 decisions")
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        expect(page.locator("[data-decision=drop]").first).to_be_visible()
+        with page.expect_download() as caught:
+            page.locator("#download").click()
+        caught.value.save_as(tmp_path / "decisions.json")
+    found = json.loads((tmp_path / "decisions.json").read_text())["decisions"]
+    assert [one["row"] for one in found] == sorted({first, other})
+    assert found[0]["id"] == f"r{min(first, other)}"
+    out = tmp_path / "clean"
+    code, *_ = datainf(
+        "select", llama_run, "--decisions", tmp_path / "decisions.json", "--out", out
+    )
+    assert code == 0
+    kept = json.loads((out / "kept.json").read_text())
+    assert kept == [row for row in range(len(kept) + 2) if row not in (first, other)]
 
 
 def test_light_and_dark(chromium, llama_page):

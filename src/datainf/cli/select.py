@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from datainf.report.subject import Subject
+    from datainf.scores import AnyScores
 
-By = Literal["suspicion", "influence", "self-influence", "loss", "neighbours"]
+By = Literal["suspicion", "influence", "helpful", "self-influence", "loss", "neighbours"]
+OF_QUERIES = ("suspicion", "influence", "helpful")
 SIMILARITY = 0.95
 MANY_ALIKE = 0.2
 """More near-duplicates than this share of all are seldom what is meant."""
@@ -49,10 +51,19 @@ def select(
         By,
         typer.Option(
             help="What ranks the examples: suspicion, as `datainf mislabeled` has it; influence, "
-            "the mean score over the queries, the harmful worst; or another of its signals. A "
-            "measure is higher for what is worse: influence is the negative mean score."
+            "the mean score over the queries, the harmful worst; helpful, the same the other way, "
+            "for queries that are wrong answers: what taught them is worst; or another signal of "
+            "`mislabeled`. A measure is higher for what is worse: influence is the negative mean "
+            "score."
         ),
     ] = "suspicion",
+    query: Annotated[
+        str | None,
+        typer.Option(
+            help="Id of a query, to go by its scores in the place of the mean over all.",
+            show_default=False,
+        ),
+    ] = None,
     balance: Annotated[
         bool, typer.Option("--balance", help="Drop or keep the same share of each label.")
     ] = False,
@@ -98,6 +109,8 @@ def select(
 
     if similarity is not None and not diverse:
         raise OptionError("--similarity is of --diverse", remedy="--diverse")
+    if query is not None and by not in OF_QUERIES:
+        raise OptionError(f"{by} is not of queries", remedy="no --query")
     if balance and drop is None and keep is None:
         raise OptionError("--balance is of how many to drop or keep", remedy="--drop or --keep")
     amounts = [None if text is None else Amount.parse(text) for text in (drop, keep)]
@@ -106,7 +119,11 @@ def select(
     decided = {} if decisions is None else read_decisions(decisions, train)
     if balance and "label" not in train.columns:
         raise OptionError(f"{train.source} has no labels to balance", remedy="no --balance")
-    measure, likeness = _measure(subject, by), SIMILARITY if similarity is None else similarity
+    asked = subject.scores if query is None else subject.scores.of_query(query)
+    measure, likeness = (
+        _measure(subject, asked, by),
+        SIMILARITY if similarity is None else similarity,
+    )
     chosen = choose(
         measure, drop=amounts[0], keep=amounts[1], above=above,
         classes=[train[row].get("label") for row in range(len(train))] if balance else None,
@@ -114,8 +131,8 @@ def select(
         decided=decided, name=by,
     )  # fmt: skip
     settings = {
-        "run": str(run), "scores": str(scores or run), "by": by, "drop": drop, "keep": keep,
-        "above": above, "balance": balance, "diverse": likeness if diverse else None,
+        "run": str(run), "scores": str(scores or run), "by": by, "query": query, "drop": drop,
+        "keep": keep, "above": above, "balance": balance, "diverse": likeness if diverse else None,
         "decisions": None if decisions is None else str(decisions),
     }  # fmt: skip
     earlier, note = (out / SETTINGS).is_file(), recorder(out)
@@ -137,15 +154,17 @@ def select(
     console().print(str(data), markup=False, soft_wrap=True)
 
 
-def _measure(subject: Subject, by: By) -> Tensor:
+def _measure(subject: Subject, scores: AnyScores, by: By) -> Tensor:
     """[n], higher = sooner dropped, and first of all what was skipped; of suspicion no more is
     found out than it is made of."""
     from datainf.applications.mislabeled import COMBINED, combined, signal, skipped_last
 
     stores = subject.stores
+    if by == "helpful":
+        return skipped_last(scores.means(), stores.train)
     with progress() as bars:
         found = {
-            name: signal(name, subject.scores, stores.train, stores.weights, progress=bars)
+            name: signal(name, scores, stores.train, stores.weights, progress=bars)
             for name in (COMBINED if by == "suspicion" else (by,))
         }
     return combined(found) if by == "suspicion" else skipped_last(found[by], stores.train)

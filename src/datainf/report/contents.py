@@ -134,6 +134,8 @@ class Contents:
             "run": subject.name,
             "summary": f"{scores.method} · {words.count(m, 'query', 'queries')} · "
             f"{words.count(n, 'training example')}",
+            "source": run.train.source,
+            "digest": run.train.digest,
             "facts": self._facts(),
             "n": n,
             "top": self.top,

@@ -49,6 +49,10 @@ class Scores(Ranked):
             total += self.values[start : start + some].double().sum(dim=0)
         return total / m
 
+    def of_query(self, identifier: int | str) -> Self:
+        row = self.query_row(identifier)
+        return replace(self, values=self.values[row : row + 1], query_ids=[self.query_ids[row]])
+
     def _tensors(self) -> dict[str, Tensor]:
         return {VALUES: self.values.to(torch.float32)}
 

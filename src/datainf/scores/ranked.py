@@ -124,6 +124,13 @@ class Ranked(ABC):
     def means(self) -> Tensor:
         """The mean score over all queries of every training example, [n], float64."""
 
+    @abstractmethod
+    def of_query(self, identifier: int | str) -> Self:
+        """The scores of one query alone, by its id as `query_row` takes it.
+
+        Raises `OptionError` as `query_row`, and where not all scores are kept.
+        """
+
     def query_row(self, identifier: int | str) -> int:
         """The row of a query id, given as itself or as the text of a number; where no id is a
         number, of a row's.

@@ -91,6 +91,14 @@ class TopScores(Ranked):
     def means(self) -> Tensor:
         return self.mean
 
+    def of_query(self, identifier: int | str) -> Self:
+        self.query_row(identifier)
+        raise OptionError(
+            f"of each query the {self.kept} most helpful and most harmful examples are kept, and "
+            "not all scores",
+            remedy="scores made without --keep (datainf score)",
+        )
+
     def _tensors(self) -> dict[str, Tensor]:
         ends = {HELPFUL: self.helpful, HARMFUL: self.harmful}
         return {MEAN: self.mean} | {

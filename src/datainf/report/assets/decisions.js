@@ -33,7 +33,10 @@ function decisionsOf(overview, changed) {
   return {
     get: (row) => known.get(row),
     count: (decision) => [...known.values()].filter((one) => one.decision === decision).length,
+    all: () => known.size,
     among: (rows) => rows.filter((row) => known.has(row)).length,
+    /** What an example's id is, for the file. */
+    named(row, id) { overview.ids[row] = id; },
     /** The same decision again, or null, takes it back. */
     decide(row, decision, label) {
       if (stored) read();  // what another tab has decided meanwhile
@@ -52,4 +55,21 @@ function decisionsOf(overview, changed) {
       unsaved = false;
     },
   };
+}
+
+/** A button that marks an example not to be trained on. */
+function dropButton(decisions, { row, example }) {
+  decisions.named(row, example.id);
+  return h("span", { class: "decide" }, button("drop", () => decisions.decide(row, "drop"),
+    { "data-decide": "drop", "aria-pressed": "false", title: "leave it out: for datainf select --decisions (d)" }));
+}
+
+/** Show on examples with such buttons, all or those of one row, what is decided. */
+function showDecisions(decisions, within, row) {
+  for (const element of within.querySelectorAll(row === null ? "[data-row]" : `[data-row="${row}"]`)) {
+    const one = decisions.get(Number(element.dataset.row));
+    element.dataset.decision = one ? one.decision : "";
+    const pressed = element.querySelector("[data-decide]");
+    if (pressed) pressed.setAttribute("aria-pressed", String(Boolean(one) && one.decision === "drop"));
+  }
 }

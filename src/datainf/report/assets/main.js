@@ -27,7 +27,7 @@ function themed() {
 }
 
 const KEYS = [["j k", "next and previous query"], ["/", "search"], ["h", "token heat map"],
-  ["1 2 3", "queries, training data, overview"], ["t", "light or dark"], ["?", "this help"]];
+  ["d", "leave out the example that has the focus"], ["1 2 3", "queries, training data, overview"], ["t", "light or dark"], ["?", "this help"]];
 
 function helpBox(keys) {
   const box = h("dialog", { class: "help" }, h("h2", {}, "Keys"),
@@ -44,10 +44,12 @@ function typing(event) {
 async function start() {
   const app = document.getElementById("app");
   const overview = await part("overview");
-  const state = recalled();
+  overview.ids = {};  // of the examples that were shown
+  const decisions = decisionsOf(overview, changed);
+  const state = { ...recalled(), decisions };
   const kinds = {
     queries: ["Queries", () => queriesTab(overview, state)],
-    training: ["Training data", () => trainingTab(overview)],
+    training: ["Training data", () => trainingTab(overview, state)],
     overview: ["Overview", () => overviewTab(overview)],
   };
   if (overview.ask) kinds.ask = ["Ask", () => askTab(overview, state)];
@@ -55,6 +57,15 @@ async function start() {
   const body = h("main", {});
   const help = helpBox(KEYS);
   const tabs = h("nav", { role: "tablist" });
+  const save = button("", decisions.save, { class: "go", id: "download",
+    title: "datainf select RUN --decisions decisions.json --out FOLDER writes the data without them" });
+
+  function changed(row) {
+    for (const { element } of made.values()) showDecisions(decisions, element, row);
+    const all = decisions.all();
+    save.hidden = !all;
+    save.textContent = `Download ${count(all, "decision")}`;
+  }
 
   function show(name) {
     state.tab = kinds[name] ? name : "queries";
@@ -68,7 +79,7 @@ async function start() {
 
   replace(app, h("header", { class: "top" },
     h("h1", {}, "datainf ", h("span", { class: "run", title: overview.run }, overview.run)),
-    h("span", { class: "summary" }, overview.summary), tabs,
+    h("span", { class: "summary" }, overview.summary), save, tabs,
     button("?", () => help.showModal(), { title: "keys", "aria-label": "keys" }), themed()), body, help);
   document.addEventListener("keydown", (event) => {
     if (typing(event)) {
@@ -79,9 +90,16 @@ async function start() {
     if (name) show(name);
     else if (event.key === "t") document.getElementById("theme").click();
     else if (event.key === "?") help.showModal();
+    else if (event.key === "d") dropFocused();
     else made.get(state.tab).key(event);
   });
+  function dropFocused() {
+    const example = document.activeElement.closest("[data-row]");
+    if (example) decisions.decide(Number(example.dataset.row), "drop");
+  }
+
   window.addEventListener("popstate", () => show(recalled().tab));
+  changed(null);
   show(state.tab);
   document.body.dataset.ready = "1";
 }

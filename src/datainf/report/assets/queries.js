@@ -100,7 +100,7 @@ function results(overview, state, narrow, query, order) {
   ];
 
   function column(end, title, meaning) {
-    return endColumn({ end, title, meaning, order, make, wanted: () => wanted(end) });
+    return endColumn(state, { end, title, meaning, order, make, wanted: () => wanted(end) });
   }
 
   const restart = () => Promise.all(columns.map((one) => one.restart()));
@@ -130,7 +130,7 @@ function results(overview, state, narrow, query, order) {
 }
 
 /** One end of an order: its first examples, and the next as they are scrolled to. */
-function endColumn({ end, title, meaning, order, make, wanted }) {
+function endColumn(state, { end, title, meaning, order, make, wanted }) {
   const body = h("div", {}), counted = h("span", { class: "counted" });
   const cards = new Map();
   const next = nextButton(() => load(cards.size));
@@ -143,6 +143,7 @@ function endColumn({ end, title, meaning, order, make, wanted }) {
     if (!start) { cards.clear(); replace(body); }
     for (const entry of page.entries) cards.set(entry.row, make(entry));
     append(body, page.entries.map((entry) => cards.get(entry.row).element));
+    showDecisions(state.decisions, body, null);
     if (!page.total) replace(body, h("p", { class: "empty" }, page.of ? "None of these match." : "None is on this side."));
     counted.textContent = served ? (page.total < page.of ? `${page.total.toLocaleString("en")} of ` : "")
       + count(page.of, "example") : "";
@@ -193,6 +194,7 @@ function card(overview, state, { row, score, rank, example, why }, largest) {
   tell(why);
   return { draw, tell, element: h("article", { class: "card", "data-row": row, tabindex: 0 },
     h("header", {}, h("span", { class: "rank" }, rank + 1),
-      h("strong", { class: "score" }, signed(score)), bar(score, Math.abs(score) / largest)),
+      h("strong", { class: "score" }, signed(score)), bar(score, Math.abs(score) / largest),
+      dropButton(state.decisions, { row, example })),
     labelsOf(example), body, h("footer", {}, placeOf(example), tensors)) };
 }

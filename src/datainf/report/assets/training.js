@@ -1,6 +1,6 @@
 // The training examples by their mean scores: of the file those that matter to many queries, else all.
 
-function trainingTab(overview) {
+function trainingTab(overview, state) {
   const columns = [["row", "row"], ["score", "mean score"], ["helps", "helps"], ["harms", "harms"], ["loss", "loss"]];
   const wanted = { text: "", file: "", label: "", end: "both", order: "score", descending: true };
   const order = served ? servedOrder(overview, {}) : null;
@@ -28,6 +28,7 @@ function trainingTab(overview) {
     loaded += page.entries.length;
     largest = Math.max(largest, ...page.entries.map((e) => Math.abs(e.score)));
     append(table, page.entries.map(row));
+    showDecisions(state.decisions, table, null);
     counted.textContent = told(page.total);
     next.tell(page.total - loaded);
   }
@@ -40,13 +41,13 @@ function trainingTab(overview) {
   }
 
   function row(e) {
-    return h("tr", { "data-row": e.row },
+    return h("tr", { "data-row": e.row, tabindex: 0 },
       h("td", { class: "num", "data-name": "row" }, e.row),
       h("td", { class: "num", "data-name": "mean" }, signed(e.score), bar(e.score, Math.abs(e.score) / largest)),
       h("td", { class: "num", "data-name": "helps", title: "queries that have it among their most helpful" }, e.helps),
       h("td", { class: "num", "data-name": "harms", title: "queries that have it among their most harmful" }, e.harms),
       h("td", { class: "num", "data-name": "loss" }, number(e.example.loss)),
-      h("td", {}, labelsOf(e.example), textOf(e.example), placeOf(e.example)));
+      h("td", {}, dropButton(state.decisions, e), labelsOf(e.example), textOf(e.example), placeOf(e.example)));
   }
 
   const set = (name) => (value) => { wanted[name] = value; load(0); };
