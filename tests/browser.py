@@ -15,6 +15,9 @@ CHROMIUM = next(
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 
 
+expect.set_options(timeout=20_000)  # where other work has the processor, a page takes its time
+
+
 @contextmanager
 def browser():
     with sync_playwright() as playwright:

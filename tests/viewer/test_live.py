@@ -148,7 +148,7 @@ def test_a_new_query_in_the_browser(contents):
             page.keyboard.press("4")
             page.locator("#ask-prompt").fill("the quick <b>brown</b>")
             page.locator("#ask-completion").fill(" fox jumps")
-            page.locator(".go").click()
+            page.locator(".ask .go").click()
             page.wait_for_selector(".page .card .token")
             assert page.locator(".card").count() > 0
             expect(page.locator(".query").last).to_contain_text("<b>brown</b>")
