@@ -5,9 +5,12 @@ with clean rows for queries, `datainf mislabeled` ranks the training rows, `data
 them without the most suspect, and the same training is done again on what is left. Asked are how
 many of the first 100 suspects are flipped, by the one rank and by each signal alone, and what
 dropping does to the accuracy on clean rows that took part in nothing, beside dropping as many at
-random and just those that are flipped. Writes benchmarks/cleaning.md.
+random and just those that are flipped. What the one rank could be made of otherwise is shown too:
+of every other set of signals, of more or fewer neighbours, of the losses after other epochs. Writes
+benchmarks/cleaning.md.
 
     python -m benchmarks.cleaning --data FOLDER      # holds train.tsv and dev.tsv of GLUE's SST-2
+    python -m benchmarks.cleaning --data FOLDER --found    # accuracies are those of the last time
 """
 
 from __future__ import annotations
@@ -17,15 +20,23 @@ import json
 import random
 import statistics
 import tempfile
+from itertools import combinations
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from benchmarks.flipped_sst2 import Drawn, Row, command, draw, finetune
 from benchmarks.machine import describe_machine
 from datainf import words
-from datainf.applications.mislabeled import COMBINED, SIGNALS
+from datainf.applications.mislabeled import COMBINED, NEIGHBOURS, SIGNALS, combined
+from datainf.applications.neighbours import directions, neighbours
+from datainf.store import GradientStore
 
 FIRST = 100
+NEAR = (10, 30, 100, 300)
+"""Neighbours that are looked at."""
 DROPPED = ("10%", "20%")
 PAGE, KEPT = (Path(__file__).parent / name for name in ("cleaning.md", "results/cleaning.json"))
 
@@ -36,12 +47,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--found", action="store_true", help="what is found, and no training again")
     options = parser.parse_args()
     found = []
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
             found.append(one_seed(Path(folder), options, seed))
         print(json.dumps(found[-1]), flush=True)
+    if options.found:
+        for one, before in zip(found, json.loads(KEPT.read_text())["seeds"], strict=True):
+            if one["precision"] != before["precision"]:
+                raise SystemExit("not what was found the last time: all of it is to be done again")
+            one["accuracy"] = before["accuracy"]
     content = {
         "machine": describe_machine(), "rows": options.rows, "queries": options.queries,
         "seeds": found,
@@ -54,16 +71,24 @@ def one_seed(folder: Path, options: argparse.Namespace, seed: int) -> dict[str, 
     """Precision of the first suspects by each signal, and accuracies by what is dropped."""
     drawn = draw(options.data, options.rows, options.queries, seed)
     drawn.write(folder)
-    tuned = finetune(drawn.train, seed)
+    epochs: list[Tensor] = []
+    tuned = finetune(drawn.train, seed, lambda one: epochs.append(one.losses(drawn.train)))
     tuned.model.save_pretrained(folder / "adapter")
     command("attribute", "--adapter", "adapter", "--train", "train.jsonl", "--query",
             "query.jsonl", "--out", "run", "--no-report", cwd=folder)  # fmt: skip
     command("mislabeled", "run", "--out", "suspects.jsonl", "--no-review", cwd=folder)
-    return {
+    suspects = read(folder / "suspects.jsonl")
+    found = {
         "seed": seed, "flipped": sum(drawn.flipped),
-        "precision": precisions(read(folder / "suspects.jsonl"), drawn.flipped),
-        "accuracy": {"nothing": tuned.accuracy(drawn.rest), **after_dropping(folder, drawn, seed)},
+        "precision": precisions(suspects, drawn.flipped),
+        "sets": precisions_of_sets(suspects, drawn.flipped),
+        "neighbours": precisions_of_neighbours(folder / "run" / "train", drawn.flipped),
+        "losses": precisions_of_losses(epochs, drawn.flipped),
     }  # fmt: skip
+    if not options.found:
+        dropped = after_dropping(folder, drawn, seed)
+        found["accuracy"] = {"nothing": tuned.accuracy(drawn.rest), **dropped}
+    return found
 
 
 def precisions(suspects: list[Row], flipped: list[bool]) -> dict[str, float]:
@@ -74,6 +99,36 @@ def precisions(suspects: list[Row], flipped: list[bool]) -> dict[str, float]:
         first = sorted(suspects, key=lambda row: (-row[key], row["train_row"]))[:FIRST]
         found[signal] = share(first, flipped)
     return found
+
+
+def precisions_of_sets(suspects: list[Row], flipped: list[bool]) -> dict[str, float]:
+    """By one rank of every set of two or more signals."""
+    rows = sorted(suspects, key=lambda row: row["train_row"])
+    signals = {
+        name: torch.tensor([row[name.replace("-", "_")] for row in rows]) for name in SIGNALS
+    }
+    return {
+        words.listed(of): precision(combined(signals, of), flipped)
+        for size in range(2, len(SIGNALS) + 1)
+        for of in combinations(SIGNALS, size)
+    }
+
+
+def precisions_of_neighbours(store: Path, flipped: list[bool]) -> dict[str, float]:
+    Z = directions(GradientStore.open(store))
+    return {str(k): precision(-neighbours(Z, k).agreement, flipped) for k in NEAR}
+
+
+def precisions_of_losses(epochs: list[Tensor], flipped: list[bool]) -> dict[str, float]:
+    after = {f"after epoch {i}": losses for i, losses in enumerate(epochs, start=1)}
+    after["mean of these"] = torch.stack(epochs).mean(dim=0)
+    return {name: precision(losses, flipped) for name, losses in after.items()}
+
+
+def precision(signal: Tensor, flipped: list[bool]) -> float:
+    """Share of the first that are flipped, where higher is more suspect."""
+    first = signal.argsort(descending=True, stable=True)[:FIRST]
+    return sum(flipped[row] for row in first.tolist()) / FIRST
 
 
 def after_dropping(folder: Path, drawn: Drawn, seed: int) -> dict[str, float]:
@@ -113,6 +168,12 @@ def page(content: dict[str, Any]) -> str:
         f"`suspicion` is made of {words.listed(COMBINED)}.", "",
         table("ranked by", {name: [one["precision"][name] for one in seeds]
                             for name in seeds[0]["precision"]}),
+        "", "By one rank of other sets of signals:", "",
+        table("made of", by_mean(seeds, "sets")),
+        "", f"By so many neighbours, of which `neighbours` takes {NEIGHBOURS}:", "",
+        table("neighbours", by_mean(seeds, "neighbours")),
+        "", "By the loss, of which a run over checkpoints takes the mean over these:", "",
+        table("loss", by_mean(seeds, "losses")),
         "", "## Accuracy on clean rows after training again", "",
         "On the rows of the validation set that were no queries.", "",
         table("dropped", {name: [one["accuracy"][name] for one in seeds]
@@ -120,6 +181,12 @@ def page(content: dict[str, Any]) -> str:
         "", content["machine"], "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def by_mean(seeds: list[dict[str, Any]], what: str) -> dict[str, list[float]]:
+    """What was found by each of some ways, the best first."""
+    found = {name: [one[what][name] for one in seeds] for name in seeds[0][what]}
+    return dict(sorted(found.items(), key=lambda entry: -statistics.mean(entry[1])))
 
 
 def table(title: str, values: dict[str, list[float]]) -> str:

