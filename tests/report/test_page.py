@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import random
 import re
 
 import pytest
@@ -13,8 +14,10 @@ import pytest
 from conftest import HOSTILE
 from datainf.report import page as module
 from datainf.report import write_report
-from datainf.report.page import page, served_page
+from datainf.report.contents import Contents
+from datainf.report.page import packed, page, served_page
 from datainf.report.report import MOST_BYTES
+from datainf.report.subject import Subject
 
 
 def unpacked(text):
@@ -70,7 +73,47 @@ def test_texts_are_cut_until_the_file_is_small_enough(llama_run, tmp_path, monke
     monkeypatch.setattr(report, "MOST_BYTES", whole.stat().st_size - 1)
     cut = write_report(llama_run, out=tmp_path / "cut.html", model=False, say=said.append)
     assert cut.stat().st_size < whole.stat().st_size <= MOST_BYTES
-    assert "1500 characters" in " ".join(said)
+    assert re.search(r"texts are cut to \d+ characters", " ".join(said))
+
+
+def test_reasons_are_of_as_many_queries_as_there_is_room_for(llama_run):
+    """By token of the first, by tensor of more, and never more bytes than that."""
+    from datainf.report import report
+
+    chance = random.Random(0)
+    told, read = ([chance.randbytes(50 * (q + 1)).hex() for q in range(7)] for _ in range(2))
+
+    class Few(Contents):
+        """What was found for the queries, whatever of it is to be told."""
+
+        def why(self, query):
+            streams = {"streams": read[query]} if query < self.read else {}
+            return {"tensors": told[query]} | streams if query < self.told else {}
+
+    def bytes_of(contents):
+        return sum(len(packed(why)) for why in map(contents.why, range(7)) if why)
+
+    whole, found = bytes_of(Few(Subject.open(llama_run), 3)), []
+    for room in (whole, whole - 1, whole // 2, 200, 0, -100):
+        contents, said = Few(Subject.open(llama_run), 3), []
+        report._tell_no_more(contents, room, said.append)
+        assert bytes_of(contents) <= max(0, room)
+        assert bool(said) == (room < whole)
+        found.append((contents.told, contents.read))
+    assert found[:2] == [(7, 7), (7, 6)]
+    assert found[-2:] == [(0, 0), (0, 0)]
+    assert found == sorted(found, reverse=True)
+
+
+def test_what_is_left_out_is_on_the_page_too(llama_run, tmp_path, monkeypatch):
+    import datainf.report.report as report
+
+    said = []
+    monkeypatch.setattr(report, "MOST_BYTES", 1)
+    path = write_report(llama_run, out=tmp_path / "p.html", model=False, say=said.append)
+    facts = dict(unpacked(path.read_text())["overview"]["facts"])
+    assert [text.partition(" are ")[0] for text in said] == ["texts", "parts of scores by tensor"]
+    assert facts["left out"] == "; ".join(said)
 
 
 def test_every_script_is_there():

@@ -65,7 +65,7 @@ def test_of_every_method(llama_run, bert_run, datainf, tmp_path):
 def test_why_of_a_new_query_sums_to_its_scores(contents):
     asked = contents.ask({"prompt": "to be or", "completion": " not to be"})
     rows = [row for row, _ in asked["helpful"]]
-    why = contents.why({"asked": asked["asked"], "rows": rows})
+    why = contents.why_of({"asked": asked["asked"], "rows": rows})
     assert set(why) == set(map(str, rows))
     for row, score in asked["helpful"]:
         one = why[str(row)]
@@ -76,8 +76,8 @@ def test_why_of_a_new_query_sums_to_its_scores(contents):
 
 def test_why_of_the_run_s_queries(contents):
     everything = list(range(len(contents.subject.run.train)))
-    why = contents.why({"query": 1, "rows": everything})
-    assert why == contents.why({"query": 1, "rows": everything}), "kept"
+    why = contents.why_of({"query": 1, "rows": everything})
+    assert why == contents.why_of({"query": 1, "rows": everything}), "kept"
     for row, score in enumerate(contents.scores.values[1].tolist()):
         one = why[str(row)]
         total = one["unit"] * (sum(map(sum, one["streams"])) + one["elsewhere"])
@@ -103,8 +103,8 @@ def test_as_many_answers_are_kept_as_there_is_room_for(llama_run, monkeypatch):
     monkeypatch.setattr("datainf.viewer.live.available", lambda _: 0)
     for _ in range(2):
         contents.ask({"prompt": "to be or", "completion": " not to be"})
-    assert contents.why({"asked": 2, "rows": [0]})
-    for tell in (contents.why, contents.listed):
+    assert contents.why_of({"asked": 2, "rows": [0]})
+    for tell in (contents.why_of, contents.listed):
         with pytest.raises(OptionError, match="ask it again"):
             tell({"asked": 1, "rows": [0]})
 
@@ -118,7 +118,7 @@ def test_without_a_model_nothing_is_asked(llama_run):
     contents = LiveContents(Subject.open(llama_run), 5, model=False)
     contents.load()
     assert contents.overview()["ask"] is None
-    why = contents.why({"query": 0, "rows": list(range(5))})
+    why = contents.why_of({"query": 0, "rows": list(range(5))})
     assert all("streams" not in one for one in why.values())
     assert torch.tensor([one["tensors"][0][1] for one in why.values()]).any()
 

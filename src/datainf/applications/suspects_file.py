@@ -18,6 +18,10 @@ from datainf.data import Examples
 from datainf.errors import OptionError
 from datainf.files import make_folder, write_atomically
 
+FIRST = ("rank", "train_row", "train_id", "suspicion")
+"""Columns of the table by which it is known."""
+LINE = 10**6
+
 
 def write_suspects(
     path: Path, found: Suspects, train: Examples, in_words: Callable[[Any], str]
@@ -79,6 +83,18 @@ def _parquet(table: pa.Table) -> bytes:
 WRITERS: dict[str, Callable[[pa.Table], bytes]] = {
     ".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet,
 }  # fmt: skip
+
+
+def is_suspects(path: Path) -> bool:
+    """Whether a file is such a table."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            return set(FIRST) <= set(pq.read_schema(path).names)
+        with path.open(encoding="utf-8") as file:
+            line = file.readline(LINE)
+    except (OSError, ValueError, pa.ArrowException):
+        return False
+    return all(f'"{name}"' in line for name in FIRST)
 
 
 def check_ending(path: Path) -> None:

@@ -68,7 +68,7 @@ def mislabeled(
     writes the cleaned data.
     """
     from datainf.applications.mislabeled import mislabeled as find
-    from datainf.applications.suspects_file import check_ending, write_suspects
+    from datainf.applications.suspects_file import check_ending, is_suspects, write_suspects
     from datainf.provenance import recorder
     from datainf.report.readers import Said
     from datainf.report.review import REVIEW, write_review
@@ -79,7 +79,7 @@ def mislabeled(
     note, wrote = recorder(run), list[Path]()
     subject = Subject.open(run, scores, query_store)
     if out is not None:
-        subject.require_free(out)
+        subject.require_free(out, is_suspects)
     with progress() as bars:
         found = find(subject.scores, subject.stores.train, subject.stores.weights, progress=bars)
     print_suspects(console(), subject.run, found, k)

@@ -253,18 +253,24 @@ def _moments(
 
 def _index(model: nn.Module, chosen: dict[str, nn.Parameter], task: Task, survey: Survey) -> Index:
     """Of gradients in full, which other layouts are made from."""
-    settings = task.settings()
-    apart = ((n, t) for n, t in weights(model, task.uses_reference) if n not in chosen)
     return Index(
         n=len(survey.ids),
         dtype=str(accumulate_dtype(next(iter(chosen.values())).dtype)).removeprefix("torch."),
         blocks=blocks_of(model, chosen, task.parts if task.concatenate else 1),
-        fingerprints={
-            "base": digest([tensors_digest(apart), architecture(model)]),
-            "adapter": digest([tensors_digest(chosen.items()), adapter_settings(model)]),
-            "data": survey.digest,
-            "task": digest(settings),
-        },
+        fingerprints=fingerprints_of(model, chosen, task) | {"data": survey.digest},
         shard_rows=0,
-        task=settings,
+        task=task.settings(),
     )
+
+
+def fingerprints_of(
+    model: nn.Module, chosen: Mapping[str, nn.Parameter], task: Task
+) -> dict[str, str]:
+    """By which a store knows what its gradients were taken by: "base" of all weights but those that
+    are `chosen`, "adapter" of these, "task" of how examples are read."""
+    apart = ((n, t) for n, t in weights(model, task.uses_reference) if n not in chosen)
+    return {
+        "base": digest([tensors_digest(apart), architecture(model)]),
+        "adapter": digest([tensors_digest(chosen.items()), adapter_settings(model)]),
+        "task": digest(task.settings()),
+    }

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +52,10 @@ class Contents:
         self.subject, self.scores, self.sizes = subject, subject.scores, sizes
         self.top = min(top, self.scores.kept)
         self.insight = Insight()
+        self.notes: list[str] = []
+        """What is left out, and why."""
+        self.told = self.read = len(self.scores.query_ids)
+        """Of so many of the first queries it is told why scores are so, and by which tokens."""
         self.resize(limit=4000, side=160)
 
     def resize(self, *, limit: int, side: int) -> None:
@@ -118,7 +123,7 @@ class Contents:
             return [self._query(row) for row in rows]
         if kind == "train":
             return [self._train(self.shown[place]) for place in rows]
-        return {str(row): why for row in rows if (why := self._why(row))}
+        return {str(row): why for row in rows if (why := self.why(row))}
 
     def _total(self, kind: str) -> int:
         """How many examples all parts of a kind have."""
@@ -181,6 +186,7 @@ class Contents:
             "gradients": f"{words.count(sum(block.width for block in index.blocks), 'parameter')} "
             f"in {words.count(len(index.blocks), 'tensor')}",
             "skipped": self._skipped(),
+            "left out": "; ".join(self.notes),
             "seed": str(config.seed),
             "made by": self._made_by(),
         }  # fmt: skip
@@ -224,12 +230,13 @@ class Contents:
             for row, mean in self.many
         ]
 
-    def _why(self, query: int) -> dict[str, Any]:
-        helpful, harmful = self.ends[query]
+    def why(self, query: int) -> dict[str, Any]:
+        """Of the ends of a query, why their scores are so, by training row."""
+        helpful, harmful = self.ends[query] if query < self.told else ([], [])
         found = {}
         for row, _ in (*helpful, *harmful):
             if (one := self.insight.explanations.get((query, row))) is not None:
-                found[str(row)] = in_steps(one)
+                found[str(row)] = in_steps(one if query < self.read else replace(one, streams=None))
         return found
 
     def _methods(self) -> dict[str, AnyScores]:

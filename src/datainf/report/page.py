@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import datainf
@@ -26,7 +27,7 @@ SCRIPTS = (
 
 
 def page(title: str, parts: Iterable[tuple[str, Any]], kind: str = "run") -> str:
-    """A page with its data, part's name → plain values."""
+    """A page with its data, part's name → plain values, or bytes that are `packed` already."""
     return _filled(title, kind, "", "\n".join(_packed(name, value) for name, value in parts))
 
 
@@ -71,11 +72,22 @@ def _digest(text: str) -> str:
 
 
 def _packed(name: str, value: Any) -> str:
+    data = value if isinstance(value, bytes) else packed(value)
+    return f'<script type="text/plain" id="data-{name}">{data.decode()}</script>'
+
+
+def packed(value: Any) -> bytes:
     """Compressed, and then letters and digits alone: there is no markup in it, whatever the data
     hold."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    data = base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)).decode()
-    return f'<script type="text/plain" id="data-{name}">{data}</script>'
+    return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0))
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file begins as the pages do that are written here."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+    return start.startswith(b"<!doctype html>") and b'name="generator" content="datainf ' in start
 
 
 @cache

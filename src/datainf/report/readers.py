@@ -13,9 +13,10 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from datainf.data import Examples
-from datainf.errors import CoverageError
+from datainf.errors import CoverageError, StoreMismatchError
 from datainf.explanations import reductions_in
 from datainf.gradients.capture import BatchGradients
+from datainf.gradients.collect import fingerprints_of
 from datainf.gradients.engine import FallbackWarning, PerExample
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.parameters import select
@@ -35,6 +36,10 @@ CHECKED = 3
 """Examples by which it is settled how a model's gradients are taken."""
 
 
+PARTS = {"base": "the base model", "adapter": "the adapter", "task": "how examples are read"}
+"""Of a store's fingerprints those that the model has a part in."""
+
+
 class Model:
     """A run's model at one of its checkpoints."""
 
@@ -48,7 +53,23 @@ class Model:
     def load(cls, subject: Subject, place: int) -> Self:
         config = at_each(subject.config, subject.folder)[place][0]
         model, task = load_model_and_task(config, subject.run.train, lambda _: None)
-        return cls(model, task, subject, place)
+        found = cls(model, task, subject, place)
+        found._require_same()
+        return found
+
+    def _require_same(self) -> None:
+        """Raises `StoreMismatchError` where it is no longer what the gradients were taken of: what
+        it says, and gradients of new queries, would be another model's."""
+        known, own = (
+            self.store.index.fingerprints,
+            fingerprints_of(self.model, self.chosen, self.task),
+        )
+        for part, what in PARTS.items():
+            if known[part] != own[part]:
+                raise StoreMismatchError(
+                    f"{what} is not what it was when the gradients in {self.store.path} were taken",
+                    remedy="--no-model, which shows the scores alone; or a run of what it is now",
+                )
 
     def answers(self, examples: Sequence[Any]) -> list[Answer | None]:
         found: list[Answer | None] = []

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from datainf import words
 from datainf.errors import in_a_line
-from datainf.files import write_atomically
+from datainf.files import make_folder, write_atomically
 from datainf.progress import Progress, Silent
 from datainf.provenance import PAGE, name_in, recorder
 from datainf.report.contents import Contents
 from datainf.report.insight import NO_MODEL, gain_insight
-from datainf.report.page import page
+from datainf.report.page import is_page, packed, page
 from datainf.report.subject import Subject
 
 REPORT = "report.html"
@@ -21,9 +22,10 @@ READ = 300
 """So many training examples are read again for the tokens that scores come from, unless told
 otherwise."""
 MOST_BYTES = 20_000_000
+TEXTS = 0.75
+"""Of these bytes what is not told of why scores are so may have, and no more is cut of it."""
 SIZES = ((4000, 160), (1500, 128), (600, 96), (250, 64), (100, 48))
-"""Characters of a text and pixels of a picture's side, tried in this order until the file is no
-larger than that."""
+"""Characters of a text and pixels of a picture's side, tried in this order until there is room."""
 
 
 def write_report(
@@ -62,8 +64,10 @@ def write_report(
     note = recorder(folder, **{PAGE: asked})
     subject = Subject.open(folder, other, query_store)
     path = Path(out) if out is not None else subject.scored / REPORT
-    subject.require_free(path)
+    subject.require_free(path, is_page)
+    make_folder(path.parent)
     contents = Contents(subject, top)
+    say = _noting(contents.notes, say)
     pairs = contents.pairs()
     chosen, left = _first_read(contents, read) if model else (set(), 0)
     progress = progress or Silent()
@@ -104,15 +108,65 @@ def _first_read(contents: Contents, most: int | None) -> tuple[set[tuple[int, in
     return pairs, len(everything - rows)
 
 
+def _noting(notes: list[str], say: Callable[[str], None]) -> Callable[[str], None]:
+    """What is said to who runs the command is on the page too, for who reads it."""
+
+    def both(text: str) -> None:
+        notes.append(text)
+        say(text)
+
+    return both
+
+
 def _small_enough(contents: Contents, say: Callable[[str], None]) -> str:
-    text = ""
+    """The page: texts are cut where they alone would have nearly all of its bytes, and what is told
+    of why scores are so, of the first queries by token and of more by tensor, has the rest."""
     for limit, side in SIZES:
         contents.resize(limit=limit, side=side)
-        parts = ((name, contents.part(name)) for name in contents.names())
-        text = page(f"{contents.subject.name} · datainf", parts)
-        if len(text.encode()) <= MOST_BYTES:
+        names = [name for name in contents.names() if not name.startswith("why-")]
+        parts: dict[str, Any] = {name: packed(contents.part(name)) for name in names}
+        texts = len(page("", parts.items()))
+        if texts <= TEXTS * MOST_BYTES:
             break
     if limit < SIZES[0][0]:
-        say(f"texts are cut to {limit} characters in {REPORT}, to keep it at "
-            f"{words.size(len(text.encode()))}; datainf view shows all of them")  # fmt: skip
-    return text
+        say(f"texts are cut to {limit} characters in {REPORT}, to keep it below "
+            f"{words.size(MOST_BYTES)}; datainf view shows all of them")  # fmt: skip
+    _tell_no_more(contents, MOST_BYTES - texts, say)
+    whys = {name: contents.part(name) for name in contents.names() if name not in parts}
+    parts |= whys | {"overview": contents.part("overview")}
+    return page(f"{contents.subject.name} · datainf", parts.items())
+
+
+def _tell_no_more(contents: Contents, room: int, say: Callable[[str], None]) -> None:
+    """Have what is told of queries fit into so many bytes: their parts by tensor, of the first
+    queries, and then by token, of the first of these."""
+    m = contents.told
+    read = _sizes(contents)
+    contents.read = 0
+    told = _sizes(contents)
+    more = [own - without for own, without in zip(read, told, strict=True)]
+    contents.told = _fitting(told, room)
+    contents.read = _fitting(more[: contents.told], room - sum(told[: contents.told]))
+    for count, sizes, what in (
+        (contents.told, told, "tensor"), (contents.read, more, "token"),
+    ):  # fmt: skip
+        if count < m and any(sizes[count:]):
+            first = words.count(count, "query", "queries")
+            say(f"parts of scores by {what} are of the first {first} alone, to keep {REPORT} below "
+                f"{words.size(MOST_BYTES)}; datainf view has all of them")  # fmt: skip
+
+
+def _sizes(contents: Contents) -> list[int]:
+    """Bytes of what is told of each query."""
+    whys = map(contents.why, range(contents.told))
+    return [len(packed(why)) if why else 0 for why in whys]
+
+
+def _fitting(sizes: Sequence[int], room: int) -> int:
+    """How many of the first have no more bytes than that together."""
+    total = 0
+    for count, size in enumerate(sizes):
+        total += size
+        if total > room:
+            return count
+    return len(sizes)

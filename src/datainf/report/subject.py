@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,22 +12,26 @@ from datainf.attribution import Request, requested
 from datainf.config import RunConfig
 from datainf.errors import DatainfError, OptionError, StoreError
 from datainf.estimators import BY_NAME
-from datainf.run_stores import SCORES, RunStores, opened, queries_of
+from datainf.provenance import RECORD
+from datainf.run_stores import ASKED, QUERY, SCORES, RunStores, opened, queries_of
 from datainf.runs import Run, open_run
 from datainf.scores import AnyScores, load_scores
 from datainf.store import GradientStore
 
 OWN_SETTINGS = ("steps", "tolerance")
 """Settings of scores that are the estimator's own."""
-OWN = {"run.yaml", SCORES, "scores.parquet", "top.jsonl", "train", "query", "curvature"}
+SETTINGS = {"damping", "normalize", "metric", "blocks", "curvature_rows", *OWN_SETTINGS}
+"""What the settings of scores that our commands made may have."""
+OWN = {"run.yaml", SCORES, "scores.parquet", "top.jsonl", "train", "query", "curvature", RECORD}
 """What a run keeps in its folder, but for its pages."""
 
 
 @dataclass(frozen=True)
 class Subject:
     """`scored` is the folder of the scores, the run's own or another; `others` are scores of the
-    same examples and queries that stand in folders of the run, by their folder's name; `queries`
-    is the store of the queries, where they are not the run's."""
+    same examples and queries that stand in folders of the run, by their folder's name, which of the
+    run itself is "the run's own"; `queries` is the store of the queries, where they are not the
+    run's."""
 
     folder: Path
     scored: Path
@@ -40,7 +45,7 @@ class Subject:
         """Raises what `open_run` does."""
         run = open_run(folder, scored, query_store)
         found = scored or folder
-        others = _others(folder, found, run.scores)
+        others = _others(folder, found, run)
         queries = queries_of(run.scores, query_store)
         return cls(folder, found, run, RunStores.open(folder), others, queries)
 
@@ -62,10 +67,15 @@ class Subject:
     def request(self) -> Request:
         """The stores and options that the scores were made by.
 
-        Raises `DatainfError` for scores of an estimator that is not one of ours, or stores that are
-        gone.
+        Raises `DatainfError` for scores of an estimator that is not one of ours, or whose settings
+        do not say how they were made, and for stores that are gone.
         """
         settings = dict(self.scores.settings)
+        if "damping" not in settings or not settings.keys() <= SETTINGS:
+            raise StoreError(
+                "their settings do not say how they were made",
+                remedy="scores of datainf attribute or datainf score",
+            )
         own = {name: settings.pop(name) for name in OWN_SETTINGS if name in settings}
         rows = settings.pop("curvature_rows", None)
         if self.scores.method not in BY_NAME:
@@ -79,8 +89,14 @@ class Subject:
             weights=self.stores.weights, dampings=[settings.pop("damping")], **settings,
         )  # fmt: skip
 
-    def require_free(self, path: Path) -> None:
-        """Raises `OptionError` for a file to write that is one of the run's own, or of its data."""
+    def require_free(self, path: Path, is_ours: Callable[[Path], bool]) -> None:
+        """Raises `OptionError` for a file to write that is one of the run's own, or of its data, or
+        a file that is there and `is_ours` does not know."""
+        if path.is_file() and not is_ours(path):
+            raise OptionError(
+                f"{path} is there, and nothing that this command has written",
+                remedy="another --out, or remove it",
+            )
         path = path.resolve()
         for data in (self.run.train, self.run.query):
             source = Path(data.source).resolve()
@@ -100,7 +116,7 @@ class Subject:
         return opened(self.queries.parent if several else self.queries)
 
 
-def _others(folder: Path, scored: Path, scores: AnyScores) -> dict[str, AnyScores]:
+def _others(folder: Path, scored: Path, run: Run) -> dict[str, AnyScores]:
     """Scores in the run's own folder and in those below it, of the same examples; none that is
     broken, which the command that reads it says."""
     places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
@@ -112,6 +128,17 @@ def _others(folder: Path, scored: Path, scores: AnyScores) -> dict[str, AnyScore
             other = load_scores(place / SCORES)
         except DatainfError:
             continue
-        if other.train_ids == scores.train_ids and other.query_ids == scores.query_ids:
-            found[place.resolve().name] = other
+        if other.train_ids == run.scores.train_ids and _of_same_queries(other, run.scores):
+            found["the run's own" if place == folder else place.name] = other
     return found
+
+
+def _of_same_queries(a: AnyScores, b: AnyScores) -> bool:
+    """Ids may be rows, which every set of queries has: the stores that they were scored from tell,
+    or for scores of older versions where these are."""
+    if a.query_ids != b.query_ids:
+        return False
+    made = [one.diagnostics.get("made_by", {}).get("stores", {}).get(QUERY) for one in (a, b)]
+    if None in made:
+        made = [one.diagnostics.get(ASKED) for one in (a, b)]
+    return bool(made[0] == made[1])

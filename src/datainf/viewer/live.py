@@ -171,7 +171,7 @@ class LiveContents(Contents):
                 model = self.models.at(self.models.count - 1)
                 answers.update(answers_of(model, self.subject.run.train, new))
 
-    def why(self, sent: Mapping[str, Any]) -> dict[str, Any]:
+    def why_of(self, sent: Mapping[str, Any]) -> dict[str, Any]:
         """Why some training examples' scores are so, by row: of a query of the run, or of a new
         one. Raises `DatainfError`s for what cannot be told."""
         whose, rows = Whose.of(sent), rows_of(sent, len(self.scores.train_ids))

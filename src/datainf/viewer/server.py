@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         contents = self.server.contents
         known = {
-            "/data/ask": contents.ask, "/data/list": contents.listed, "/data/why": contents.why,
+            "/data/ask": contents.ask, "/data/list": contents.listed, "/data/why": contents.why_of,
         }  # fmt: skip
         if (found := known.get(self.path)) is None:
             self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
