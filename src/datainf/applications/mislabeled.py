@@ -5,8 +5,9 @@ Four signals, each of which is high where an example is suspect:
     influence        −mean_q score(q, k): training on k raises the loss of the queries, which are to
                      be right (a validation set)
     self-influence   score(k, k): the model had to bend far for k
-    loss             k's own loss, after it was trained on; infinite where k was skipped, since its
-                     loss or gradient is not finite
+    loss             k's own loss, after it was trained on, of several checkpoints the mean by what
+                     each counts; infinite where k was skipped, since its loss or gradient is not
+                     finite
     neighbours       −Σ_j cos_kj / Σ_j |cos_kj| over those whose gradients are most like k's or its
                      negative: they would undo what is learned of k
 
