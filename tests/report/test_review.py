@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from browser import browser, expect, needs_browser, opened
+from browser import browser, expect, needs_browser, opened, soon
 from datainf import tasks
 from datainf.applications.mislabeled import mislabeled
 from datainf.report.readers import class_names, labels_said
@@ -51,6 +51,83 @@ def test_a_label_that_the_data_do_not_have_is_not_taken(review_page):
             card.locator(".relabel").press("Enter")
             expect(card).to_have_attribute("data-decision", taken)
             expect(page.locator(".relabel:invalid")).to_have_count(int(label == "9"))
+
+
+def decided(page):
+    """The decisions of the cards, in the order that they are shown."""
+    return page.locator(".suspect").evaluate_all("all => all.map(one => one.dataset.decision)")
+
+
+def with_decisions(page, **known):
+    """Those cards decided as is said ("card4"), and no other."""
+    count = page.locator(".suspect").count()
+    truth = [known.get(f"card{place}", "") for place in range(count)]
+
+    def check():
+        assert decided(page) == truth
+
+    soon(page, check)
+
+
+@needs_browser
+def test_keys_decide_the_card_that_was_clicked_in(review_page):
+    with browser() as chromium, opened(chromium, review_page) as page:
+        cards = page.locator(".suspect")
+        page.keyboard.press("d")
+        with_decisions(page)
+        expect(page.locator("[aria-current=true]")).to_have_count(0)
+        cards.nth(4).locator("[data-decide=keep]").click()
+        expect(page.locator("[aria-current=true]")).to_have_count(1)
+        assert "solid" in cards.nth(4).evaluate("one => getComputedStyle(one).outlineStyle")
+        assert cards.nth(0).evaluate("one => getComputedStyle(one).outlineStyle") == "none"
+        page.keyboard.press("d")
+        with_decisions(page, card4="drop")
+        cards.nth(5).locator("summary").click()
+        page.keyboard.press("d")
+        with_decisions(page, card4="drop", card5="drop")
+        cards.nth(2).locator("[data-decide=drop]").click()
+        page.keyboard.press("u")
+        with_decisions(page, card4="drop", card5="drop")
+        page.keyboard.press("j")
+        page.keyboard.press("e")
+        with_decisions(page, card3="keep", card4="drop", card5="drop")
+        page.locator(".toolbar select").first.select_option("row")
+        page.locator("[aria-current=true]").scroll_into_view_if_needed()
+        page.locator("#theme").click()
+        page.keyboard.press("u")
+        expect(page.locator(".counted")).to_contain_text("2 to drop, 0 to relabel, 0 to keep")
+
+
+@needs_browser
+def test_keys_decide_no_card_that_is_out_of_sight(review_page):
+    with browser() as chromium, opened(chromium, review_page) as page:
+        cards = page.locator(".suspect")
+        cards.nth(1).locator("[data-decide=keep]").click()
+        cards.last.scroll_into_view_if_needed()
+        expect(cards.nth(1)).not_to_be_in_viewport()
+        page.keyboard.press("d")
+        expect(cards.nth(1)).to_be_in_viewport()
+        with_decisions(page, card1="keep")
+        page.keyboard.press("d")
+        with_decisions(page, card1="drop")
+
+
+@needs_browser
+def test_keys_do_nothing_behind_a_dialog(review_page):
+    with browser() as chromium, opened(chromium, review_page) as page:
+        cards, help_box = page.locator(".suspect"), page.locator("dialog.help")
+        cards.nth(2).locator(".text").click()
+        page.keyboard.press("?")
+        expect(help_box).to_be_visible()
+        for key in "ders/tj":
+            page.keyboard.press(key)
+        expect(help_box).to_be_visible()
+        assert page.locator("html").get_attribute("data-theme") is None
+        with_decisions(page)
+        page.keyboard.press("Escape")
+        expect(help_box).to_be_hidden()
+        page.keyboard.press("e")
+        with_decisions(page, card2="keep")
 
 
 @needs_browser

@@ -10,7 +10,7 @@ async function review() {
   const decisions = decisionsOf(overview, changed);
   let cards = new Map();
   let shown = [];
-  let chosen = 0;
+  let chosen = null;  // the row of the card in use
 
   function changed(row) {
     for (const [own, card] of cards) if (row === null || own === row) card.mark();
@@ -27,28 +27,41 @@ async function review() {
 
   function draw() {
     shown = narrowed(overview, examples, decisions, narrow);
-    cards = new Map(shown.map((entry, place) => [entry.row,
-      suspectCard(overview, entry, examples.get(entry.row), decisions, spelled, () => { chosen = place; })]));
+    cards = new Map(shown.map((entry) => [entry.row,
+      suspectCard(overview, entry, examples.get(entry.row), decisions, spelled, () => choose(entry.row))]));
     replace(body, shown.length ? [...cards.values()].map((card) => card.element)
       : h("p", { class: "empty" }, "None of these match."));
-    chosen = 0;
+    choose(cards.has(chosen) ? chosen : null);
     tell();
+  }
+
+  function choose(row) {
+    chosen = row;
+    for (const [own, card] of cards) card.use(own === row);
   }
 
   function move(by) {
     if (!shown.length) return;
-    const focused = document.activeElement.closest("[data-row]");
-    chosen = Math.max(0, Math.min(shown.length - 1, focused ? chosen + by : chosen));
-    const { element } = cards.get(shown[chosen].row);
+    const place = shown.findIndex(({ row }) => row === chosen);
+    const next = place < 0 ? 0 : Math.max(0, Math.min(shown.length - 1, place + by));
+    const { element } = cards.get(shown[next].row);
     element.focus();
     element.scrollIntoView({ block: "nearest" });
   }
 
+  /** What a key does to the card in use; one that is out of sight is shown, and no more. */
+  const act = (does) => () => {
+    const card = cards.get(chosen);
+    if (card && inSight(card.element)) does(chosen, card);
+    else if (card) card.element.scrollIntoView({ block: "nearest" });
+  };
+  const decide = (decision) => act((row) => decisions.decide(row, decision));
+
   const set = (name) => (value) => { narrow[name] = value; draw(); };
   const search = h("input", { type: "search", placeholder: "Search  ( / )", "aria-label": "Search",
     oninput: (event) => set("text")(event.target.value) });
-  const help = helpBox([["j k", "next and previous"], ["d", "drop"], ["e", "keep"], ["r", "another label"],
-    ["u", "undo"], ["s", "download the decisions"], ["/", "search"], ["t", "light or dark"]]);
+  const help = helpBox([["j k", "next and previous card"], ["d", "drop the outlined card"], ["e", "keep it"],
+    ["r", "give it another label"], ["u", "undo that"], ["s", "download the decisions"], ["/", "search"], ["t", "light or dark"]]);
   replace(document.getElementById("app"), h("header", { class: "top" },
     h("h1", {}, "datainf ", h("span", { class: "run" }, overview.run)),
     h("span", { class: "summary" }, overview.summary),
@@ -64,11 +77,10 @@ async function review() {
         ["keep", "to keep"]], narrow.state, set("state")), counted), body,
     h("datalist", { id: "labels" }, overview.labels.map((label) => option(label, labelText(overview, label)))))), help);
   draw();
-  const act = (decision) => () => shown[chosen] && decisions.decide(shown[chosen].row, decision);
   onKeys({
     j: () => move(1), k: () => move(-1), s: decisions.save, t: () => document.getElementById("theme").click(),
-    "/": () => search.focus(), "?": () => help.showModal(), d: act("drop"), e: act("keep"), u: act(null),
-    r: () => shown[chosen] && cards.get(shown[chosen].row).field?.focus(),
+    "/": () => search.focus(), "?": () => help.showModal(), d: decide("drop"), e: decide("keep"), u: decide(null),
+    r: act((_, card) => card.field?.focus()),
   });
   document.body.dataset.ready = "1";
 }
@@ -89,14 +101,30 @@ function narrowed(overview, examples, decisions, { text, label, state, order }) 
   return found;
 }
 
+/** Whether so much of a card is on the screen that it is seen which it is. */
+function inSight(element) {
+  const card = element.getBoundingClientRect();
+  const page = element.closest("main").getBoundingClientRect();
+  const seen = Math.min(card.bottom, page.bottom) - Math.max(card.top, page.top);
+  return seen >= Math.min(card.height, 40);
+}
+
 /** What keys do, while nothing is typed. */
 function onKeys(keys) {
   document.addEventListener("keydown", (event) => {
+    if (covered()) return;
     if (typing(event)) {
-      if (event.key === "Escape") event.target.blur();
+      if (event.key === "Escape") leave(event.target);
     } else if (Object.hasOwn(keys, event.key)) {
       keys[event.key]();
       event.preventDefault();
     }
   });
+}
+
+/** Out of a field; of one on a card to that card, so that keys go on from there. */
+function leave(field) {
+  const card = field.closest("[data-row]");
+  if (card) card.focus();
+  else field.blur();
 }

@@ -1,7 +1,8 @@
 // A suspect as a card: the example, what speaks against it, and what to do with it.
 
-/** The card, and `mark`, which shows what is decided. `focused` is told when it has the focus. */
-function suspectCard(overview, entry, example, decisions, spelled, focused) {
+/** The card; `mark` shows what is decided, and `use` whether it is the card in use, which keys act
+ * on. `used` is told when anything within it is clicked or has the focus. */
+function suspectCard(overview, entry, example, decisions, spelled, used) {
   const { row } = entry;
   const answer = example.answer && example.answer.agrees === false ? example.answer.text : null;
   const said = spelled.get(answer);
@@ -9,7 +10,8 @@ function suspectCard(overview, entry, example, decisions, spelled, focused) {
     label ? decisions.decide(row, "relabel", label) : decisions.decide(row, null))) : null;
   const press = (decision) => button(decision, () => decisions.decide(row, decision),
     { "data-decide": decision, "aria-pressed": "false" });
-  const element = h("article", { class: "card suspect", "data-row": row, tabindex: 0, onfocus: focused },
+  const element = h("article", { class: "card suspect", "data-row": row, tabindex: 0,
+    onfocusin: used, onclick: used },
     h("header", {}, h("span", { class: "rank" }, entry.rank),
       h("strong", {}, `suspicion ${percent(entry.combined)}`),
       h("span", { class: "decide" }, press("keep"), press("drop"),
@@ -30,8 +32,14 @@ function suspectCard(overview, entry, example, decisions, spelled, focused) {
     if (field) field.value = one && one.decision === "relabel" ? one.label : "";
   }
 
+  /** As the focus is drawn, which after a click no browser does. */
+  function use(on) {
+    element.setAttribute("aria-current", String(on));
+    element.style.setProperty("outline", on ? "2px solid rgb(var(--help))" : "");
+  }
+
   mark();
-  return { element, mark, field };
+  return { element, mark, use, field };
 }
 
 /** Where another label is typed; one that the data do not have is not taken, and that is said. */
