@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from browser import browser, expect, needs_browser, opened, soon
+from conftest import TEXTS, attributed, write_rows
 from datainf import tasks
 from datainf.applications.mislabeled import mislabeled
-from datainf.report.readers import class_names, labels_said
-from datainf.report.review import write_review
+from datainf.applications.select import Decided
+from datainf.data import load
+from datainf.errors import DataError
+from datainf.report.readers import Said, class_names, labels_said
+from datainf.report.review import read_decisions, write_review
 from datainf.report.subject import Subject
 from datainf.tasks.labels import Labels
 
 
-@pytest.fixture(scope="module")
-def review_page(bert_run, tmp_path_factory):
-    subject = Subject.open(bert_run)
+def review_of(run, folder, *, asks_model=True):
+    """The address of the page of a run, in a folder, and the run's training data."""
+    subject = Subject.open(run)
     rows = range(len(subject.run.train))
     found = mislabeled(subject.scores, subject.stores.train)
-    path = tmp_path_factory.mktemp("review") / "review.html"
-    return write_review(subject, found, labels_said(subject, rows), path, len(rows)).as_uri()
+    said = labels_said(subject, rows) if asks_model else Said()
+    path = write_review(subject, found, said, folder / "review.html", len(rows))
+    return path.as_uri(), subject.run.train
+
+
+@pytest.fixture(scope="module")
+def review_page(bert_run, tmp_path_factory):
+    return review_of(bert_run, tmp_path_factory.mktemp("review"))[0]
+
+
+def downloaded(page, folder):
+    """The file of decisions that the page gives."""
+    with page.expect_download() as started:
+        page.locator("#download").click()
+    path = folder / "decisions.json"
+    started.value.save_as(path)
+    return path
 
 
 @needs_browser
@@ -36,6 +56,41 @@ def test_what_the_model_says_becomes_the_data_s_label(review_page):
         assert name == f"LABEL_{card.locator('.relabel').input_value()}"
         options = page.locator(".toolbar select").nth(1).locator("option").all_inner_texts()
         assert options == ["all", "0 · LABEL_0", "1 · LABEL_1", "2 · LABEL_2"]
+
+
+BIG = 1234567890123456789
+
+
+@needs_browser
+def test_ids_that_a_browser_would_round(saved_bert, tmp_path):
+    rows = [{"id": BIG + i, "text": text, "label": i % 3} for i, text in enumerate(TEXTS)]
+    run = attributed(tmp_path, saved_bert[1], rows, rows[:3])
+    address, train = review_of(run, tmp_path, asks_model=False)
+    with browser() as chromium, opened(chromium, address, accept_downloads=True) as page:
+        page.locator("[data-row='3'] [data-decide=drop]").click()
+        path = downloaded(page, tmp_path)
+    assert json.loads(path.read_text())["decisions"] == [
+        {"row": 3, "id": str(BIG + 3), "decision": "drop"}
+    ]
+    assert read_decisions(path, train) == {3: Decided("drop")}
+
+
+@pytest.mark.parametrize(("own", "told", "same"), [
+    (BIG, str(BIG), True), (BIG, BIG, True), (BIG, 1234567890123456800, True),
+    (BIG, str(BIG + 1), False), (BIG, 1234567890123460000, False), (7, 7, True), (7, "7", True),
+    (7, 8, False), (1, True, False), ("r7", "r7", True), ("r7", 7, False), ("7", 7, True),
+    (7, None, False), (7, [7], False), (10**400, 1e300, False),
+])  # fmt: skip
+def test_ids_of_a_file_of_decisions(tmp_path, own, told, same):
+    train = load(write_rows(tmp_path / "rows.jsonl", [{"id": own, "text": "a", "label": 0}]))
+    path = tmp_path / "decisions.json"
+    entry = {"row": 0, "id": told, "decision": "keep"}
+    path.write_text(json.dumps({"digest": train.digest, "decisions": [entry]}))
+    if same:
+        assert read_decisions(path, train) == {0: Decided("keep")}
+    else:
+        with pytest.raises(DataError, match="has the id"):
+            read_decisions(path, train)
 
 
 class Rows(list):

@@ -73,7 +73,8 @@ class _Contents:
             "names": self.said.names,
             "relabels": self._labelled and not self._several,
             "signals": list(self.found.signals),
-            "ids": {str(row): train.ids[row] for row in self.shown},
+            # As texts: a browser rounds large numbers.
+            "ids": {str(row): str(train.ids[row]) for row in self.shown},
             "entries": self._entries(),
         }
 
@@ -154,10 +155,23 @@ def _decided(where: str, entry: Any, train: Examples) -> tuple[int, Decided]:
             remedy='{"row": 17, "decision": "keep", "drop" or "relabel", "label": …}',
         )
     own = train.ids[int(row or 0)]
-    if entry.get("id", own) != own:
+    if "id" in entry and not _same_id(entry["id"], own):
         raise DataError(
             f"{where}: row {row} has the id {own!r}, not {entry['id']!r}", remedy="the right row"
         )
     if decision == "relabel" and not isinstance(label, str):
         raise DataError(f"{where}: no label for row {row}", remedy="a text")
     return int(row or 0), Decided(decision, label)
+
+
+def _same_id(told: Any, own: int | str) -> bool:
+    """Whether a file's id is a row's own. Files of earlier pages have ids that are numbers as
+    numbers, which the browser had rounded to floats."""
+    if str(told) == str(own):
+        return True
+    if isinstance(told, bool) or not isinstance(told, int | float) or not isinstance(own, int):
+        return False
+    try:
+        return float(told) == float(own)
+    except OverflowError:
+        return False
