@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from browser import browser, expect, needs_browser, opened, soon
-from conftest import TEXTS, attributed, write_rows
+from conftest import TEXTS, attributed, save_model, write_rows
 from datainf import tasks
 from datainf.applications.mislabeled import mislabeled
 from datainf.applications.select import Decided
 from datainf.data import load
 from datainf.errors import DataError
+from datainf.report import review
 from datainf.report.readers import Said, class_names, labels_said
 from datainf.report.review import read_decisions, write_review
 from datainf.report.subject import Subject
@@ -183,6 +184,62 @@ def test_keys_do_nothing_behind_a_dialog(review_page):
         expect(help_box).to_be_hidden()
         page.keyboard.press("e")
         with_decisions(page, card2="keep")
+
+
+def take(card, label):
+    card.locator(".relabel").fill(label)
+    card.locator(".relabel").press("Enter")
+
+
+@needs_browser
+def test_a_label_is_held_against_more_than_are_offered(bert_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(review, "MOST_LABELS", 2)
+    address, train = review_of(bert_run, tmp_path, asks_model=False)
+    with browser() as chromium, opened(chromium, address, accept_downloads=True) as page:
+        card = page.locator(".suspect[data-row='3']")
+        expect(page.locator("#labels")).to_have_count(0)
+        take(card, "11")
+        expect(page.locator(".relabel:invalid")).to_have_count(1)
+        expect(card).to_have_attribute("data-decision", "")
+        take(card, "2")
+        expect(card).to_have_attribute("data-decision", "relabel")
+        path = downloaded(page, tmp_path)
+    assert read_decisions(path, train) == {3: Decided("relabel", "2")}
+
+
+@pytest.fixture(scope="module")
+def number_run(tokenizer, tmp_path_factory):
+    """A regression."""
+    folder = tmp_path_factory.mktemp("numbers")
+    adapter = save_model("bert", folder, tokenizer, num_labels=1)[1]
+    rows = [{"text": text, "label": 0.37 * i} for i, text in enumerate(TEXTS)]
+    return attributed(folder, adapter, rows, rows[:3])
+
+
+@needs_browser
+@pytest.mark.parametrize("most", [2, 1000])
+def test_any_number_is_taken_where_labels_are_numbers(number_run, tmp_path, monkeypatch, most):
+    monkeypatch.setattr(review, "MOST_LABELS", most)
+    address, train = review_of(number_run, tmp_path)
+    with browser() as chromium, opened(chromium, address, accept_downloads=True) as page:
+        card = page.locator(".suspect[data-row='3']")
+        for label in ("0,4", "good", "1e999", "0x10", "-"):
+            take(card, label)
+            expect(page.locator(".relabel:invalid")).to_have_count(1)
+            expect(card).to_have_attribute("data-decision", "")
+        take(card, " 0.4 ")
+        expect(card).to_have_attribute("data-decision", "relabel")
+        expect(page.locator(".relabel:invalid")).to_have_count(0)
+        path = downloaded(page, tmp_path)
+    decided = read_decisions(path, train)
+    assert decided == {3: Decided("relabel", "0.4")}
+    written = train.write([3], tmp_path / "part", {row: one.label for row, one in decided.items()})
+    assert json.loads(written.read_text())["label"] == 0.4
+
+
+def test_labels_are_in_the_order_of_numbers():
+    labels = ["10", "b", "2", "-1", "1.5", "a"]
+    assert sorted(labels, key=review._by_number) == ["-1", "1.5", "2", "10", "a", "b"]
 
 
 @needs_browser

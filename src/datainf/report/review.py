@@ -28,6 +28,7 @@ NEAR = 3
 LIMIT, SIDE = 2000, 128
 """Characters of a text, pixels of a picture's side."""
 MOST_LABELS = 1000
+"""More are not offered in a list; what is typed is held against all."""
 
 
 def write_review(subject: Subject, found: Suspects, said: Said, path: Path, count: int) -> Path:
@@ -57,7 +58,7 @@ class _Contents:
 
     def _overview(self) -> dict[str, Any]:
         train, n = self.subject.run.train, len(self.found.combined)
-        labels = sorted({str(label_of(train[row])) for row in range(n)}) if self._labelled else []
+        labels = self._labels(n)
         return {
             "run": self.subject.name,
             "summary": f"the {len(self.rows):,} most suspect of "
@@ -69,7 +70,9 @@ class _Contents:
             "digest": train.digest,
             "sizes": {"train": TRAIN_CHUNK},
             "shown": self.shown,
-            "labels": labels if len(labels) <= MOST_LABELS else [],
+            "labels": labels,
+            "offered": 0 < len(labels) <= MOST_LABELS,
+            "largest": self._largest,
             "names": self.said.names,
             "relabels": self._labelled and not self._several,
             "signals": list(self.found.signals),
@@ -77,6 +80,20 @@ class _Contents:
             "ids": {str(row): str(train.ids[row]) for row in self.shown},
             "entries": self._entries(),
         }
+
+    def _labels(self, n: int) -> list[str]:
+        """All that may be given to an example; where any number may be, only if they are few."""
+        if not self._labelled:
+            return []
+        train = self.subject.run.train
+        found = sorted({str(label_of(train[row])) for row in range(n)}, key=_by_number)
+        return found if self._largest is None or len(found) <= MOST_LABELS else []
+
+    @property
+    def _largest(self) -> float | None:
+        """Of the numbers that labels may be; None where they are classes, as a model that has names
+        for them knows."""
+        return None if self.said.names else self.subject.run.train.largest_label
 
     @property
     def _labelled(self) -> bool:
@@ -110,6 +127,14 @@ class _Contents:
             }
             for rank, row in enumerate(self.rows, start=1)
         ]  # fmt: skip
+
+
+def _by_number(label: str) -> tuple[bool, float, str]:
+    """Sorts 2 before 10, and numbers before names."""
+    try:
+        return False, float(label), label
+    except ValueError:
+        return True, 0.0, label
 
 
 def read_decisions(path: Path, train: Examples) -> dict[int, Decided]:

@@ -3,6 +3,7 @@
 async function review() {
   const overview = await part("overview");
   const spelled = new Map(Object.entries(overview.names).reverse().map(([label, name]) => [name, label]));
+  const meant = labelReader(overview);
   const examples = await trainAt(overview, overview.entries.map((entry) => entry.row));
   const narrow = { text: "", label: "", state: "all", order: "combined" };
   const body = h("div", { class: "suspects" });
@@ -28,7 +29,7 @@ async function review() {
   function draw() {
     shown = narrowed(overview, examples, decisions, narrow);
     cards = new Map(shown.map((entry) => [entry.row,
-      suspectCard(overview, entry, examples.get(entry.row), decisions, spelled, () => choose(entry.row))]));
+      suspectCard(overview, entry, examples.get(entry.row), decisions, { spelled, meant }, () => choose(entry.row))]));
     replace(body, shown.length ? [...cards.values()].map((card) => card.element)
       : h("p", { class: "empty" }, "None of these match."));
     choose(cards.has(chosen) ? chosen : null);
@@ -72,10 +73,11 @@ async function review() {
     h("div", { class: "toolbar" }, search,
       select("order", [["combined", "suspicion"], ...overview.signals.map((s) => [s, s]), ["row", "row"]],
         narrow.order, set("order")),
-      overview.labels.length ? select("label", labelOptions(overview), "", set("label")) : null,
+      overview.offered ? select("label", labelOptions(overview), "", set("label")) : null,
       select("show", [["all", "all"], ["open", "open"], ["drop", "to drop"], ["relabel", "to relabel"],
         ["keep", "to keep"]], narrow.state, set("state")), counted), body,
-    h("datalist", { id: "labels" }, overview.labels.map((label) => option(label, labelText(overview, label)))))), help);
+    overview.offered ? h("datalist", { id: "labels" },
+      overview.labels.map((label) => option(label, labelText(overview, label)))) : null)), help);
   draw();
   onKeys({
     j: () => move(1), k: () => move(-1), s: decisions.save, t: () => document.getElementById("theme").click(),

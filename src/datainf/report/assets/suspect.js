@@ -1,12 +1,14 @@
 // A suspect as a card: the example, what speaks against it, and what to do with it.
 
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;  // as in data/examples.py
+
 /** The card; `mark` shows what is decided, and `use` whether it is the card in use, which keys act
  * on. `used` is told when anything within it is clicked or has the focus. */
-function suspectCard(overview, entry, example, decisions, spelled, used) {
+function suspectCard(overview, entry, example, decisions, { spelled, meant }, used) {
   const { row } = entry;
   const answer = example.answer && example.answer.agrees === false ? example.answer.text : null;
   const said = spelled.get(answer);
-  const field = overview.relabels ? labelField(overview, (label) => (
+  const field = overview.relabels ? labelField(meant, (label) => (
     label ? decisions.decide(row, "relabel", label) : decisions.decide(row, null))) : null;
   const press = (decision) => button(decision, () => decisions.decide(row, decision),
     { "data-decide": decision, "aria-pressed": "false" });
@@ -29,7 +31,10 @@ function suspectCard(overview, entry, example, decisions, spelled, used) {
     for (const pressed of element.querySelectorAll("[data-decide]")) {
       pressed.setAttribute("aria-pressed", String(Boolean(one) && pressed.dataset.decide === one.decision));
     }
-    if (field) field.value = one && one.decision === "relabel" ? one.label : "";
+    if (field) {
+      field.value = one && one.decision === "relabel" ? one.label : "";
+      field.setCustomValidity("");
+    }
   }
 
   /** As the focus is drawn, which after a click no browser does. */
@@ -42,16 +47,29 @@ function suspectCard(overview, entry, example, decisions, spelled, used) {
   return { element, mark, use, field };
 }
 
-/** Where another label is typed; one that the data do not have is not taken, and that is said. */
-function labelField(overview, decide) {
+/** Where another label is typed; one that datainf select would refuse is not taken, and why is said. */
+function labelField(meant, decide) {
   return h("input", { class: "relabel", list: "labels", placeholder: "label", "aria-label": "new label", size: 12,
-    onchange: (event) => {
-      const { target } = event;
-      const unknown = target.value && overview.labels.length && !overview.labels.includes(target.value);
-      target.setCustomValidity(unknown ? `no training example has the label ${target.value}` : "");
-      if (unknown) target.reportValidity();
-      else decide(target.value);
+    oninput: ({ target }) => target.setCustomValidity(""),
+    onchange: ({ target }) => {
+      const { label, wrong } = meant(target.value);
+      target.setCustomValidity(wrong || "");
+      if (wrong) target.reportValidity();
+      else decide(label);
     } });
+}
+
+/** What is meant by what is typed: { label } as the data have it, "" for nothing typed; or what is
+ * { wrong }. Where labels are numbers, any that their column can hold. */
+function labelReader(overview) {
+  const known = new Set(overview.labels);
+  const fits = (text) => overview.largest !== null && NUMBER.test(text) && Math.abs(Number(text)) <= overview.largest;
+  return (typed) => {
+    const text = known.has(typed) ? typed : typed.trim();
+    if (!text || known.has(text) || fits(text)) return { label: text };
+    if (overview.largest === null) return { wrong: `no training example has the label ${text}` };
+    return { wrong: `the labels are numbers, and ${text} is none that fits` };
+  };
 }
 
 /** Those whose gradients are nearest, read when they are asked for. */
