@@ -192,6 +192,48 @@ def take(card, label):
 
 
 @needs_browser
+def test_a_label_is_taken_by_its_name(review_page):
+    with browser() as chromium, opened(chromium, review_page) as page:
+        card = page.locator(".suspect").first
+        take(card, "LABEL_1")
+        expect(card).to_have_attribute("data-decision", "relabel")
+        expect(card.locator(".relabel")).to_have_value("1")
+        take(card, "LABEL_3")
+        expect(page.locator(".relabel:invalid")).to_have_count(1)
+        expect(card.locator(".relabel")).to_be_focused()
+        card.locator("[data-decide=keep]").click()
+        expect(card).to_have_attribute("data-decision", "keep")
+        expect(page.locator(".relabel:invalid")).to_have_count(0)
+
+
+@needs_browser
+def test_escape_leaves_a_label_as_it_was(review_page):
+    with browser() as chromium, opened(chromium, review_page) as page:
+        card = page.locator(".suspect").nth(1)
+        field = card.locator(".relabel")
+        for before, decision in (("", ""), ("2", "relabel")):
+            take(card, before)
+            for typed in ("1", "none such"):
+                field.click()
+                field.fill("")
+                page.keyboard.type(typed)
+                page.keyboard.press("Escape")
+                expect(field).to_have_value(before)
+                expect(card).to_have_attribute("data-decision", decision)
+                expect(page.locator(".relabel:invalid")).to_have_count(0)
+                expect(card).to_be_focused()
+        page.keyboard.press("d")
+        with_decisions(page, card1="drop")
+        page.keyboard.press("r")
+        page.keyboard.type("1")
+        page.keyboard.press("Enter")
+        with_decisions(page, card1="relabel")
+        page.keyboard.press("j")
+        page.keyboard.press("d")
+        with_decisions(page, card1="relabel", card2="drop")
+
+
+@needs_browser
 def test_a_label_is_held_against_more_than_are_offered(bert_run, tmp_path, monkeypatch):
     monkeypatch.setattr(review, "MOST_LABELS", 2)
     address, train = review_of(bert_run, tmp_path, asks_model=False)

@@ -3,7 +3,7 @@
 async function review() {
   const overview = await part("overview");
   const spelled = new Map(Object.entries(overview.names).reverse().map(([label, name]) => [name, label]));
-  const meant = labelReader(overview);
+  const meant = labelReader(overview, spelled);
   const examples = await trainAt(overview, overview.entries.map((entry) => entry.row));
   const narrow = { text: "", label: "", state: "all", order: "combined" };
   const body = h("div", { class: "suspects" });
@@ -62,7 +62,7 @@ async function review() {
   const search = h("input", { type: "search", placeholder: "Search  ( / )", "aria-label": "Search",
     oninput: (event) => set("text")(event.target.value) });
   const help = helpBox([["j k", "next and previous card"], ["d", "drop the outlined card"], ["e", "keep it"],
-    ["r", "give it another label"], ["u", "undo that"], ["s", "download the decisions"], ["/", "search"], ["t", "light or dark"]]);
+    ["r", "give it another label: Enter takes what is typed, Escape leaves it"], ["u", "undo that"], ["s", "download the decisions"], ["/", "search"], ["t", "light or dark"]]);
   replace(document.getElementById("app"), h("header", { class: "top" },
     h("h1", {}, "datainf ", h("span", { class: "run" }, overview.run)),
     h("span", { class: "summary" }, overview.summary),
@@ -116,17 +116,10 @@ function onKeys(keys) {
   document.addEventListener("keydown", (event) => {
     if (covered()) return;
     if (typing(event)) {
-      if (event.key === "Escape") leave(event.target);
+      if (event.key === "Escape") event.target.blur();
     } else if (Object.hasOwn(keys, event.key)) {
       keys[event.key]();
       event.preventDefault();
     }
   });
-}
-
-/** Out of a field; of one on a card to that card, so that keys go on from there. */
-function leave(field) {
-  const card = field.closest("[data-row]");
-  if (card) card.focus();
-  else field.blur();
 }

@@ -8,8 +8,8 @@ function suspectCard(overview, entry, example, decisions, { spelled, meant }, us
   const { row } = entry;
   const answer = example.answer && example.answer.agrees === false ? example.answer.text : null;
   const said = spelled.get(answer);
-  const field = overview.relabels ? labelField(meant, (label) => (
-    label ? decisions.decide(row, "relabel", label) : decisions.decide(row, null))) : null;
+  const take = (label) => (label ? decisions.decide(row, "relabel", label) : decisions.decide(row, null));
+  const field = overview.relabels ? labelField(meant, take, { before: showLabel, leave: () => element.focus() }) : null;
   const press = (decision) => button(decision, () => decisions.decide(row, decision),
     { "data-decide": decision, "aria-pressed": "false" });
   const element = h("article", { class: "card suspect", "data-row": row, tabindex: 0,
@@ -31,10 +31,13 @@ function suspectCard(overview, entry, example, decisions, { spelled, meant }, us
     for (const pressed of element.querySelectorAll("[data-decide]")) {
       pressed.setAttribute("aria-pressed", String(Boolean(one) && pressed.dataset.decide === one.decision));
     }
-    if (field) {
-      field.value = one && one.decision === "relabel" ? one.label : "";
-      field.setCustomValidity("");
-    }
+    if (field) showLabel();
+  }
+
+  function showLabel() {
+    const one = decisions.get(row);
+    field.value = one && one.decision === "relabel" ? one.label : "";
+    field.setCustomValidity("");
   }
 
   /** As the focus is drawn, which after a click no browser does. */
@@ -47,10 +50,17 @@ function suspectCard(overview, entry, example, decisions, { spelled, meant }, us
   return { element, mark, use, field };
 }
 
-/** Where another label is typed; one that datainf select would refuse is not taken, and why is said. */
-function labelField(meant, decide) {
+/** Where another label is typed; one that datainf select would refuse is not taken, and why is said.
+ * Enter takes what is typed, Escape has what was there `before`, and both `leave`. */
+function labelField(meant, decide, { before, leave }) {
   return h("input", { class: "relabel", list: "labels", placeholder: "label", "aria-label": "new label", size: 12,
     oninput: ({ target }) => target.setCustomValidity(""),
+    onkeydown: (event) => {
+      if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
+      if (event.key === "Escape") before();
+      leave();  // of another value than there was, the browser then tells `onchange`
+      event.preventDefault();
+    },
     onchange: ({ target }) => {
       const { label, wrong } = meant(target.value);
       target.setCustomValidity(wrong || "");
@@ -59,14 +69,15 @@ function labelField(meant, decide) {
     } });
 }
 
-/** What is meant by what is typed: { label } as the data have it, "" for nothing typed; or what is
- * { wrong }. Where labels are numbers, any that their column can hold. */
-function labelReader(overview) {
+/** What is meant by what is typed: { label } as the data have it, by its class's name too, "" for
+ * nothing typed; or what is { wrong }. Where labels are numbers, any that their column can hold. */
+function labelReader(overview, spelled) {
   const known = new Set(overview.labels);
   const fits = (text) => overview.largest !== null && NUMBER.test(text) && Math.abs(Number(text)) <= overview.largest;
   return (typed) => {
     const text = known.has(typed) ? typed : typed.trim();
     if (!text || known.has(text) || fits(text)) return { label: text };
+    if (spelled.has(text)) return { label: spelled.get(text) };
     if (overview.largest === null) return { wrong: `no training example has the label ${text}` };
     return { wrong: `the labels are numbers, and ${text} is none that fits` };
   };
