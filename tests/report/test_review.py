@@ -94,6 +94,41 @@ def test_ids_of_a_file_of_decisions(tmp_path, own, told, same):
             read_decisions(path, train)
 
 
+def test_a_file_without_a_decision_is_named(tmp_path):
+    train = load(write_rows(tmp_path / "rows.jsonl", [{"text": "a", "label": 0}]))
+    path = tmp_path / "decisions.json"
+    path.write_text(json.dumps({"digest": train.digest, "decisions": []}))
+    with pytest.raises(DataError, match=r"decisions\.json holds no decision\b"):
+        read_decisions(path, train)
+
+
+def test_a_file_with_a_mark_of_its_order_is_read(tmp_path):
+    train = load(write_rows(tmp_path / "rows.jsonl", [{"text": "a", "label": 0}]))
+    path, entry = tmp_path / "decisions.json", {"row": 0, "decision": "keep"}
+    path.write_text(json.dumps({"digest": train.digest, "decisions": [entry]}), "utf-8-sig")
+    assert read_decisions(path, train) == {0: Decided("keep")}
+
+
+@needs_browser
+def test_only_decisions_of_the_run_are_downloaded(bert_run, tmp_path):
+    """The browser may know more of the same data, by the page of a run of more rows of them."""
+    address, train = review_of(bert_run, tmp_path, asks_model=False)
+    with browser() as chromium, opened(chromium, address, accept_downloads=True) as page:
+        expect(page.locator("#download")).to_be_disabled()
+        page.locator("[data-row='3'] [data-decide=drop]").click()
+        expect(page.locator("#download")).to_be_enabled()
+        more = [[3, {"decision": "drop"}], [len(train), {"decision": "drop"}]]
+        page.evaluate("([key, value]) => localStorage.setItem(key, value)",
+                      [f"datainf-review-{train.digest}", json.dumps(more)])  # fmt: skip
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        expect(page.locator(".counted")).to_contain_text("1 to drop")
+        path = downloaded(page, tmp_path)
+        page.locator("[data-row='3'] [data-decide=drop]").click()
+        expect(page.locator("#download")).to_be_disabled()
+    assert read_decisions(path, train) == {3: Decided("drop")}
+
+
 class Rows(list):
     columns = ("text", "label")
 

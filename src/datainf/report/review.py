@@ -68,6 +68,7 @@ class _Contents:
             "of. What you decide goes into a file, which datainf select --decisions reads.",
             "source": train.source,
             "digest": train.digest,
+            "n": n,
             "sizes": {"train": TRAIN_CHUNK},
             "shown": self.shown,
             "labels": labels,
@@ -140,10 +141,10 @@ def _by_number(label: str) -> tuple[bool, float, str]:
 def read_decisions(path: Path, train: Examples) -> dict[int, Decided]:
     """What a person decided on the page, by row.
 
-    Raises `DataError` for a file that is none, or is of other data.
+    Raises `DataError` for a file that is none, that holds none, or is of other data.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))  # an editor may mark it
         if not isinstance(found, dict) or not isinstance(found.get("decisions"), list):
             raise ValueError("it has no list of decisions")
     except OSError as error:
@@ -156,6 +157,10 @@ def read_decisions(path: Path, train: Examples) -> dict[int, Decided]:
         raise DataError(
             f"{path} is of other data than {train.source}, or they have changed since",
             remedy="the decisions of this run's own review page",
+        )
+    if not found["decisions"]:
+        raise DataError(
+            f"{path} holds no decision", remedy="decide on the page first, or no --decisions"
         )
     decided: dict[int, Decided] = {}
     for place, entry in enumerate(found["decisions"]):

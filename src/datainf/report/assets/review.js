@@ -9,6 +9,7 @@ async function review() {
   const body = h("div", { class: "suspects" });
   const counted = h("span", { class: "counted", role: "status" });
   const decisions = decisionsOf(overview, changed);
+  const save = button("Download decisions", decisions.save, { class: "go", id: "download" });
   let cards = new Map();
   let shown = [];
   let chosen = null;  // the row of the card in use
@@ -22,6 +23,8 @@ async function review() {
     const open = shownRows().length - decisions.among(shownRows());
     counted.textContent = `${decisions.count("drop")} to drop, ${decisions.count("relabel")} to relabel, `
       + `${decisions.count("keep")} to keep; ${open} open`;
+    save.disabled = !decisions.any();
+    save.title = save.disabled ? "nothing is decided yet" : "for datainf select --decisions (s)";
   }
 
   const shownRows = () => overview.entries.map((entry) => entry.row);
@@ -66,8 +69,7 @@ async function review() {
   replace(document.getElementById("app"), h("header", { class: "top" },
     h("h1", {}, "datainf ", h("span", { class: "run" }, overview.run)),
     h("span", { class: "summary" }, overview.summary),
-    button("Download decisions", decisions.save, { class: "go", id: "download" }),
-    button("?", () => help.showModal(), { title: "keys", "aria-label": "keys" }), themed()),
+    save, button("?", () => help.showModal(), { title: "keys", "aria-label": "keys" }), themed()),
   h("main", { class: "page" }, h("div", { class: "review" },
     h("p", { class: "note" }, overview.meaning),
     h("div", { class: "toolbar" }, search,
