@@ -14,7 +14,7 @@ from datainf.applications.mislabeled import mislabeled
 from datainf.applications.select import Decided
 from datainf.data import load
 from datainf.errors import DataError
-from datainf.report import review
+from datainf.report import review, write_report
 from datainf.report.readers import Said, class_names, labels_said
 from datainf.report.review import read_decisions, write_review
 from datainf.report.subject import Subject
@@ -55,6 +55,9 @@ def test_what_the_model_says_becomes_the_data_s_label(review_page):
         said.click()
         expect(card).to_have_attribute("data-decision", "relabel")
         assert name == f"LABEL_{card.locator('.relabel').input_value()}"
+        expect(said).to_have_attribute("aria-pressed", "true")
+        card.locator("[data-decide=keep]").click()
+        expect(said).to_have_attribute("aria-pressed", "false")
         options = page.locator(".toolbar select").nth(1).locator("option").all_inner_texts()
         assert options == ["all", "0 · LABEL_0", "1 · LABEL_1", "2 · LABEL_2"]
 
@@ -317,6 +320,36 @@ def test_any_number_is_taken_where_labels_are_numbers(number_run, tmp_path, monk
 def test_labels_are_in_the_order_of_numbers():
     labels = ["10", "b", "2", "-1", "1.5", "a"]
     assert sorted(labels, key=review._by_number) == ["-1", "1.5", "2", "10", "a", "b"]
+
+
+@needs_browser
+def test_keys_of_the_report_do_nothing_behind_a_dialog(bert_run, tmp_path):
+    address = write_report(bert_run, out=tmp_path / "report.html", top=5).as_uri()
+    with browser() as chromium, opened(chromium, address) as page:
+        page.keyboard.press("?")
+        expect(page.locator("dialog.help")).to_be_visible()
+        page.keyboard.press("3")
+        page.keyboard.press("t")
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog.help")).to_be_hidden()
+        assert page.locator("html").get_attribute("data-theme") is None
+        expect(page.locator("[data-tab=queries]")).to_have_attribute("aria-selected", "true")
+        page.keyboard.press("3")
+        expect(page.locator("[data-tab=overview]")).to_have_attribute("aria-selected", "true")
+
+
+@needs_browser
+def test_what_is_decided_is_in_one_line_on_a_phone(review_page):
+    phone = {"viewport": {"width": 390, "height": 844}}
+    with browser() as chromium, opened(chromium, review_page, **phone) as page:
+        header = page.locator(".suspect", has=page.locator(".said")).first.locator("header")
+        tops = header.locator(".decide > *").evaluate_all(
+            "all => all.map(one => Math.round(one.getBoundingClientRect().top))"
+        )
+        assert len(tops) == 4
+        assert len(set(tops)) == 1
+        title = header.locator("strong").bounding_box()
+        assert title["height"] < 30, "one line too"
 
 
 @needs_browser

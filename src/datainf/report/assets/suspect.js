@@ -10,15 +10,17 @@ function suspectCard(overview, entry, example, decisions, { spelled, meant }, us
   const said = spelled.get(answer);
   const take = (label) => (label ? decisions.decide(row, "relabel", label) : decisions.decide(row, null));
   const field = overview.relabels ? labelField(meant, take, { before: showLabel, leave: () => element.focus() }) : null;
+  const saidButton = said === undefined ? null
+    : button(`it is ${answer}`, () => decisions.decide(row, "relabel", said), { class: "said", "aria-pressed": "false" });
   const press = (decision) => button(decision, () => decisions.decide(row, decision),
     { "data-decide": decision, "aria-pressed": "false" });
   const element = h("article", { class: "card suspect", "data-row": row, tabindex: 0,
     onfocusin: used, onclick: used },
-    h("header", {}, h("span", { class: "rank" }, entry.rank),
+    // On a phone what is decided goes below, in one line.
+    h("header", { style: { "flex-wrap": "wrap" } }, h("span", { class: "rank" }, entry.rank),
       h("strong", {}, `suspicion ${percent(entry.combined)}`),
       h("span", { class: "decide" }, press("keep"), press("drop"),
-        said !== undefined
-          ? button(`it is ${answer}`, () => decisions.decide(row, "relabel", said), { class: "said" }) : null, field)),
+        saidButton, field)),
     labelsOf(example), h("div", { class: "looks" }, textOf(example),
       h("div", { class: "signals" }, entry.signals.map(([name, value, share]) => h("div", { class: "bar-row" },
         h("span", { class: "bar-name" }, name), bar(-1, share),
@@ -31,12 +33,16 @@ function suspectCard(overview, entry, example, decisions, { spelled, meant }, us
     for (const pressed of element.querySelectorAll("[data-decide]")) {
       pressed.setAttribute("aria-pressed", String(Boolean(one) && pressed.dataset.decide === one.decision));
     }
+    if (saidButton) {
+      saidButton.setAttribute("aria-pressed", String(Boolean(one) && one.decision === "relabel" && one.label === said));
+    }
     if (field) showLabel();
   }
 
   function showLabel() {
     const one = decisions.get(row);
     field.value = one && one.decision === "relabel" ? one.label : "";
+    field.title = labelText(overview, field.value);
     field.setCustomValidity("");
   }
 
@@ -53,7 +59,8 @@ function suspectCard(overview, entry, example, decisions, { spelled, meant }, us
 /** Where another label is typed; one that datainf select would refuse is not taken, and why is said.
  * Enter takes what is typed, Escape has what was there `before`, and both `leave`. */
 function labelField(meant, decide, { before, leave }) {
-  return h("input", { class: "relabel", list: "labels", placeholder: "label", "aria-label": "new label", size: 12,
+  return h("input", { class: "relabel", list: "labels", placeholder: "new label", "aria-label": "new label",
+    size: 9, style: { flex: "1 1 6rem", "min-width": "6rem", "max-width": "11rem" },
     oninput: ({ target }) => target.setCustomValidity(""),
     onkeydown: (event) => {
       if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
