@@ -142,12 +142,63 @@ def test_labels_keep_their_kind(tmp_path, own, text, truth):
 
 @pytest.mark.parametrize(("own", "text"), [
     (True, "maybe"), (1, "one"), (1, "1.5"), (0.5, "nan"), (0.5, "inf"), ([0, 1], "[1, 0]"),
-    (1, "11"), (1, "-1"), ("a", "a "), ("a", ""), (0.5, "0.25"),
+    (1, "11"), (1, "-1"), ("a", "a "), ("a", ""), (0.5, "0,4"), (0.5, "1e999"),
+    (0.5, "0x10"), (0.5, "1_0"), ("0.5", "half"), ("3", "3.5"), ("a", "0.5"), (True, "0.5"),
 ])  # fmt: skip
 def test_labels_that_the_data_do_not_have_are_refused(tmp_path, own, text):
     source = labelled(tmp_path, [own, own])
     with pytest.raises(DataError, match="row 1"):
         load(source, "classification").write([0, 1], tmp_path / "part", {1: text})
+
+
+@pytest.mark.parametrize(("own", "text", "truth"), [
+    ([0.37, 0.74], "0.4", 0.4), ([0.37, 0.74], " -1e-3 ", -1e-3), ([0.37, 0.74], "3", 3.0),
+    ([2, 0.5], "0.4", 0.4), ([2, 0.5], "3", 3.0), ([1.0, 1, 2], "1.5", 1.5),
+    (["0.37", "1"], "0.4", "0.4"), (["1", "2.0"], " 3 ", "3"),
+])  # fmt: skip
+def test_any_number_is_a_label_where_labels_are_numbers(tmp_path, own, text, truth):
+    source = load(labelled(tmp_path, own), "classification")
+    assert source.largest_label == np.finfo(np.float64).max
+    written = source.write(range(len(own)), tmp_path / "part", {0: text})
+    found = [json.loads(line)["label"] for line in written.read_text().splitlines()]
+    assert found == [truth, *own[1:]]
+    assert type(found[0]) is type(truth)
+
+
+@pytest.mark.parametrize("own", [
+    [0, 1], ["0", "1"], ["a", "0.5"], [True, False], [True, 0.5], [[0.5], [0.25]], ["-1", "+1"],
+])  # fmt: skip
+def test_labels_of_classes_are_no_numbers(tmp_path, own):
+    assert load(labelled(tmp_path, own), "classification").largest_label is None
+
+
+@pytest.mark.parametrize(("own", "text", "truth"), [
+    ([1, "spam", 1.0], "spam", "spam"), (["spam", 1], "1", 1), ([0, 1, True], "True", True),
+])  # fmt: skip
+def test_a_label_of_another_kind(tmp_path, own, text, truth):
+    """What a page shows of a label is enough to give it, whatever kind the row's own is of."""
+    written = load(labelled(tmp_path, own), "classification").write(
+        [0], tmp_path / "part", {0: text}
+    )
+    found = json.loads(written.read_text())["label"]
+    assert found == truth
+    assert type(found) is type(truth)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_a_number_is_written_as_its_column_has_it(tmp_path, kind):
+    labels = pa.array(np.array([0.37, 0.74, 1], kind))
+    table, path = pa.table({"text": ["a", "b", "c"], "label": labels}), tmp_path / "rows.parquet"
+    pq.write_table(table, path)
+    source, largest = load(path, "classification"), float(np.finfo(kind).max)
+    assert source.largest_label == largest
+    written = source.write([0, 1, 2], tmp_path / "part", {0: "0.2", 2: repr(largest)})
+    found = pq.read_table(written).column("label")
+    assert found.type == labels.type
+    truth = np.array([0.2, 0.74, largest], kind)
+    assert np.array_equal(found.to_numpy(), truth)
+    with pytest.raises(DataError, match="a number, such as"):
+        source.write([0], tmp_path / "part", {0: f"9{largest}"})
 
 
 def exact(folder, kind):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, overload
+
+import numpy as np
 
 from datainf.columns import Candidates, Columns, Decision, TaskName, decide
 from datainf.data.alike import alike
@@ -20,6 +23,9 @@ from datainf.errors import DataError, OptionError
 from datainf.fingerprint import digest, file_digest
 from datainf.redaction import noted
 from datainf.repositories import pinned
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+"""A number as a text; assets/suspect.js reads the same ones."""
 
 
 class Examples(Sequence[dict[str, Any]]):
@@ -105,25 +111,64 @@ class Examples(Sequence[dict[str, Any]]):
         )
 
     def _as_label(self, row: int, text: str) -> Any:
-        own, names = self._table.rows[row][self.columns["label"]], self._class_names
+        own = self._table.rows[row][self.columns["label"]]
+        label = None if isinstance(own, list) else self._read_label(own, text)
+        if label is None:
+            known = range(len(self._class_names)) if self._class_names else self._labels
+            numbers = "" if self.largest_label is None else "a number, such as "
+            raise DataError(
+                f"{self.where(row)}: the label is {own!r}, and {text!r} is none of the data's",
+                remedy=numbers + f"one of {', '.join(map(str, list(known)[:20]))}",
+            )
+        return label
+
+    def _read_label(self, own: Any, text: str) -> Any:
+        """The label that a text says, of the kind of the row's own where it can be; None if the
+        data have none such."""
+        names = self._class_names
+        known: Sequence[Any] = range(len(names)) if names else self._labels
         try:
             label = alike(own, text)  # pages show indices, so a name that is a number comes after
         except ValueError:
-            label = names.index(text) if text in names else None
-        known = range(len(names)) if names else self._labels
-        if isinstance(own, list) or label not in known:
-            raise DataError(
-                f"{self.where(row)}: the label is {own!r}, and {text!r} is none of the data's",
-                remedy=f"one of {', '.join(map(str, list(known)[:20]))}",
-            )
-        return label
+            label = None
+        if label is not None and label in known:
+            return label
+        if names:
+            return names.index(text) if text in names else None
+        same = (one for one in known if str(one) == text)  # of another kind, in a file of JSON
+        return next(same, self._number(own, text))
+
+    def _number(self, own: Any, text: str) -> float | str | None:
+        """A number that is a label where labels are numbers, as a text where they are texts."""
+        if self.largest_label is None or not NUMBER.fullmatch(plain := text.strip()):
+            return None
+        if abs(float(plain)) > self.largest_label:
+            return None
+        return plain if isinstance(own, str) else float(plain)
 
     @cached_property
     def _labels(self) -> list[Any]:
         """What the rows have for labels, each once; none where they are lists."""
-        column = self.columns["label"]
-        found = (row[column] for row in self._table.rows)
-        return list(dict.fromkeys(one for one in found if not isinstance(one, list)))
+        column, rows = self.columns["label"], self._table.rows
+        if hasattr(rows, "select_columns"):
+            rows = rows.select_columns([column])  # else pictures are read too
+        found = (row.get(column) for row in rows)
+        plain = (one for one in found if isinstance(one, str | int | float))
+        return list({(type(one), one): one for one in plain}.values())  # 1, 1.0 and true are three
+
+    @cached_property
+    def largest_label(self) -> float | None:
+        """Where labels are numbers, as of a regression, the largest that the column can hold; None
+        where they are classes. Numbers they are if all can be read as such and one is a float, or a
+        text that no class index is: with a point or an exponent."""
+        if "label" not in self.columns or self._class_names:
+            return None
+        labels = self._labels
+        if not all(map(_is_number, labels)) or not any(map(_is_no_index, labels)):
+            return None
+        feature = getattr(self._table.rows, "features", {}).get(self.columns["label"])
+        kind = str(getattr(feature, "dtype", ""))
+        return float(np.finfo(kind if kind in ("float16", "float32") else "float64").max)
 
     @property
     def _class_names(self) -> list[str]:
@@ -171,6 +216,18 @@ class Examples(Sequence[dict[str, Any]]):
             raise DataError(f"the id is {value!r}", remedy="a number or a text in every row")
         require_letters("the id", str(value))
         return value
+
+
+def _is_number(label: str | int | float) -> bool:
+    if isinstance(label, str):
+        return NUMBER.fullmatch(label.strip()) is not None
+    return not isinstance(label, bool)
+
+
+def _is_no_index(label: str | int | float) -> bool:
+    if isinstance(label, str):
+        return not label.strip().lstrip("+-").isdecimal()
+    return isinstance(label, float)
 
 
 def load(

@@ -28,6 +28,7 @@ NEAR = 3
 LIMIT, SIDE = 2000, 128
 """Characters of a text, pixels of a picture's side."""
 MOST_LABELS = 1000
+"""More are not offered in a list; what is typed is held against all."""
 
 
 def write_review(subject: Subject, found: Suspects, said: Said, path: Path, count: int) -> Path:
@@ -57,7 +58,7 @@ class _Contents:
 
     def _overview(self) -> dict[str, Any]:
         train, n = self.subject.run.train, len(self.found.combined)
-        labels = sorted({str(label_of(train[row])) for row in range(n)}) if self._labelled else []
+        labels = self._labels(n)
         return {
             "run": self.subject.name,
             "summary": f"the {len(self.rows):,} most suspect of "
@@ -67,15 +68,33 @@ class _Contents:
             "of. What you decide goes into a file, which datainf select --decisions reads.",
             "source": train.source,
             "digest": train.digest,
+            "n": n,
             "sizes": {"train": TRAIN_CHUNK},
             "shown": self.shown,
-            "labels": labels if len(labels) <= MOST_LABELS else [],
+            "labels": labels,
+            "offered": 0 < len(labels) <= MOST_LABELS,
+            "largest": self._largest,
             "names": self.said.names,
             "relabels": self._labelled and not self._several,
             "signals": list(self.found.signals),
-            "ids": {str(row): train.ids[row] for row in self.shown},
+            # As texts: a browser rounds large numbers.
+            "ids": {str(row): str(train.ids[row]) for row in self.shown},
             "entries": self._entries(),
         }
+
+    def _labels(self, n: int) -> list[str]:
+        """All that may be given to an example; where any number may be, only if they are few."""
+        if not self._labelled:
+            return []
+        train = self.subject.run.train
+        found = sorted({str(label_of(train[row])) for row in range(n)}, key=_by_number)
+        return found if self._largest is None or len(found) <= MOST_LABELS else []
+
+    @property
+    def _largest(self) -> float | None:
+        """Of the numbers that labels may be; None where they are classes, as a model that has names
+        for them knows."""
+        return None if self.said.names else self.subject.run.train.largest_label
 
     @property
     def _labelled(self) -> bool:
@@ -111,13 +130,21 @@ class _Contents:
         ]  # fmt: skip
 
 
+def _by_number(label: str) -> tuple[bool, float, str]:
+    """Sorts 2 before 10, and numbers before names."""
+    try:
+        return False, float(label), label
+    except ValueError:
+        return True, 0.0, label
+
+
 def read_decisions(path: Path, train: Examples) -> dict[int, Decided]:
     """What a person decided on the page, by row.
 
-    Raises `DataError` for a file that is none, or is of other data.
+    Raises `DataError` for a file that is none, that holds none, or is of other data.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))  # an editor may mark it
         if not isinstance(found, dict) or not isinstance(found.get("decisions"), list):
             raise ValueError("it has no list of decisions")
     except OSError as error:
@@ -130,6 +157,10 @@ def read_decisions(path: Path, train: Examples) -> dict[int, Decided]:
         raise DataError(
             f"{path} is of other data than {train.source}, or they have changed since",
             remedy="the decisions of this run's own review page",
+        )
+    if not found["decisions"]:
+        raise DataError(
+            f"{path} holds no decision", remedy="decide on the page first, or no --decisions"
         )
     decided: dict[int, Decided] = {}
     for place, entry in enumerate(found["decisions"]):
@@ -154,10 +185,23 @@ def _decided(where: str, entry: Any, train: Examples) -> tuple[int, Decided]:
             remedy='{"row": 17, "decision": "keep", "drop" or "relabel", "label": …}',
         )
     own = train.ids[int(row or 0)]
-    if entry.get("id", own) != own:
+    if "id" in entry and not _same_id(entry["id"], own):
         raise DataError(
             f"{where}: row {row} has the id {own!r}, not {entry['id']!r}", remedy="the right row"
         )
     if decision == "relabel" and not isinstance(label, str):
         raise DataError(f"{where}: no label for row {row}", remedy="a text")
     return int(row or 0), Decided(decision, label)
+
+
+def _same_id(told: Any, own: int | str) -> bool:
+    """Whether a file's id is a row's own. Files of earlier pages have ids that are numbers as
+    numbers, which the browser had rounded to floats."""
+    if str(told) == str(own):
+        return True
+    if isinstance(told, bool) or not isinstance(told, int | float) or not isinstance(own, int):
+        return False
+    try:
+        return float(told) == float(own)
+    except OverflowError:
+        return False

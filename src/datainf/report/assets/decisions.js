@@ -29,11 +29,14 @@ function decisionsOf(overview, changed) {
   window.addEventListener("beforeunload", (event) => {
     if (unsaved && !stored) event.preventDefault();
   });
+  /** Those of the run's examples: another run may have had more rows of the same data. */
+  const ours = () => [...known].filter(([row]) => row < overview.n);
+
   read();
   return {
     get: (row) => known.get(row),
-    count: (decision) => [...known.values()].filter((one) => one.decision === decision).length,
-    all: () => known.size,
+    all: () => ours().length,
+    count: (decision) => ours().filter(([, one]) => one.decision === decision).length,
     among: (rows) => rows.filter((row) => known.has(row)).length,
     /** What an example's id is, for the file. */
     named(row, id) { overview.ids[row] = id; },
@@ -48,7 +51,8 @@ function decisionsOf(overview, changed) {
       changed(row);
     },
     save() {
-      const listed = [...known].sort((a, b) => a[0] - b[0]).map(([row, one]) =>
+      if (!ours().length) return;
+      const listed = ours().sort((a, b) => a[0] - b[0]).map(([row, one]) =>
         (Object.hasOwn(overview.ids, row) ? { row, id: overview.ids[row], ...one } : { row, ...one }));
       download("decisions.json",
         JSON.stringify({ source: overview.source, digest: overview.digest, decisions: listed }, null, 1));

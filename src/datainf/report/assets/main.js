@@ -36,6 +36,11 @@ function helpBox(keys) {
   return box;
 }
 
+/** Whether a dialog lies over the page: keys are then the dialog's own. */
+function covered() {
+  return document.querySelector("dialog[open]") !== null;
+}
+
 function typing(event) {
   return event.ctrlKey || event.metaKey || event.altKey
     || ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
@@ -82,6 +87,7 @@ async function start() {
     h("span", { class: "summary" }, overview.summary), save, tabs,
     button("?", () => help.showModal(), { title: "keys", "aria-label": "keys" }), themed()), body, help);
   document.addEventListener("keydown", (event) => {
+    if (covered()) return;
     if (typing(event)) {
       if (event.key === "Escape") event.target.blur();
       return;
