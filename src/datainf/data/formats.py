@@ -41,6 +41,14 @@ class Table:
     fingerprint: str | None = None  # where the source is no file
     folder: Path | None = None
     commit: str | None = None
+    state: tuple[int, ...] | None = None  # of the file, as it was read
+
+
+def state_of(path: Path) -> tuple[int, ...]:
+    """By which a file is known again that nobody has written to; the time of its last change of
+    any kind, which no program can set, among it."""
+    found = path.stat()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def read_file(path: Path) -> Table:
@@ -55,7 +63,8 @@ def read_file(path: Path) -> Table:
             remedy=f"one of {', '.join(READERS)}, a folder saved by datasets or of images, or a "
             "hub id",
         )
-    return replace(reader(path), folder=path.parent)
+    state = state_of(path)
+    return replace(reader(path), folder=path.parent, state=state)
 
 
 def from_dataset(dataset: Any) -> Table:
@@ -91,26 +100,17 @@ def _json_lines(path: Path) -> Table:
     for number, line in _lines(path):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:  # numbers of 5,000 digits too
-            raise DataError(
-                f"{path.name}, line {number}: not valid JSON ({error})",
-                remedy="one JSON object a line",
-            ) from None
-        rows.append(_object(row, f"{path.name}, line {number}"))
+        place = f"{path.name}, line {number}"
+        rows.append(_object(_decoded(line, place, "one JSON object a line"), place))
         lines.append(number)
     return Table(rows, lines)
 
 
 def _json(path: Path) -> Table:
-    try:
-        value = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits too
-        raise DataError(
-            f"{path.name}: not valid JSON ({error})",
-            remedy="a list of objects; a file with an object a line should end in .jsonl",
-        ) from None
+    value = _decoded(
+        _text(path), path.name,
+        "a list of objects; a file with an object a line should end in .jsonl",
+    )  # fmt: skip
     if isinstance(value, dict):
         lists = [part for part in value.values() if isinstance(part, list)]
         value = lists[0] if len(lists) == 1 else value
@@ -120,6 +120,29 @@ def _json(path: Path) -> Table:
             remedy="a list of objects, or an object with one such list in it",
         )
     return Table([_object(row, f"{path.name}, row {number}") for number, row in enumerate(value)])
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's members. Raises `DataError` where two have one key: either could be meant."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise DataError(
+            f"two values have the same key: {beginning(twice, 100)}", remedy="one of the two"
+        )
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+
+
+def _decoded(text: str, place: str, remedy: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except DataError as error:
+        raise DataError(f"{place}: {error.message}", remedy=error.remedy) from None
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits too
+        raise DataError(f"{place}: not valid JSON ({error})", remedy=remedy) from None
 
 
 def _csv(path: Path) -> Table:

@@ -3,11 +3,10 @@ on the part."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -16,8 +15,10 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from datainf.data.fields import as_json
 from datainf.data.formats import Table, decoding
 from datainf.data.image_folder import FILE_NAME, METADATA
+from datainf.data.write_text import write_text
 from datainf.errors import DataError
 from datainf.files import make_folder, writing
 
@@ -53,12 +54,21 @@ def write_part(
         elif path.is_dir():
             _write_images(table, rows, aside, changed)
         else:
-            chosen = [
-                _placed({**table.rows[row], **changed.get(row, {})}, table.folder, image)
-                for row in rows
-            ]
-            WRITERS[path.suffix.lower()](aside, chosen, path)
+            write_text(path, table, rows, aside, _with_places(table, rows, image, changed))
     return target
+
+
+def _with_places(
+    table: Table, rows: Sequence[int], image: str | None, changed: Mapping[int, Row]
+) -> Mapping[int, Row]:
+    """What is to be changed, the paths of images among it."""
+    found = dict(changed)
+    for row in rows if image is not None else ():
+        own = {key: value for key, value in table.rows[row].items() if key == image}
+        placed = _placed(own, table.folder, image)
+        if placed != own:
+            found[row] = {**placed, **found.get(row, {})}
+    return found
 
 
 def written_name(source: str) -> str:
@@ -153,59 +163,6 @@ def _with_column(table: pa.Table, name: str, values: list[Any]) -> pa.Table:
     return table.set_column(place, kind, pa.array(values, kind.type))
 
 
-def _json_lines(target: Path, rows: Sequence[Row], _source: Path) -> None:
-    target.write_text("".join(f"{_as_json(row)}\n" for row in rows), encoding="utf-8")
-
-
-def _as_json(value: Any) -> str:
-    """Letters as they are, but where they are halves of one, which UTF-8 has no bytes for."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(value)
-    return text
-
-
-def _json(target: Path, rows: Sequence[Row], source: Path) -> None:
-    """A list; or where the file was an object with one list in it, that object with this one."""
-    whole = json.loads(source.read_text(encoding="utf-8-sig"))
-    if isinstance(whole, dict):
-        (name,) = [name for name, value in whole.items() if isinstance(value, list)]
-        value: Any = {**whole, name: list(rows)}
-    else:
-        value = list(rows)
-    target.write_text(_as_json(value), encoding="utf-8")
-
-
-def _csv(target: Path, rows: Sequence[Row], _source: Path) -> None:
-    _delimited(target, rows, ",", csv.QUOTE_ALL)
-
-
-def _tsv(target: Path, rows: Sequence[Row], _source: Path) -> None:
-    _delimited(target, rows, "\t", csv.QUOTE_NONE)
-
-
-def _delimited(target: Path, rows: Sequence[Row], delimiter: str, quoting: Any) -> None:
-    with target.open("w", encoding="utf-8", newline="") as file:
-        # In a file without quotes a quotation mark is a character like any other.
-        quote = None if quoting == csv.QUOTE_NONE else '"'
-        writer = csv.writer(
-            file, delimiter=delimiter, quoting=quoting, quotechar=quote, lineterminator="\n"
-        )
-        writer.writerow(list(rows[0]))
-        writer.writerows(list(row.values()) for row in rows)
-
-
-WRITERS: dict[str, Callable[[Path, Sequence[Row], Path], None]] = {
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
-    ".json": _json,
-    ".csv": _csv,
-    ".tsv": _tsv,
-}
-
-
 def _write_images(
     table: Table, rows: Sequence[int], target: Path, changed: Mapping[int, Row]
 ) -> None:
@@ -233,7 +190,8 @@ def _write_images(
         rest = {key: value for key, value in example.items() if key != "image"}
         metadata.append({FILE_NAME: name, **rest})
     if has_metadata:
-        _json_lines(target / "metadata.jsonl", metadata, target)
+        lines = "".join(f"{as_json(row)}\n" for row in metadata)
+        (target / "metadata.jsonl").write_text(lines, encoding="utf-8")
 
 
 def _has_metadata(table: Table) -> bool:
