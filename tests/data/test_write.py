@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from datainf.data import load, write
+from datainf.data import load, write_parquet, write_saved
 from datainf.errors import DataError, WriteError
 
 ROWS = [
@@ -180,7 +180,8 @@ def columns_of(path):
 @pytest.mark.parametrize("batch", [1, 2, 1000])
 @pytest.mark.parametrize("kind", ["saved", "parquet"])
 def test_a_label_is_changed_and_nothing_else(tmp_path, monkeypatch, kind, batch):
-    monkeypatch.setattr(write, "BATCH", batch)
+    for module in (write_saved, write_parquet):
+        monkeypatch.setattr(module, "BATCH", batch)
     source = exact(tmp_path, kind)
     before = sorted(path.name for path in source.rglob("*")) if source.is_dir() else []
     whole = load(source, "classification")

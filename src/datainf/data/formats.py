@@ -20,7 +20,8 @@ from typing import Any
 
 import datasets
 
-from datainf.errors import DataError, first_line
+from datainf.data.parquet import read_parquet
+from datainf.errors import DataError, DatainfError, first_line
 from datainf.redaction import beginning
 from datainf.repositories import commit_in
 
@@ -49,6 +50,15 @@ def state_of(path: Path) -> tuple[int, ...]:
     any kind, which no program can set, among it."""
     found = path.stat()
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def require_unchanged(source: Path, table: Table) -> None:
+    """Raises `DataError` where a file has been written to since its table was read: the rows that
+    were chosen may be others there."""
+    if table.state is not None and table.state != state_of(source):
+        raise DataError(
+            f"{source} has changed since it was read", remedy="run the command once more"
+        )
 
 
 def read_file(path: Path) -> Table:
@@ -205,7 +215,9 @@ def _unlogged() -> Iterator[None]:
 def _parquet(path: Path) -> Table:
     try:
         with _unlogged():
-            return from_dataset(datasets.Dataset.from_parquet(str(path)))
+            return from_dataset(read_parquet(path))
+    except DatainfError:
+        raise
     except Exception as error:  # whatever a file's pages and schema bring about
         raise DataError(
             f"{path.name}: not a readable Parquet file ({first_line(error)})",

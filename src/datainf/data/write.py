@@ -3,7 +3,6 @@ on the part."""
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,20 +11,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import datasets
-import pyarrow as pa
-
 from datainf.data.fields import as_json
-from datainf.data.formats import Table, decoding
+from datainf.data.formats import Table, require_unchanged
 from datainf.data.image_folder import FILE_NAME, METADATA
+from datainf.data.pictures import placed
+from datainf.data.write_parquet import write_parquet
+from datainf.data.write_saved import write_saved
 from datainf.data.write_text import write_text
 from datainf.errors import DataError
 from datainf.files import make_folder, writing
 
 Row = Mapping[str, Any]
-ROWS = "data-00000-of-00001.arrow"
-BATCH = 1000
-"""Rows that are in memory at one time."""
 
 
 def write_part(
@@ -49,8 +45,12 @@ def write_part(
     make_folder(folder)
     path, target = Path(source), folder / written_name(source)
     with _aside(target) as aside:
-        if hasattr(table.rows, "select"):
-            _write_dataset(table, rows, aside, path.suffix.lower(), image, changed)
+        if path.is_file():
+            require_unchanged(path, table)
+        if path.is_file() and path.suffix.lower() == ".parquet":
+            write_parquet(path, rows, aside, image, changed)
+        elif hasattr(table.rows, "select"):
+            write_saved(table, rows, aside, image, changed)
         elif path.is_dir():
             _write_images(table, rows, aside, changed)
         else:
@@ -63,11 +63,12 @@ def _with_places(
 ) -> Mapping[int, Row]:
     """What is to be changed, the paths of images among it."""
     found = dict(changed)
-    for row in rows if image is not None else ():
-        own = {key: value for key, value in table.rows[row].items() if key == image}
-        placed = _placed(own, table.folder, image)
-        if placed != own:
-            found[row] = {**placed, **found.get(row, {})}
+    if image is None or table.folder is None:
+        return found
+    for row in rows:
+        own = table.rows[row].get(image)
+        if (named := placed(table.folder, own)) != own:
+            found[row] = {image: named, **found.get(row, {})}
     return found
 
 
@@ -91,76 +92,6 @@ def _aside(target: Path) -> Iterator[Path]:
         if target.is_dir():
             target.rename(old)
         fresh.replace(target)
-
-
-def _placed(row: Row, folder: Path | None, image: str | None) -> Row:
-    name = row.get(image) if image is not None else None
-    if folder is None or not isinstance(name, str) or Path(name).is_absolute():
-        return row
-    return {**row, str(image): str((folder / name).absolute())}
-
-
-def _write_dataset(
-    table: Table, rows: Sequence[int], target: Path, ending: str, image: str | None,
-    changed: Mapping[int, Row],
-) -> None:  # fmt: skip
-    part: Any = table.rows
-    part = part.select(list(rows))
-    places = {place: changed[row] for place, row in enumerate(rows) if row in changed}
-    paths = image if image is not None and _names_images(part, table.folder, image) else None
-    if places or paths is not None:
-        stage = target.with_name("rows.arrow")
-        part = _with_other_values(part, stage, places, paths, table.folder)
-    part = decoding(part, True)  # as in the source; see `from_dataset`
-    if ending == ".parquet":
-        part.to_parquet(str(target), batch_size=BATCH)  # else it asks every URL for its size
-    else:
-        _save(part, target)
-
-
-def _save(part: Any, target: Path) -> None:
-    """As `datasets` saves a set without rows, and then the rows as they are: of columns of files it
-    would keep what lies at whatever paths the data name."""
-    part.select([]).save_to_disk(str(target), num_shards=1)  # else datasets 4.0 divides by none
-    told = {"_fingerprint": part._fingerprint, "_data_files": [{"filename": ROWS}]}
-    state, schema = target / "state.json", part.features.arrow_schema
-    state.write_text(json.dumps(json.loads(state.read_text()) | told))
-    with pa.OSFile(str(target / ROWS), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        for batch in part.with_format("arrow").iter(BATCH):
-            writer.write_table(batch.cast(schema))
-
-
-def _names_images(part: Any, folder: Path | None, image: str) -> bool:
-    return folder is not None and part.features[image] == datasets.Value("string")
-
-
-def _with_other_values(
-    part: Any, stage: Path, places: Mapping[int, Row], paths: str | None, folder: Path | None
-) -> Any:
-    """The part with other values at some places, and image paths made absolute, as a data set over
-    the file `stage`. Only those columns are read as values: all others stay the very bytes that
-    they are, times to the nanosecond and pictures as they are packed."""
-    schema, start = part.features.arrow_schema, 0
-    with pa.OSFile(str(stage), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        for batch in part.with_format("arrow").iter(BATCH):
-            own = {p - start: places[p] for p in range(start, start + len(batch)) if p in places}
-            for name in {column for row in own.values() for column in row}:
-                values = batch.column(name).to_pylist()
-                for place, row in own.items():
-                    values[place] = row.get(name, values[place])
-                batch = _with_column(batch, name, values)
-            if paths is not None:
-                named = batch.column(paths).to_pylist()
-                values = [_placed({paths: value}, folder, paths)[paths] for value in named]
-                batch = _with_column(batch, paths, values)
-            writer.write_table(batch.cast(schema))
-            start += len(batch)
-    return datasets.Dataset.from_file(str(stage))
-
-
-def _with_column(table: pa.Table, name: str, values: list[Any]) -> pa.Table:
-    place, kind = table.schema.get_field_index(name), table.schema.field(name)
-    return table.set_column(place, kind, pa.array(values, kind.type))
 
 
 def _write_images(

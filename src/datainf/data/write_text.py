@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from datainf.data.fields import in_line, in_object
-from datainf.data.formats import Table, state_of
+from datainf.data.formats import Table
 from datainf.data.records import copy_part
-from datainf.errors import DataError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -21,9 +20,8 @@ def write_text(
     """Write rows of a text file's table; `changed` has row → column → value in the place of its
     own. Header, byte order mark and line breaks are the file's.
 
-    Raises `DataError` for a file that is another one by now, or a value that it cannot hold.
+    Raises `DataError` for a value that the file cannot hold.
     """
-    require_unchanged(source, table)
     delimiter = DELIMITERS.get(source.suffix.lower())
     columns = {name: place for place, name in enumerate(table.rows[0])}
 
@@ -35,12 +33,3 @@ def write_text(
         return in_line(text, placed, delimiter).encode("utf-8")
 
     copy_part(source, table.lines, rows, target, anew, sorted(changed))
-
-
-def require_unchanged(source: Path, table: Table) -> None:
-    """Raises `DataError` where a file has been written to since its table was read: the rows that
-    were chosen may be others there."""
-    if table.state is not None and table.state != state_of(source):
-        raise DataError(
-            f"{source} has changed since it was read", remedy="run the command once more"
-        )
