@@ -133,9 +133,13 @@ class Examples(Sequence[dict[str, Any]]):
 
     @cached_property
     def digest(self) -> str:
-        """A fingerprint of the source's bytes, and of those of the images that it names."""
-        path = Path(self.source)
-        own = file_digest(path) if path.is_file() else digest(self._table.fingerprint)
+        """A fingerprint of the source's bytes, and of those of the images that it names; of a hub
+        data set the one that `datasets` has for it."""
+        path, files = Path(self.source), self._table.files
+        if path.is_file():
+            own = file_digest(path)
+        else:
+            own = digest([*map(file_digest, files)] if files else self._table.fingerprint)
         if "image" not in self.columns:
             return own
         return digest([own, pictures_digest(row["image"] for row in self)])

@@ -35,13 +35,16 @@ MOST_COLUMNS = 10_000
 class Table:
     """Rows as they came; `lines` holds each row's line in the file, where the format has lines;
     `folder` is where the rows' images are named from; `commit` is of the hub's repository that they
-    came from, if it is known."""
+    came from, if it is known; `split` is the one that they are, of a source with several. Where the
+    source is no file, `files` has what the rows were read from, or `fingerprint` stands for it."""
 
     rows: Sequence[Mapping[str, Any]]
     lines: list[int] | None = None
-    fingerprint: str | None = None  # where the source is no file
+    fingerprint: str | None = None
     folder: Path | None = None
     commit: str | None = None
+    files: tuple[Path, ...] = ()
+    split: str | None = None
     state: tuple[int, ...] | None = None  # of the file, as it was read
 
 
