@@ -58,7 +58,7 @@ def write_selection(
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     write_atomically(out / MANIFEST, text.encode("utf-8", "replace"))
     counts = {
-        "source": train.source, "digest": train.digest, "data": data.name, "rows": len(train),
+        "source": train.source, "split": train.split, "digest": train.digest, "data": data.name, "rows": len(train),
         "kept": len(kept), "dropped": len(selection.reasons), "not scored": len(unscored),
         "relabelled": len(selection.labels), "made_by": versions(),
     }  # fmt: skip

@@ -62,6 +62,11 @@ class Examples(Sequence[dict[str, Any]]):
         )
 
     @property
+    def split(self) -> str | None:
+        """Which of its source's splits this is, if that has some."""
+        return self._table.split
+
+    @property
     def whole(self) -> int:
         """How many rows the source has, those beyond a limit counted."""
         return len(self._table.rows)

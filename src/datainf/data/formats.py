@@ -14,7 +14,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ class Table:
     """Rows as they came; `lines` holds each row's line in the file, where the format has lines;
     `folder` is where the rows' images are named from; `commit` is of the hub's repository that they
     came from, if it is known; `split` is the one that they are, of a source with several. Where the
-    source is no file, `files` has what the rows were read from, or `fingerprint` stands for it."""
+    source is no file, `files` has what the rows were read from, or `fingerprint` stands for it;
+    `form` is how a saved data set would give its rows, by the names in its state.json; `metadata`
+    is the file that names a folder's images, and its table."""
 
     rows: Sequence[Mapping[str, Any]]
     lines: list[int] | None = None
@@ -45,6 +47,8 @@ class Table:
     commit: str | None = None
     files: tuple[Path, ...] = ()
     split: str | None = None
+    form: Mapping[str, Any] = field(default_factory=dict)
+    metadata: tuple[Path, Table] | None = None
     state: tuple[int, ...] | None = None  # of the file, as it was read
 
 
@@ -82,10 +86,11 @@ def read_file(path: Path) -> Table:
 
 def from_dataset(dataset: Any) -> Table:
     """A data set of `datasets`, its images and the like left undecoded: a look at a row opens no
-    file and no URL that the data name, and starts no program on what they hold."""
+    file and no URL that the data name, and starts no program on what they hold. Its rows are plain
+    ones with all columns, whatever form it would give them."""
     paths = (str(file.get("filename")) for file in dataset.cache_files)
     return Table(
-        decoding(dataset, False),
+        decoding(dataset.with_format(None), False),
         fingerprint=str(dataset._fingerprint),
         commit=next(filter(None, map(commit_in, paths)), None),
     )

@@ -10,6 +10,7 @@ Rows get the image's absolute path as `image`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def is_image_folder(folder: Path) -> bool:
     """Whether a folder holds images in one of the layouts above."""
     if (folder / "dataset_info.json").exists() or (folder / "dataset_dict.json").exists():
         return False  # saved by datasets
-    parts = [folder, *_splits(folder).values()]
+    parts = [folder, *splits_of(folder).values()]
     return any(_metadata(part) is not None for part in parts) or any(_images(folder))
 
 
@@ -37,13 +38,15 @@ def read_image_folder(folder: Path, split: str | None) -> Table:
 
     Raises `DataError` for metadata without file names, or a file name that leads out of the folder.
     """
-    splits = {} if _metadata(folder) is not None else _splits(folder)
+    splits = {} if _metadata(folder) is not None else splits_of(folder)
     if splits:
-        folder = splits[pick_split(str(folder), list(splits), split)]
+        split = pick_split(str(folder), list(splits), split)
+        folder = splits[split]
     elif split is not None:
         raise DataError(f"{folder} has no splits", remedy="leave the split away")
     metadata = _metadata(folder)
-    return _by_class(folder) if metadata is None else _by_metadata(metadata)
+    found = _by_class(folder) if metadata is None else _by_metadata(metadata)
+    return replace(found, split=split)
 
 
 def pick_split(source: str, names: Sequence[str], split: str | None) -> str:
@@ -84,7 +87,7 @@ def _by_metadata(path: Path) -> Table:
             raise DataError(f"{path.name}, {place}: {error.message}", remedy=error.remedy) from None
         rest = {key: value for key, value in row.items() if key != FILE_NAME}
         rows.append({"image": image, **rest})
-    return Table(rows, table.lines, digest(path.read_bytes()), path.parent)
+    return Table(rows, table.lines, digest(path.read_bytes()), path.parent, metadata=(path, table))
 
 
 def _by_class(folder: Path) -> Table:
@@ -102,7 +105,7 @@ def _metadata(folder: Path) -> Path | None:
     return next((folder / name for name in METADATA if (folder / name).is_file()), None)
 
 
-def _splits(folder: Path) -> dict[str, Path]:
+def splits_of(folder: Path) -> dict[str, Path]:
     """Folders that are named like splits, if no other folder stands beside them."""
     inner = {path.name: path for path in sorted(folder.iterdir()) if _is_shown_folder(path)}
     return inner if inner and all(name.lower() in SPLITS for name in inner) else {}

@@ -19,6 +19,8 @@ from datainf.repositories import at
 
 STATE, INFO = "state.json", "dataset_info.json"
 """Of a data set that `datasets` saved, beside its rows."""
+FORM = ("_format_type", "_format_kwargs", "_format_columns", "_output_all_columns")
+"""What the first says of how the rows are given."""
 
 
 def read(source: str, split: str | None) -> Table:
@@ -61,10 +63,12 @@ def _saved_folder(path: Path, split: str | None) -> Table:
         ) from None
     found = _pick_split(str(path), loaded, split)
     require_sound(path, found.rows)
-    return replace(found, files=_files(path if found.split is None else path / found.split))
+    saved = path if found.split is None else path / found.split
+    state = json.loads((saved / STATE).read_bytes())
+    return replace(found, files=saved_files(saved), form={name: state[name] for name in FORM})
 
 
-def _files(saved: Path) -> tuple[Path, ...]:
+def saved_files(saved: Path) -> tuple[Path, ...]:
     """What a data set was saved as; beside them may lie what `datasets` keeps of other work."""
     state = json.loads((saved / STATE).read_bytes())
     held = [str(each["filename"]) for each in state["_data_files"]]
@@ -100,7 +104,8 @@ def _hub(source: str, split: str | None) -> Table:
             remedy="check the name and the network; org/name:split names a split, "
             "org/name@revision a commit or a branch",
         ) from None
-    return _pick_split(source, loaded, None)
+    found = _pick_split(source, loaded, None)
+    return replace(found, split=split or suffix or found.split)
 
 
 def _pick_split(source: str, loaded: Any, split: str | None) -> Table:

@@ -3,7 +3,6 @@ on the part."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,14 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from datainf.data.fields import as_json
-from datainf.data.formats import Table, require_unchanged
-from datainf.data.image_folder import FILE_NAME, METADATA
-from datainf.data.pictures import placed
-from datainf.data.write_parquet import write_parquet
+from datainf.data.formats import Table
+from datainf.data.other_splits import DICT, copy_saved_splits, link_image_splits
+from datainf.data.write_file import write_file
+from datainf.data.write_images import write_images
 from datainf.data.write_saved import write_saved
-from datainf.data.write_text import write_text
-from datainf.errors import DataError
 from datainf.files import make_folder, writing
 
 Row = Mapping[str, Any]
@@ -28,8 +24,8 @@ def write_part(
     source: str, table: Table, rows: Sequence[int], folder: Path, image: str | None,
     changed: Mapping[int, Row] = MappingProxyType({}),
 ) -> Path:  # fmt: skip
-    """Write rows of a source's table into a folder, under the source's own name. Of a source with
-    splits, the part is of one, and has none.
+    """Write rows of a source's table into a folder, under the source's own name. Of a folder with
+    splits, the part is of one, and the others go with it as they are.
 
     Args:
         source: Path or hub id. A hub data set is written as one that `datasets` saved.
@@ -46,30 +42,26 @@ def write_part(
     path, target = Path(source), folder / written_name(source)
     with _aside(target) as aside:
         if path.is_file():
-            require_unchanged(path, table)
-        if path.is_file() and path.suffix.lower() == ".parquet":
-            write_parquet(path, rows, aside, image, changed)
-        elif hasattr(table.rows, "select"):
-            write_saved(table, rows, aside, image, changed)
-        elif path.is_dir():
-            _write_images(table, rows, aside, changed)
+            write_file(path, table, rows, aside, image, changed)
         else:
-            write_text(path, table, rows, aside, _with_places(table, rows, image, changed))
+            _write_folder(path, table, rows, aside, image, changed)
     return target
 
 
-def _with_places(
-    table: Table, rows: Sequence[int], image: str | None, changed: Mapping[int, Row]
-) -> Mapping[int, Row]:
-    """What is to be changed, the paths of images among it."""
-    found = dict(changed)
-    if image is None or table.folder is None:
-        return found
-    for row in rows:
-        own = table.rows[row].get(image)
-        if (named := placed(table.folder, own)) != own:
-            found[row] = {image: named, **found.get(row, {})}
-    return found
+def _write_folder(
+    path: Path, table: Table, rows: Sequence[int], target: Path, image: str | None,
+    changed: Mapping[int, Row],
+) -> None:  # fmt: skip
+    if hasattr(table.rows, "select"):
+        if table.split is not None and (path / DICT).is_file():
+            copy_saved_splits(path, table.split, target)
+            target = target / table.split
+        write_saved(table, rows, target, image, changed)
+        return
+    if table.split is not None:
+        link_image_splits(path, table.split, target)
+        target = target / table.split
+    write_images(table, rows, target, changed)
 
 
 def written_name(source: str) -> str:
@@ -92,54 +84,3 @@ def _aside(target: Path) -> Iterator[Path]:
         if target.is_dir():
             target.rename(old)
         fresh.replace(target)
-
-
-def _write_images(
-    table: Table, rows: Sequence[int], target: Path, changed: Mapping[int, Row]
-) -> None:
-    """A folder of images: links to them under their own names, and their metadata if they had any;
-    else an image with another label in that one's folder."""
-    metadata, has_metadata = [], _has_metadata(table)
-    reserved = _places(table, rows, target) if changed and not has_metadata else set()
-    for row in rows:
-        example = {**table.rows[row], **changed.get(row, {})}
-        path = Path(example["image"])
-        name = os.path.relpath(path, table.folder) if table.folder else path.name
-        if row in changed and not has_metadata:
-            name = str(Path(*map(str, changed[row].values())) / path.name)
-        if name.startswith(".."):
-            raise DataError(
-                f"row {row}: the image {path} lies outside {table.folder}",
-                remedy="pictures within the folder",
-            )
-        link = target / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if row in changed and not has_metadata:
-            link = _free(link, reserved)
-        if not link.exists():  # two rows may be of one image
-            link.symlink_to(path.absolute())
-        rest = {key: value for key, value in example.items() if key != "image"}
-        metadata.append({FILE_NAME: name, **rest})
-    if has_metadata:
-        lines = "".join(f"{as_json(row)}\n" for row in metadata)
-        (target / "metadata.jsonl").write_text(lines, encoding="utf-8")
-
-
-def _has_metadata(table: Table) -> bool:
-    return table.folder is not None and any((table.folder / name).is_file() for name in METADATA)
-
-
-def _places(table: Table, rows: Sequence[int], target: Path) -> set[Path]:
-    """Where images go that keep their names."""
-    images = [Path(table.rows[row]["image"]) for row in rows]
-    folder = table.folder or Path()
-    return {target / os.path.relpath(image, folder) for image in images}
-
-
-def _free(link: Path, reserved: set[Path]) -> Path:
-    """A place that no other image has or will have, by the same name or the same with a number."""
-    found, number = link, 1
-    while found in reserved or found.is_symlink():
-        number += 1
-        found = link.with_stem(f"{link.stem}-{number}")
-    return found

@@ -30,7 +30,7 @@ def write_saved(
     places = {place: changed[row] for place, row in enumerate(rows) if row in changed}
     part.select([]).save_to_disk(str(target), num_shards=1)  # else datasets 4.0 divides by none
     fingerprint = digest([part._fingerprint, str(places)]) if places else part._fingerprint
-    told = {"_fingerprint": fingerprint, "_data_files": [{"filename": ROWS}]}
+    told = {"_fingerprint": fingerprint, "_data_files": [{"filename": ROWS}], **table.form}
     state, schema, start = target / "state.json", part.features.arrow_schema, 0
     state.write_text(json.dumps(json.loads(state.read_text()) | told))
     with pa.OSFile(str(target / ROWS), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
