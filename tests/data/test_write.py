@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from datetime import date
 from pathlib import Path
 
 import datasets
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from datainf.data import load, write_parquet, write_saved
+from datainf.data import Columns, load, write_parquet, write_saved
 from datainf.errors import DataError, WriteError
 from datainf.tasks.images import open_image
 
@@ -333,3 +334,36 @@ def test_pictures_in_the_form_of_datasets_are_found_from_elsewhere(pictures, tmp
     assert colours(part) == [0, 2, 3, 1]
     assert [row["label"] for row in part] == [0, 0, 1, 0]
     assert part.raw(3)["image"] == {"path": "inside.png", "bytes": held}
+
+
+@pytest.mark.parametrize(("name", "content", "labels", "truth"), [
+    ("metadata.csv", 'file_name,size,text\r\ncat/0.png,1.50,z\r\ndog/1.png,,"a ""b"""\r\n'
+     "./cat/../cat/2.png,3,c\r\n", {2: "a \"b\""},
+     'file_name,size,text\r\ndog/1.png,,"a ""b"""\r\ncat/2.png,3,"a ""b"""\r\n'),
+    ("metadata.jsonl", '{"file_name":"cat/0.png","text":"0"}\n'
+     '{"text" : "x","m":1e400,"file_name":"dog/1.png"}\n'
+     '{"file_name":"cat/2.png","text":"y","n":0.10}', {}, '{"text" : "x","m":1e400,"file_name":"dog/1.png"}\n'
+     '{"file_name":"cat/2.png","text":"y","n":0.10}'),
+])  # fmt: skip
+def test_metadata_keep_their_form(pictures, tmp_path, name, content, labels, truth):
+    (pictures / name).write_text(content, newline="")
+    columns = Columns(label="text") if labels else Columns()
+    whole = load(pictures, "image-classification" if labels else None, columns=columns, limit=None)
+    written = whole.write([1, 2], tmp_path / "part", labels)
+    assert (written / name).read_bytes() == truth.encode()
+    assert {path.name for path in written.iterdir()} == {name, "cat", "dog"}
+
+
+def test_metadata_as_a_table_keep_their_columns(pictures, tmp_path):
+    table = pa.table({
+        "file_name": ["cat/0.png", "dog/1.png"], "label": pa.array([0, 1], pa.int8()),
+        "day": [date(2026, 1, 1), date(2026, 1, 2)], "raw": [b"\xff", b"\x00"],
+        "at": pa.array([1_714_566_615_123_456_789] * 2, pa.timestamp("ns")),
+    })  # fmt: skip
+    pq.write_table(table, pictures / "metadata.parquet")
+    whole = load(pictures)
+    written = whole.write([1], tmp_path / "part", {1: "0"})
+    found = pq.read_table(written / "metadata.parquet")
+    labels = pa.array([0], pa.int8())
+    assert found.equals(table.slice(1).set_column(1, "label", labels))
+    assert colours(load(written)) == [1]

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+
 from datainf.data.formats import Table, read_file
 from datainf.data.pictures import inside
 from datainf.errors import DataError
@@ -21,7 +23,8 @@ from datainf.fingerprint import digest
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 FILE_NAME = "file_name"
-ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+ENDINGS = frozenset(ImageFolder.EXTENSIONS)
+"""Those that `datasets` takes for pictures; one that is not read here is refused by its name."""
 SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval")
 
 
@@ -91,9 +94,10 @@ def _by_metadata(path: Path) -> Table:
 
 
 def _by_class(folder: Path) -> Table:
-    """Rows sorted by path; images directly in the folder have no label."""
+    """Rows in the order that `load_dataset("imagefolder")` has: by path, as a text, in which
+    `cat-2/` comes before `cat/`. Images directly in the folder have no label."""
     rows, names = [], []
-    for image in sorted(_images(folder)):
+    for image in sorted(_images(folder), key=Path.as_posix):
         name = image.relative_to(folder)
         label = {"label": name.parts[0]} if len(name.parts) > 1 else {}
         rows.append({"image": str(image.absolute()), **label})
@@ -116,7 +120,9 @@ def _is_shown_folder(path: Path) -> bool:
 
 
 def _images(folder: Path) -> Iterator[Path]:
+    """Like `datasets`, none whose name begins with a dot, or whose folder's does, or with __."""
     for path in folder.rglob("*"):
-        shown = not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        *folders, name = path.relative_to(folder).parts
+        shown = not name.startswith(".") and not any(p.startswith((".", "__")) for p in folders)
         if shown and path.suffix.lower() in ENDINGS and path.is_file():
             yield path
