@@ -67,8 +67,8 @@ def test_a_folder_for_each_class(folder):
 FORMS = {".jfif": "JPEG", ".jpe": "JPEG", ".JPG": "JPEG", ".apng": "PNG", ".dib": "BMP"}
 NAMES = [
     "cat/1.png", "cat/10.png", "cat/2.apng", "cat/_a.png", "cat/x.dib", "cat-2/1.jfif",
-    "cat.x/0.JPG", "Cat/9.bmp", "cat2/z.png", "dog 1/e.jpe", "écat/3.png", "__x/1.png", "cat/.hidden.png",
-    ".hidden/1.png", "cat/note.txt",
+    "cat.x/0.JPG", "Cat/9.bmp", "cat2/z.png", "dog 1/e.jpe", "écat/3.png", "__x/1.png",
+    "cat/.hidden.png", ".hidden/1.png", "cat/note.txt",
 ]  # fmt: skip
 
 

@@ -342,7 +342,8 @@ def test_pictures_in_the_form_of_datasets_are_found_from_elsewhere(pictures, tmp
      'file_name,size,text\r\ndog/1.png,,"a ""b"""\r\ncat/2.png,3,"a ""b"""\r\n'),
     ("metadata.jsonl", '{"file_name":"cat/0.png","text":"0"}\n'
      '{"text" : "x","m":1e400,"file_name":"dog/1.png"}\n'
-     '{"file_name":"cat/2.png","text":"y","n":0.10}', {}, '{"text" : "x","m":1e400,"file_name":"dog/1.png"}\n'
+     '{"file_name":"cat/2.png","text":"y","n":0.10}', {},
+     '{"text" : "x","m":1e400,"file_name":"dog/1.png"}\n'
      '{"file_name":"cat/2.png","text":"y","n":0.10}'),
 ])  # fmt: skip
 def test_metadata_keep_their_form(pictures, tmp_path, name, content, labels, truth):
