@@ -64,6 +64,41 @@ def test_a_folder_for_each_class(folder):
         load(folder)
 
 
+FORMS = {".jfif": "JPEG", ".jpe": "JPEG", ".JPG": "JPEG", ".apng": "PNG", ".dib": "BMP"}
+NAMES = [
+    "cat/1.png", "cat/10.png", "cat/2.apng", "cat/_a.png", "cat/x.dib", "cat-2/1.jfif",
+    "cat.x/0.JPG", "Cat/9.bmp", "cat2/z.png", "dog 1/e.jpe", "écat/3.png", "__x/1.png",
+    "cat/.hidden.png", ".hidden/1.png", "cat/note.txt",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("split", [None, "train"])
+def test_rows_are_those_of_load_dataset_in_its_order(tmp_path, split):
+    root = tmp_path / "all" / (split or "")
+    for i, name in enumerate(NAMES):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.new("RGB", (4, 6), (i, 0, 0))
+        picture.save(path, FORMS.get(path.suffix, "BMP" if path.suffix == ".bmp" else "PNG"))
+    cache = str(tmp_path / "cache")
+    truth = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "all"), split="train", cache_dir=cache
+    ).cast_column("image", datasets.Image(decode=False))
+    classes = truth.features["label"].names
+    found = load(tmp_path / "all")
+    assert len(found) == 11
+    assert [(row["image"], row["label"]) for row in found] == [
+        (row["image"]["path"], classes[row["label"]]) for row in truth
+    ]
+
+
+def test_a_picture_that_is_not_read_is_no_row_less(folder):
+    (folder / "metadata.jsonl").unlink()
+    (folder / "b" / "1.eps").write_bytes(b"%!PS")
+    with pytest.raises(DataError, match=r"pictures/b/1.eps, row 3: the image .* cannot be read"):
+        load(folder)
+
+
 @pytest.mark.parametrize("metadata", [True, False])
 def test_splits(folder, tmp_path, metadata):
     for split in ("train", "test"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 
 import datasets
 import pytest
@@ -21,6 +22,7 @@ CANONICAL = [{"text": row["sentence"], "label": row["label"]} for row in ROWS]
 
 
 def write(folder, kind, rows=ROWS):
+    folder.mkdir(exist_ok=True)
     path = folder / f"data.{kind}"
     if kind in ("jsonl", "ndjson"):
         path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n", encoding="utf-8")
@@ -212,3 +214,35 @@ def test_nothing_but_our_error_is_said_of_a_broken_table(tmp_path):
         logger.removeHandler(handler)
     assert said == []
     assert logger.level == before
+
+
+def others(rows):
+    """Other texts, in as many bytes."""
+    return [row | {"sentence": row["sentence"][::-1]} for row in rows]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "saved", "splits"])
+def test_other_bytes_in_the_same_place_are_other_data(kind, tmp_path):
+    """With the time of the last change set back, as a copy that keeps times has it."""
+    path = write(tmp_path, kind)
+    before, elsewhere = load(path), write(tmp_path / "elsewhere", kind, others(ROWS))
+    digest = before.digest
+    assert [row["text"] for row in before] == [row["sentence"] for row in ROWS]
+    for file in [path] if kind == "parquet" else path.rglob("*.arrow"):
+        times = file.stat()
+        fresh = elsewhere if kind == "parquet" else elsewhere / file.relative_to(path)
+        file.with_name("fresh").write_bytes(fresh.read_bytes())
+        file.with_name("fresh").replace(file)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = load(path)
+    assert [row["text"] for row in after] == [row["sentence"] for row in others(ROWS)]
+    assert after.digest != digest
+
+
+@pytest.mark.parametrize("kind", ["saved", "splits"])
+def test_a_saved_folder_is_the_same_in_another_place(kind, tmp_path):
+    path = write(tmp_path, kind)
+    digest = load(path).digest
+    held = next(path.rglob("*.arrow"))
+    held.with_name("cache-0123.arrow").write_bytes(b"what map() has made")
+    assert load(path.rename(tmp_path / "moved")).digest == digest

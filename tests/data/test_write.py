@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from datetime import date
 from pathlib import Path
 
 import datasets
@@ -12,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from datainf.data import load, write
+from datainf.data import Columns, load, write_parquet, write_saved
 from datainf.errors import DataError, WriteError
+from datainf.tasks.images import open_image
 
 ROWS = [
     {"id": f"r{i}", "prompt": f'say "{i}" – ü', "completion": f"{i}, and\nmore", "extra": i}
@@ -72,7 +76,7 @@ def pictures(tmp_path):
 
 
 def colours(examples):
-    return [Image.open(row["image"]).getpixel((0, 0))[0] for row in examples]
+    return [open_image(row["image"]).getpixel((0, 0))[0] for row in examples]
 
 
 def test_a_folder_of_images_by_class(pictures, tmp_path):
@@ -231,7 +235,8 @@ def columns_of(path):
 @pytest.mark.parametrize("batch", [1, 2, 1000])
 @pytest.mark.parametrize("kind", ["saved", "parquet"])
 def test_a_label_is_changed_and_nothing_else(tmp_path, monkeypatch, kind, batch):
-    monkeypatch.setattr(write, "BATCH", batch)
+    for module in (write_saved, write_parquet):
+        monkeypatch.setattr(module, "BATCH", batch)
     source = exact(tmp_path, kind)
     before = sorted(path.name for path in source.rglob("*")) if source.is_dir() else []
     whole = load(source, "classification")
@@ -288,3 +293,129 @@ def test_a_part_that_cannot_be_written_leaves_the_earlier_one(pictures, tmp_path
 
 def refused(*_):
     raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("form", [
+    {"type": "torch"}, {"type": "numpy", "columns": ["label"], "output_all_columns": True},
+    {"columns": ["text"]}, {"type": "torch", "dtype": "float"}, {"type": "pandas"},
+])  # fmt: skip
+def test_a_saved_set_keeps_its_form(tmp_path, form):
+    data = datasets.load_from_disk(str(exact(tmp_path, "saved"))).with_format(**form)
+    if "dtype" in form:  # as `datasets` has it in its file
+        data._format_kwargs = {"dtype": "float"}
+    data.save_to_disk(str(tmp_path / "formed"))
+    whole = load(tmp_path / "formed", "classification")
+    assert whole[1] == {"text": "text 1", "label": 1}
+    written = whole.write([1, 2], tmp_path / "part", {2: "good"})
+    again = datasets.load_from_disk(str(written))
+    assert again.format == data.format
+    assert again.with_format(None)["label"][:] == [1, 1]
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("test", "train", "extra"), ("train",)])
+def test_other_saved_splits_go_along_as_they_are(tmp_path, names):
+    data = datasets.load_from_disk(str(exact(tmp_path, "saved")))
+    whole = datasets.DatasetDict({name: data.select(range(3 + i)) for i, name in enumerate(names)})
+    whole.save_to_disk(str(tmp_path / "all"))
+    before = contents(tmp_path / "all")
+    (tmp_path / "all" / names[-1] / "cache-12.arrow").write_bytes(b"made by map()")
+    examples = load(tmp_path / "all", "classification", split="train")
+    assert examples.split == "train"
+    written = examples.write([0, 2], tmp_path / "part", {0: "good"})
+    after, own = datasets.load_from_disk(str(written)), f"train{os.sep}"
+    assert list(after) == list(names)
+    assert after["train"]["label"][:] == [1, 0]
+    assert after["train"].features == data.features
+    others = {name: held for name, held in before.items() if not name.startswith(own)}
+    found = contents(written)
+    assert {name: held for name, held in found.items() if not name.startswith(own)} == others
+    assert load(written, "classification", split="train").raw(1) == examples.raw(2)
+
+
+def test_a_split_is_a_name_and_no_path(tmp_path):
+    data = datasets.load_from_disk(str(exact(tmp_path, "saved")))
+    datasets.DatasetDict({"train": data, "test": data}).save_to_disk(str(tmp_path / "all"))
+    (tmp_path / "all" / "dataset_dict.json").write_text('{"splits": ["train", "../rows"]}')
+    with pytest.raises(DataError, match=r"a split '../rows'"):
+        load(tmp_path / "all", "classification", split="train").write([0], tmp_path / "part")
+    assert list((tmp_path / "part").iterdir()) == []
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_other_splits_of_pictures_go_along(pictures, tmp_path, metadata):
+    for split in ("train", "test"):
+        shutil.copytree(pictures, tmp_path / "all" / split)
+        if metadata:
+            lines = [f"cat/{i}.png,{split} {i}\r\n" for i in (0, 2)]
+            content = "file_name,label\r\n" + "".join(lines)
+            (tmp_path / "all" / split / "metadata.csv").write_text(content, newline="")
+    examples = load(tmp_path / "all", split="train")
+    written = examples.write([1], tmp_path / "part", {1: "train 0"} if metadata else {1: "dog"})
+    other, own = load(written, split="test"), load(written, split="train")
+    before = load(tmp_path / "all", split="test")
+    assert [row["label"] for row in other] == [row["label"] for row in before]
+    assert colours(other) == colours(before)
+    assert (colours(own), own[0]["label"]) == ([2], "train 0" if metadata else "dog")
+    held = datasets.load_dataset(
+        "imagefolder", data_dir=str(written), cache_dir=str(tmp_path / "c")
+    )
+    assert {name: len(rows) for name, rows in held.items()} == {"train": 1, "test": len(before)}
+
+
+def test_pictures_in_the_form_of_datasets_are_found_from_elsewhere(pictures, tmp_path):
+    """By paths from the file on, in lines and in a table; what is held itself has no such path."""
+    held = (pictures / "dog" / "1.png").read_bytes()
+    rows = [
+        {"image": {"path": "cat/0.png", "bytes": None}, "label": 0},
+        {"image": {"path": "cat/2.png"}, "label": 1},
+        {"image": {"path": str(pictures / "dog/3.png"), "bytes": None}, "label": 1},
+    ]
+    lines = pictures / "rows.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert colours(load(load(lines).write([0, 1, 2], tmp_path / "part"))) == [0, 2, 3]
+    rows.append({"image": {"path": "inside.png", "bytes": held}, "label": 0})
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int8")})
+    pq.write_table(pa.Table.from_pylist(rows, features.arrow_schema), pictures / "rows.parquet")
+    written = load(pictures / "rows.parquet").write([0, 1, 2, 3], tmp_path / "part", {1: "0"})
+    part = load(written)
+    assert colours(part) == [0, 2, 3, 1]
+    assert [row["label"] for row in part] == [0, 0, 1, 0]
+    assert part.raw(3)["image"] == {"path": "inside.png", "bytes": held}
+
+
+@pytest.mark.parametrize(("name", "content", "labels", "truth"), [
+    ("metadata.csv", 'file_name,size,text\r\ncat/0.png,1.50,z\r\ndog/1.png,,"a ""b"""\r\n'
+     "./cat/../cat/2.png,3,c\r\n", {2: "a \"b\""},
+     'file_name,size,text\r\ndog/1.png,,"a ""b"""\r\ncat/2.png,3,"a ""b"""\r\n'),
+    ("metadata.jsonl", '{"file_name":"cat/0.png","text":"0"}\n'
+     '{"text" : "x","m":1e400,"file_name":"dog/1.png"}\n'
+     '{"file_name":"cat/2.png","text":"y","n":0.10}', {},
+     '{"text" : "x","m":1e400,"file_name":"dog/1.png"}\n'
+     '{"file_name":"cat/2.png","text":"y","n":0.10}'),
+])  # fmt: skip
+def test_metadata_keep_their_form(pictures, tmp_path, name, content, labels, truth):
+    (pictures / name).write_text(content, newline="")
+    columns = Columns(label="text") if labels else Columns()
+    whole = load(pictures, "image-classification" if labels else None, columns=columns, limit=None)
+    written = whole.write([1, 2], tmp_path / "part", labels)
+    assert (written / name).read_bytes() == truth.encode()
+    assert {path.name for path in written.iterdir()} == {name, "cat", "dog"}
+
+
+def test_metadata_as_a_table_keep_their_columns(pictures, tmp_path):
+    table = pa.table({
+        "file_name": ["cat/0.png", "dog/1.png"], "label": pa.array([0, 1], pa.int8()),
+        "day": [date(2026, 1, 1), date(2026, 1, 2)], "raw": [b"\xff", b"\x00"],
+        "at": pa.array([1_714_566_615_123_456_789] * 2, pa.timestamp("ns")),
+    })  # fmt: skip
+    pq.write_table(table, pictures / "metadata.parquet")
+    whole = load(pictures)
+    written = whole.write([1], tmp_path / "part", {1: "0"})
+    found = pq.read_table(written / "metadata.parquet")
+    labels = pa.array([0], pa.int8())
+    assert found.equals(table.slice(1).set_column(1, "label", labels))
+    assert colours(load(written)) == [1]

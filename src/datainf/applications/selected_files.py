@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from datainf.applications.select import Selection
 from datainf.data import Examples
 from datainf.data.write import written_name
 from datainf.errors import OptionError
-from datainf.files import make_folder, write_atomically
+from datainf.files import make_folder, write_atomically, writing
 from datainf.provenance import versions
 
 MANIFEST, SETTINGS, KEPT, WEIGHTS = "manifest.jsonl", "selection.json", "kept.json", "weights.npy"
@@ -34,7 +35,8 @@ def write_selection(
     out: Path, selection: Selection, train: Examples, settings: Mapping[str, Any]
 ) -> Path:
     """Write all of it, and return the path of the data. `settings` are plain values that say how
-    it was chosen. Rows that a limit left out of the run stay, with the weight 1.
+    it was chosen. Rows that a limit left out of the run stay, with the weight 1. The data of an
+    earlier selection in the folder go, by whatever name.
 
     Raises `OptionError` for a folder that holds anything but an earlier selection, `DataError` for
     a label that does not fit, `WriteError` where the disk refuses.
@@ -45,7 +47,10 @@ def write_selection(
     make_folder(out)
     unscored = range(len(train), train.whole)
     kept = [*selection.kept, *unscored]
+    earlier = _earlier(out, folder / name)
     data = train.write(kept, folder, selection.labels)
+    if earlier is not None and not _same_place(earlier, Path(train.source)):
+        _remove(earlier)
     lines = [
         {"row": row, "id": train.ids[row], "where": train.where(row), "what": "dropped",
          "why": why}
@@ -58,7 +63,8 @@ def write_selection(
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     write_atomically(out / MANIFEST, text.encode("utf-8", "replace"))
     counts = {
-        "source": train.source, "digest": train.digest, "data": data.name, "rows": len(train),
+        "source": train.source, "split": train.split, "digest": train.digest,
+        "data": data.name, "rows": len(train),
         "kept": len(kept), "dropped": len(selection.reasons), "not scored": len(unscored),
         "relabelled": len(selection.labels), "made_by": versions(),
     }  # fmt: skip
@@ -82,11 +88,50 @@ def files_of(data: Path) -> list[Path]:
 def _require_place(out: Path, target: Path, source: Path) -> None:
     """Raises `OptionError` unless the folder is new, empty, or an earlier selection's: what stands
     in the data's place there is replaced."""
-    if source.exists():
-        target, original = target.resolve(), source.resolve()
-        if target == original or target in original.parents or original in target.parents:
-            raise OptionError(f"{out} holds the original, {source}", remedy="another --out")
+    if _same_place(target, source):
+        raise OptionError(f"{out} holds the original, {source}", remedy="another --out")
     if out.is_dir() and any(out.iterdir()) and not (out / SETTINGS).is_file():
         raise OptionError(
             f"{out} is not empty, and not an earlier selection", remedy="a new folder as --out"
         )
+
+
+def _same_place(target: Path, source: Path) -> bool:
+    """Whether one is the other, or lies in it."""
+    if not source.exists():
+        return False
+    target, original = target.resolve(), source.resolve()
+    return target == original or target in original.parents or original in target.parents
+
+
+def _earlier(out: Path, target: Path) -> Path | None:
+    """The data of an earlier selection in a folder, if they are there and those to come do not take
+    their place; no link, and nothing that a link or a path leads to elsewhere.
+
+    Raises `OptionError` where those to come would lie in them.
+    """
+    try:
+        settings = json.loads((out / SETTINGS).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    name = settings.get("data") if isinstance(settings, dict) else None
+    if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
+        return None
+    path = out / DATA / name if name in OWN else out / name
+    if path.is_symlink() or path.parent.is_symlink() or not path.exists():
+        return None
+    if path in target.parents:
+        raise OptionError(
+            f"{path} holds an earlier selection, and this one's data would lie in it",
+            remedy="a new folder as --out",
+        )
+    return None if path == target or target in path.parents else path
+
+
+def _remove(data: Path) -> None:
+    """Of a folder of images the links go, and not what they lead to."""
+    with writing(data):
+        if data.is_dir():
+            shutil.rmtree(data)
+        else:
+            data.unlink()

@@ -140,6 +140,8 @@ def select(
     note([*files_of(data), *(out / name for name in OWN)])
     if earlier:
         say(f"the earlier selection in {out} has made way")
+    if train.split is not None and Path(train.source).is_dir():
+        say(f"the selection is of the split {train.split}; any others are in {data} as they were")
     alike = sum(why.startswith("near-duplicate") for why in chosen.reasons.values())
     if alike > MANY_ALIKE * len(train):
         say(

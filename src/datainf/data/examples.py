@@ -68,6 +68,11 @@ class Examples(Sequence[dict[str, Any]]):
         )
 
     @property
+    def split(self) -> str | None:
+        """Which of its source's splits this is, if that has some."""
+        return self._table.split
+
+    @property
     def whole(self) -> int:
         """How many rows the source has, those beyond a limit counted."""
         return len(self._table.rows)
@@ -178,9 +183,13 @@ class Examples(Sequence[dict[str, Any]]):
 
     @cached_property
     def digest(self) -> str:
-        """A fingerprint of the source's bytes, and of those of the images that it names."""
-        path = Path(self.source)
-        own = file_digest(path) if path.is_file() else digest(self._table.fingerprint)
+        """A fingerprint of the source's bytes, and of those of the images that it names; of a hub
+        data set the one that `datasets` has for it."""
+        path, files = Path(self.source), self._table.files
+        if path.is_file():
+            own = file_digest(path)
+        else:
+            own = digest([*map(file_digest, files)] if files else self._table.fingerprint)
         if "image" not in self.columns:
             return own
         return digest([own, pictures_digest(row["image"] for row in self)])

@@ -14,13 +14,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 
-from datainf.errors import DataError, first_line
+from datainf.data.parquet import read_parquet
+from datainf.errors import DataError, DatainfError, first_line
 from datainf.redaction import beginning
 from datainf.repositories import commit_in
 
@@ -34,13 +35,37 @@ MOST_COLUMNS = 10_000
 class Table:
     """Rows as they came; `lines` holds each row's line in the file, where the format has lines;
     `folder` is where the rows' images are named from; `commit` is of the hub's repository that they
-    came from, if it is known."""
+    came from, if it is known; `split` is the one that they are, of a source with several. Where the
+    source is no file, `files` has what the rows were read from, or `fingerprint` stands for it;
+    `form` is how a saved data set would give its rows, by the names in its state.json; `metadata`
+    is the file that names a folder's images, and its table."""
 
     rows: Sequence[Mapping[str, Any]]
     lines: list[int] | None = None
-    fingerprint: str | None = None  # where the source is no file
+    fingerprint: str | None = None
     folder: Path | None = None
     commit: str | None = None
+    files: tuple[Path, ...] = ()
+    split: str | None = None
+    form: Mapping[str, Any] = field(default_factory=dict)
+    metadata: tuple[Path, Table] | None = None
+    state: tuple[int, ...] | None = None  # of the file, as it was read
+
+
+def state_of(path: Path) -> tuple[int, ...]:
+    """By which a file is known again that nobody has written to; the time of its last change of
+    any kind, which no program can set, among it."""
+    found = path.stat()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def require_unchanged(source: Path, table: Table) -> None:
+    """Raises `DataError` where a file has been written to since its table was read: the rows that
+    were chosen may be others there."""
+    if table.state is not None and table.state != state_of(source):
+        raise DataError(
+            f"{source} has changed since it was read", remedy="run the command once more"
+        )
 
 
 def read_file(path: Path) -> Table:
@@ -55,15 +80,17 @@ def read_file(path: Path) -> Table:
             remedy=f"one of {', '.join(READERS)}, a folder saved by datasets or of images, or a "
             "hub id",
         )
-    return replace(reader(path), folder=path.parent)
+    state = state_of(path)
+    return replace(reader(path), folder=path.parent, state=state)
 
 
 def from_dataset(dataset: Any) -> Table:
     """A data set of `datasets`, its images and the like left undecoded: a look at a row opens no
-    file and no URL that the data name, and starts no program on what they hold."""
+    file and no URL that the data name, and starts no program on what they hold. Its rows are plain
+    ones with all columns, whatever form it would give them."""
     paths = (str(file.get("filename")) for file in dataset.cache_files)
     return Table(
-        decoding(dataset, False),
+        decoding(dataset.with_format(None), False),
         fingerprint=str(dataset._fingerprint),
         commit=next(filter(None, map(commit_in, paths)), None),
     )
@@ -91,26 +118,17 @@ def _json_lines(path: Path) -> Table:
     for number, line in _lines(path):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:  # numbers of 5,000 digits too
-            raise DataError(
-                f"{path.name}, line {number}: not valid JSON ({error})",
-                remedy="one JSON object a line",
-            ) from None
-        rows.append(_object(row, f"{path.name}, line {number}"))
+        place = f"{path.name}, line {number}"
+        rows.append(_object(_decoded(line, place, "one JSON object a line"), place))
         lines.append(number)
     return Table(rows, lines)
 
 
 def _json(path: Path) -> Table:
-    try:
-        value = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits too
-        raise DataError(
-            f"{path.name}: not valid JSON ({error})",
-            remedy="a list of objects; a file with an object a line should end in .jsonl",
-        ) from None
+    value = _decoded(
+        _text(path), path.name,
+        "a list of objects; a file with an object a line should end in .jsonl",
+    )  # fmt: skip
     if isinstance(value, dict):
         lists = [part for part in value.values() if isinstance(part, list)]
         value = lists[0] if len(lists) == 1 else value
@@ -120,6 +138,29 @@ def _json(path: Path) -> Table:
             remedy="a list of objects, or an object with one such list in it",
         )
     return Table([_object(row, f"{path.name}, row {number}") for number, row in enumerate(value)])
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's members. Raises `DataError` where two have one key: either could be meant."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise DataError(
+            f"two values have the same key: {beginning(twice, 100)}", remedy="one of the two"
+        )
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+
+
+def _decoded(text: str, place: str, remedy: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except DataError as error:
+        raise DataError(f"{place}: {error.message}", remedy=error.remedy) from None
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits too
+        raise DataError(f"{place}: not valid JSON ({error})", remedy=remedy) from None
 
 
 def _csv(path: Path) -> Table:
@@ -182,7 +223,9 @@ def _unlogged() -> Iterator[None]:
 def _parquet(path: Path) -> Table:
     try:
         with _unlogged():
-            return from_dataset(datasets.Dataset.from_parquet(str(path)))
+            return from_dataset(read_parquet(path))
+    except DatainfError:
+        raise
     except Exception as error:  # whatever a file's pages and schema bring about
         raise DataError(
             f"{path.name}: not a readable Parquet file ({first_line(error)})",

@@ -10,8 +10,11 @@ Rows get the image's absolute path as `image`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 from datainf.data.formats import Table, read_file
 from datainf.data.pictures import inside
@@ -20,7 +23,8 @@ from datainf.fingerprint import digest
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 FILE_NAME = "file_name"
-ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+ENDINGS = frozenset(ImageFolder.EXTENSIONS)
+"""Those that `datasets` takes for pictures; one that is not read here is refused by its name."""
 SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval")
 
 
@@ -28,7 +32,7 @@ def is_image_folder(folder: Path) -> bool:
     """Whether a folder holds images in one of the layouts above."""
     if (folder / "dataset_info.json").exists() or (folder / "dataset_dict.json").exists():
         return False  # saved by datasets
-    parts = [folder, *_splits(folder).values()]
+    parts = [folder, *splits_of(folder).values()]
     return any(_metadata(part) is not None for part in parts) or any(_images(folder))
 
 
@@ -37,13 +41,15 @@ def read_image_folder(folder: Path, split: str | None) -> Table:
 
     Raises `DataError` for metadata without file names, or a file name that leads out of the folder.
     """
-    splits = {} if _metadata(folder) is not None else _splits(folder)
+    splits = {} if _metadata(folder) is not None else splits_of(folder)
     if splits:
-        folder = splits[pick_split(str(folder), list(splits), split)]
+        split = pick_split(str(folder), list(splits), split)
+        folder = splits[split]
     elif split is not None:
         raise DataError(f"{folder} has no splits", remedy="leave the split away")
     metadata = _metadata(folder)
-    return _by_class(folder) if metadata is None else _by_metadata(metadata)
+    found = _by_class(folder) if metadata is None else _by_metadata(metadata)
+    return replace(found, split=split)
 
 
 def pick_split(source: str, names: Sequence[str], split: str | None) -> str:
@@ -84,13 +90,14 @@ def _by_metadata(path: Path) -> Table:
             raise DataError(f"{path.name}, {place}: {error.message}", remedy=error.remedy) from None
         rest = {key: value for key, value in row.items() if key != FILE_NAME}
         rows.append({"image": image, **rest})
-    return Table(rows, table.lines, digest(path.read_bytes()), path.parent)
+    return Table(rows, table.lines, digest(path.read_bytes()), path.parent, metadata=(path, table))
 
 
 def _by_class(folder: Path) -> Table:
-    """Rows sorted by path; images directly in the folder have no label."""
+    """Rows in the order that `load_dataset("imagefolder")` has: by path, as a text, in which
+    `cat-2/` comes before `cat/`. Images directly in the folder have no label."""
     rows, names = [], []
-    for image in sorted(_images(folder)):
+    for image in sorted(_images(folder), key=Path.as_posix):
         name = image.relative_to(folder)
         label = {"label": name.parts[0]} if len(name.parts) > 1 else {}
         rows.append({"image": str(image.absolute()), **label})
@@ -102,7 +109,7 @@ def _metadata(folder: Path) -> Path | None:
     return next((folder / name for name in METADATA if (folder / name).is_file()), None)
 
 
-def _splits(folder: Path) -> dict[str, Path]:
+def splits_of(folder: Path) -> dict[str, Path]:
     """Folders that are named like splits, if no other folder stands beside them."""
     inner = {path.name: path for path in sorted(folder.iterdir()) if _is_shown_folder(path)}
     return inner if inner and all(name.lower() in SPLITS for name in inner) else {}
@@ -113,7 +120,9 @@ def _is_shown_folder(path: Path) -> bool:
 
 
 def _images(folder: Path) -> Iterator[Path]:
+    """Like `datasets`, none whose name begins with a dot, or whose folder's does, or with __."""
     for path in folder.rglob("*"):
-        shown = not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        *folders, name = path.relative_to(folder).parts
+        shown = not name.startswith(".") and not any(p.startswith((".", "__")) for p in folders)
         if shown and path.suffix.lower() in ENDINGS and path.is_file():
             yield path

@@ -43,6 +43,18 @@ def located(folder: Path | None, image: Any) -> Any:
     return image
 
 
+def placed(folder: Path, image: Any) -> Any:
+    """An image as a row gives it, for a row that lies elsewhere: a path from `folder` on is made
+    absolute, wherever it leads. A picture that is held itself, and a URL, stay."""
+    if isinstance(image, Mapping):
+        path = image.get("path")
+        held = image.get("bytes") or not isinstance(path, str)
+        return image if held else {**image, "path": placed(folder, path)}
+    if not isinstance(image, str) or not image or "://" in image:
+        return image
+    return str((folder / image).absolute())
+
+
 def check_picture(image: Any) -> None:
     """Raises `DataError` for an image that is not there, or whose header is none."""
     if image is None or image == "":

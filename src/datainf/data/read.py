@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,11 @@ from datainf.data.image_folder import is_image_folder, pick_split, read_image_fo
 from datainf.errors import DataError, first_line
 from datainf.files import near, suggestion
 from datainf.repositories import at
+
+STATE, INFO = "state.json", "dataset_info.json"
+"""Of a data set that `datasets` saved, beside its rows."""
+FORM = ("_format_type", "_format_kwargs", "_format_columns", "_output_all_columns")
+"""What the first says of how the rows are given."""
 
 
 def read(source: str, split: str | None) -> Table:
@@ -56,7 +63,16 @@ def _saved_folder(path: Path, split: str | None) -> Table:
         ) from None
     found = _pick_split(str(path), loaded, split)
     require_sound(path, found.rows)
-    return found
+    saved = path if found.split is None else path / found.split
+    state = json.loads((saved / STATE).read_bytes())
+    return replace(found, files=saved_files(saved), form={name: state[name] for name in FORM})
+
+
+def saved_files(saved: Path) -> tuple[Path, ...]:
+    """What a data set was saved as; beside them may lie what `datasets` keeps of other work."""
+    state = json.loads((saved / STATE).read_bytes())
+    held = [str(each["filename"]) for each in state["_data_files"]]
+    return tuple(saved / name for name in (STATE, INFO, *held))
 
 
 def require_sound(path: Path, rows: Any) -> None:
@@ -88,10 +104,12 @@ def _hub(source: str, split: str | None) -> Table:
             remedy="check the name and the network; org/name:split names a split, "
             "org/name@revision a commit or a branch",
         ) from None
-    return _pick_split(source, loaded, None)
+    found = _pick_split(source, loaded, None)
+    return replace(found, split=split or suffix or found.split)
 
 
 def _pick_split(source: str, loaded: Any, split: str | None) -> Table:
-    if isinstance(loaded, datasets.DatasetDict):
-        loaded = loaded[pick_split(source, list(loaded), split)]
-    return from_dataset(loaded)
+    if not isinstance(loaded, datasets.DatasetDict):
+        return from_dataset(loaded)
+    picked = pick_split(source, list(loaded), split)
+    return replace(from_dataset(loaded[picked]), split=picked)
