@@ -92,11 +92,6 @@ class Subject:
     def require_free(self, path: Path, is_ours: Callable[[Path], bool]) -> None:
         """Raises `OptionError` for a file to write that is one of the run's own, or of its data, or
         a file that is there and `is_ours` does not know."""
-        if path.is_file() and not is_ours(path):
-            raise OptionError(
-                f"{path} is there, and nothing that this command has written",
-                remedy="another --out, or remove it",
-            )
         path = path.resolve()
         for data in (self.run.train, self.run.query):
             source = Path(data.source).resolve()
@@ -106,6 +101,11 @@ class Subject:
             inside = path.relative_to(folder).parts if folder in path.parents else ()
             if path in folder.parents or path == folder or (inside[:1] and inside[0] in OWN):
                 raise OptionError(f"{path} is the run's own", remedy="another --out")
+        if path.is_file() and not is_ours(path):
+            raise OptionError(
+                f"{path} is there, and nothing that this command has written",
+                remedy="another --out, or remove it",
+            )
 
     @property
     def _query_stores(self) -> list[GradientStore]:
