@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from datainf.data import load
 from datainf.data.fields import in_line, in_object
+from datainf.data.formats import read_file
+from datainf.data.write_file import write_file
 from datainf.errors import DataError
 
 
@@ -165,3 +167,32 @@ def test_one_field_of_a_line(fields, value, all_quoted, data):
     text = in_line(buffer.getvalue().removesuffix("\r\n"), {place: value}, ",")
     truth = [*fields[:place], value, *fields[place + 1 :]]
     assert next(csv.reader(io.StringIO(text, newline=""), strict=True), [""]) == truth
+
+
+@given(
+    st.lists(st.lists(FIELD, min_size=2, max_size=2), min_size=1, max_size=6),
+    st.sampled_from(["\n", "\r\n", "\r"]), st.booleans(), st.data(),
+)  # fmt: skip
+def test_a_part_of_any_csv_file_reads_as_those_rows(tmp_path_factory, rows, end, closed, data):
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator=end)
+    writer.writerows([["text", "more"], *rows])
+    folder = tmp_path_factory.mktemp("csv")
+    content = buffer.getvalue() if closed else buffer.getvalue().removesuffix(end)
+    (folder / "a.csv").write_text(content, newline="", encoding="utf-8")
+    table = read_file(folder / "a.csv")
+    chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1))
+    write_file(folder / "a.csv", table, chosen, folder / "b.csv", None, {})
+    assert list(read_file(folder / "b.csv").rows) == [table.rows[row] for row in chosen]
+    write_file(folder / "a.csv", table, range(len(rows)), folder / "b.csv", None, {})
+    assert (folder / "b.csv").read_bytes() == (folder / "a.csv").read_bytes()
+
+
+def test_many_lines_that_end_in_two_bytes(tmp_path):
+    """Longer than what is read at one time, which may end between the two."""
+    rows = [f'{"é" * (i % 97)},"{i}\r\n"\r\n' for i in range(3000)]
+    (tmp_path / "a.csv").write_text("a,b\r\n" + "".join(rows), newline="", encoding="utf-8")
+    table = read_file(tmp_path / "a.csv")
+    write_file(tmp_path / "a.csv", table, range(1, 3000, 2), tmp_path / "b.csv", None, {})
+    truth = "a,b\r\n" + "".join(rows[1::2])
+    assert (tmp_path / "b.csv").read_bytes() == truth.encode()

@@ -1,6 +1,7 @@
 """Folders of images, laid out as the Hugging Face hub has them.
 
-    pictures/metadata.jsonl (or .csv)      rows with file_name, relative to that file, and more
+    pictures/metadata.jsonl                rows with file_name, relative to that file, and more;
+                                           or .csv, or .parquet
     pictures/cat/1.png, pictures/dog/…     no metadata: the folder's name is the label
     pictures/train/…, pictures/test/…      either of these, for each split
 

@@ -82,14 +82,12 @@ def _batches(
 
 
 def _groups(parts: Iterator[pa.Table], most: int) -> Iterator[pa.Table]:
-    held: list[pa.Table] = []
+    held, rows, size = list[pa.Table](), 0, 0
     for part in parts:
-        if held and sum(map(len, held)) + len(part) > most:
+        if held and (rows + len(part) > most or size > MOST_BYTES):
             yield pa.concat_tables(held)
-            held = []
+            held, rows, size = [], 0, 0
         held.append(part)
-        if sum(each.nbytes for each in held) > MOST_BYTES:
-            yield pa.concat_tables(held)
-            held = []
+        rows, size = rows + len(part), size + part.nbytes
     if held:
         yield pa.concat_tables(held)
