@@ -79,9 +79,15 @@ class Attributor:
         self._of_tensors = len(train) > 0 and isinstance(train[0], Tensor)
 
     def scores(self, batch: Any) -> Tensor:
-        """[m, n] of these examples, float32 on the CPU, positive = helpful. `batch`: as `rows_of`
-        takes it; a list of tensors is a batch too where a training example is no tensor, as one
-        that is taken from a data loader.
+        """[m, n] of these examples, float32 on the CPU, positive = helpful.
+
+        Args:
+            batch: A tuple of tensors, a mapping of columns, a pair of either and targets, a data
+                loader of such, or a list of examples; a list of tensors is a batch too where a
+                training example is no tensor, as one that is taken from a data loader.
+
+        Raises `InputError` for anything else, for parts of unlike lengths, and what
+        `datainf.collect` raises.
         """
         is_batch = isinstance(batch, list) and all(isinstance(part, Tensor) for part in batch)
         queries = rows_of(tuple(batch) if is_batch and not self._of_tensors else batch)
@@ -97,7 +103,8 @@ class Attributor:
         return found.values
 
     def self_influence(self) -> Tensor:
-        """[n], float32 on the CPU, summed over the checkpoints as scores are."""
+        """Score(k, k) of every training example, [n], float32 on the CPU, summed over the
+        checkpoints as scores are."""
         shares = torch.tensor(self.weights) / sum(self.weights)
         curvatures: Sequence[GradientStore | None] = self.drawn or [None] * len(self.train)
         each = [
