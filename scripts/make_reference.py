@@ -8,6 +8,7 @@ A test says when the pages are behind.
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ MODULES = {
     "datainf.viewer": "The same page, served.",
     "datainf.evaluation": "How good scores are.",
     "datainf.data": "Data sets in.",
+    "datainf.integrations.live": "What both interfaces to other libraries stand on.",
     "datainf.integrations.captum": "In Captum's interface.",
     "datainf.integrations.quanda": "In quanda's interface.",
     "datainf.errors": "The error tree.",
@@ -75,15 +77,13 @@ def public_names(module: str) -> list[str]:
     if module.startswith("datainf.integrations."):  # which need other libraries
         path = Path(datainf.__file__).parent / "integrations" / f"{module.rpartition('.')[2]}.py"
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [
-            line.split()[1].split("(")[0].rstrip(":") for line in lines if line.startswith("class ")
-        ]
+        found = [re.split(r"\W", line.split()[1])[0] for line in lines if line.startswith("class ")]
+        return [name for name in found if not name.startswith("_")]
     imported = __import__(module, fromlist=["_"])
     names = getattr(imported, "__all__", None)
     if names is None:
         names = [n for n, v in vars(imported).items() if getattr(v, "__module__", None) == module]
-    found = [name for name in names if not inspect.ismodule(getattr(imported, name))]
-    return sorted(name for name in found if callable(getattr(imported, name)))
+    return sorted(name for name in names if not inspect.ismodule(getattr(imported, name)))
 
 
 PAGES = {"commands.md": commands_page, "python.md": python_page}

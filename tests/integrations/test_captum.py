@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from datainf import attribute, collect, tasks
 from datainf.errors import InputError, OptionError
 from datainf.integrations.captum import DataInfInfluence
-from datainf.integrations.live import labelled, rows_of
+from datainf.integrations.classes import labelled
+from datainf.integrations.rows import rows_of
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +88,16 @@ def test_examples_that_are_tensors():
     truth = tracer.influence(data[:3])
     for same in (list(data[:3]), DataLoader(data[:3], batch_size=2)):
         assert torch.allclose(tracer.influence(same), truth, atol=1e-6)
-    with pytest.raises(InputError, match="no batch"):
-        tracer.influence(DataLoader([{"x": row} for row in data]))
+
+
+def test_examples_that_are_mappings():
+    torch.manual_seed(0)
+    model, data = nn.Linear(4, 4), [{"x": torch.randn(4), "y": torch.randn(4)} for _ in range(6)]
+    task = tasks.Custom(lambda model, b: (model(b["x"]) - b["y"]).square().mean(dim=1))
+    tracer = DataInfInfluence(model, data, task, method="gradient")
+    (columns,) = DataLoader(data[:3], batch_size=3)
+    for same in (columns, DataLoader(data[:3], batch_size=2)):
+        assert torch.allclose(tracer.influence(same), tracer.influence(data[:3]), atol=1e-6)
 
 
 def test_the_store_is_used_again(made, tmp_path):
@@ -107,6 +116,9 @@ def test_nonsense(made):
     tracer = DataInfInfluence(model, data, method="gradient")
     for k in (0, -1, 21):
         with pytest.raises(OptionError, match="20 training examples"):
+            tracer.influence(queries, k=k)
+    for k in (1.5, "3"):
+        with pytest.raises(OptionError, match="whole number"):
             tracer.influence(queries, k=k)
     with pytest.raises(InputError, match=r"\[3, 4\] rows"):
         tracer.influence((queries[0], queries[1][:3]))

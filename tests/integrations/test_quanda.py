@@ -1,14 +1,23 @@
-"""quanda's interface, where quanda is installed."""
+"""quanda's interface, where quanda is installed; how it hands text over, everywhere."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
 from functools import partial
+from types import ModuleType
 
 import pytest
 import torch
+from datasets import Dataset
 from torch import nn
 from torch.utils.data import TensorDataset
+from transformers import default_data_collator
 
+from conftest import TEXTS, make_model
+from datainf import tasks
+from datainf.errors import InputError
 from datainf.integrations.live import Attributor
 
 
@@ -96,3 +105,96 @@ def test_scores_are_summed_over_checkpoints(work, tmp_path):
         own = own + one.self_influence() / 2
     assert torch.allclose(both.scores(asked), truth, rtol=1e-5, atol=1e-7)
     assert torch.allclose(both.self_influence(), own, rtol=1e-5)
+
+
+class Stood:
+    """What `DataInfExplainer` takes of quanda's `Explainer`, where quanda is not installed."""
+
+    def __init__(self, model, train_dataset, task, checkpoints, checkpoints_load_func):
+        assert task in self.accepted_tasks
+        assert len(train_dataset) > 0
+        self.checkpoints, self.checkpoints_load_func = checkpoints or [], checkpoints_load_func
+        self.device = next(model.parameters()).device
+
+
+@pytest.fixture
+def explainer(monkeypatch):
+    """The class, in quanda's interface or in one that stands for it."""
+    name, absent = "datainf.integrations.quanda", importlib.util.find_spec("quanda") is None
+    if absent:
+        explainers = ModuleType("quanda.explainers")
+        explainers.Explainer = Stood
+        monkeypatch.setitem(sys.modules, "quanda", ModuleType("quanda"))
+        monkeypatch.setitem(sys.modules, "quanda.explainers", explainers)
+    yield importlib.import_module(name).DataInfExplainer
+    if absent:
+        del sys.modules[name]
+
+
+def handed(rows):
+    """A batch of rows as quanda's handlers of data sets hand it to an explainer."""
+    batch = default_data_collator(rows)
+    targets = batch.pop("labels")
+    return batch, targets
+
+
+def padded(tokenizer, text, **rest):
+    return {**tokenizer(text, padding="max_length", max_length=70), **rest}
+
+
+def test_text_classification(explainer, tokenizer):
+    model, task = make_model("bert"), tasks.SequenceClassification(tokenizer)
+    rows = [padded(tokenizer, text, labels=i % 3) for i, text in enumerate(TEXTS)]
+    found = explainer(
+        model, Dataset.from_list(rows[:4]), task, kind="text_classification", method="gradient"
+    )
+    plain = [{"text": text, "label": i % 3} for i, text in enumerate(TEXTS)]
+    truth = Attributor(model, plain[:4], task, None, "gradient", {})
+    inputs, targets = handed(rows[4:])
+    for batch in ((inputs, targets), (inputs, targets.tolist()), (rows[4:], targets)):
+        assert torch.allclose(found.explain(*batch), truth.scores(plain[4:]), rtol=1e-3, atol=1e-6)
+    with_labels = {**inputs, "labels": targets}
+    assert torch.allclose(found.explain(with_labels, None), found.explain(inputs, targets))
+    other = [{**row, "label": 0} for row in plain[4:]]  # a label that is not the data's own
+    assert torch.allclose(
+        found.explain(inputs, torch.zeros(2).long()), truth.scores(other), rtol=1e-3, atol=1e-6
+    )
+    assert torch.allclose(found.self_influence(), truth.self_influence(), rtol=1e-3)
+
+
+def test_causal_lm(explainer, tokenizer):
+    model, task = make_model("llama"), tasks.CausalLM(tokenizer, append_eos=False)
+    rows = [padded(tokenizer, text) for text in TEXTS]
+    for row in rows:
+        pairs = zip(row["input_ids"], row["attention_mask"], strict=True)
+        row["labels"] = [token if real else -100 for token, real in pairs]
+    found = explainer(model, Dataset.from_list(rows[:4]), task, kind="causal_lm", method="gradient")
+    plain = [{"text": text} for text in TEXTS]
+    truth = Attributor(model, plain[:4], task, None, "gradient", {})
+    inputs, targets = handed(rows[4:])
+    assert torch.allclose(
+        found.explain(inputs, targets), truth.scores(plain[4:]), rtol=1e-3, atol=1e-6
+    )
+
+
+def test_what_cannot_be_explained_is_said(explainer, work):
+    model, data, (inputs, _) = work
+    with pytest.raises(InputError, match="needs a task that reads text"):
+        explainer(model, data, kind="causal_lm")
+    found = explainer(model, data, method="gradient")
+    with pytest.raises(InputError, match="NoneType"):
+        found.explain(inputs, None)
+    with pytest.raises(InputError, match="no length or no rows"):
+        explainer(model, iter(data))
+
+
+def test_quanda_s_handlers_hand_text_over_so(tokenizer):
+    handlers = pytest.importorskip("quanda.utils.datasets.dataset_handlers")
+    data = Dataset.from_list([padded(tokenizer, text, labels=1) for text in TEXTS])
+    handler = handlers.get_dataset_handler(data)
+    (batch,) = handler.create_dataloader(data, batch_size=len(data))
+    theirs, labels = handler.process_batch(batch, "cpu")
+    ours, targets = handed(list(data))
+    assert torch.equal(labels, targets)
+    assert theirs.keys() == ours.keys()
+    assert all(torch.equal(theirs[name], ours[name]) for name in ours)

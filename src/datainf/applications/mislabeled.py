@@ -51,6 +51,8 @@ class Suspects:
 
     @property
     def order(self) -> list[int]:
+        """Rows of the training data, the most suspect first by `combined`; of equal ones the
+        earlier first."""
         order: list[int] = torch.sort(self.combined, descending=True, stable=True).indices.tolist()
         return order
 

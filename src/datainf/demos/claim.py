@@ -22,12 +22,24 @@ def require(module: str, name: str) -> None:
 
 
 def claim(out: Path, settings: dict[str, Any]) -> None:
-    """Mark the folder as this demo's. Raises `OptionError` if it is something else's."""
+    """Mark the folder as this demo's. Raises `OptionError` if it is something else's, or its marker
+    is damaged."""
     make_folder(out)
     marker = out / MARKER
-    if marker.exists():
-        if json.loads(marker.read_text(encoding="utf-8")) != settings:
-            raise OptionError(f"{out} holds a demo with other settings", remedy="another --out")
-    elif any(out.iterdir()):
+    found = _marked(marker)
+    if found is None and any(out.iterdir()):
         raise OptionError(f"{out} is not empty and not a demo's folder", remedy="another --out")
+    if found not in (None, settings):
+        raise OptionError(f"{out} holds a demo with other settings", remedy="another --out")
     write_atomically(marker, json.dumps(settings).encode())
+
+
+def _marked(marker: Path) -> dict[str, Any] | None:
+    """The settings in a marker; None where it is none, or not as one is written."""
+    if not marker.is_file():
+        return None
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):  # no UTF-8, or no JSON
+        return None
+    return found if isinstance(found, dict) else None

@@ -28,6 +28,7 @@ BY_NAME: dict[str, type[Estimator]] = {
         WeightedGradient,
     )
 }
+"""The estimators by the names that `datainf.attribute` takes for its method."""
 
 
 def from_name(method: str | Estimator, *, steps: int | None = None) -> Estimator:

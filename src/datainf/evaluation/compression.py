@@ -62,6 +62,7 @@ class CompressionCheck:
 
     @property
     def unranked(self) -> int:
+        """How many queries have no order to find: full gradients score all examples alike."""
         return int(self.correlations.isnan().sum())
 
     @property
@@ -76,6 +77,7 @@ class CompressionCheck:
 
     @property
     def worst_correlation(self) -> float:
+        """The least over the queries; NaN if none is ranked."""
         return float(self.correlations.nanquantile(0))
 
     @property

@@ -47,6 +47,7 @@ class Training:
 
     @property
     def key(self) -> str:
+        """A name for it, the same in every process: a digest of its rows, and its seed."""
         return f"{digest(list(self.rows))[:24]} {self.seed}"
 
 

@@ -8,13 +8,16 @@ tracer.influence((inputs, labels), k=5)  # indices [m, 5] and influence_scores [
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from datainf.errors import InputError, OptionError
-from datainf.integrations.live import Attributor, Options
+from datainf.estimators import Estimator
+from datainf.integrations.choices import Options
+from datainf.integrations.live import Attributor
 from datainf.tasks import Task
 
 try:
@@ -35,15 +38,18 @@ class KMostInfluential(NamedTuple):
 
 class DataInfInfluence(DataInfluence):  # type: ignore[misc]  # captum's types are not read
     """Scores by any of datainf's methods as Captum's `TracInCP` gives them: [m queries, n training
-    examples], positive for proponents, which training more on would lower the query's loss.
+    examples], float32, positive for proponents, which training more on would lower the query's
+    loss.
 
     Args and errors are those of `datainf.integrations.live.Attributor`; `options` are those of
-    `datainf.attribute`, such as `{"damping": "0.1", "blocks": "module"}`.
+    `datainf.attribute`, such as `{"damping": "0.1", "blocks": "module"}`. `gauss-newton` needs a
+    task whose answers can be drawn, as those of pairs (input, class index) can, and those of the
+    language models in `datainf.tasks`.
     """
 
     def __init__(
         self, model: nn.Module, train_dataset: Any, task: Task | None = None, *,
-        out: str | Path | None = None, method: str | None = None,
+        out: str | Path | None = None, method: str | Estimator | None = None,
         options: Options | None = None,
     ) -> None:  # fmt: skip
         self.model, self.train_dataset = model, train_dataset
@@ -55,20 +61,30 @@ class DataInfInfluence(DataInfluence):  # type: ignore[misc]  # captum's types a
         """Scores [m, n]; or with k the k highest of each query, or the k lowest.
 
         Args:
-            inputs: A batch (inputs, labels), a data loader of such, or a list of examples.
+            inputs: A batch (inputs, labels), a mapping of columns, a data loader of such, or a list
+                of examples.
             k: How many training examples, 1 … n; None: the scores of all.
             proponents: Whether of the highest scores, or else of the lowest.
 
-        Raises `OptionError` for another k.
+        Raises `OptionError` for another k, and `InputError` for inputs of another form.
         """
+        _require_whole(k)
         scores = self._attributor.scores(inputs)
         if k is None:
             return scores
         if not 1 <= k <= scores.shape[1]:
-            raise OptionError(f"k is {k}, and there are {scores.shape[1]} training examples")
+            raise OptionError(
+                f"k is {k}, and there are {scores.shape[1]} training examples",
+                remedy="one from 1 to so many; or None, for the scores of all",
+            )
         found = scores.sort(dim=1, descending=proponents, stable=True)
         return KMostInfluential(found.indices[:, :k], found.values[:, :k])
 
     def self_influence(self) -> Tensor:
-        """score(k, k) of every training example, [n]."""
+        """score(k, k) of every training example, [n], float32."""
         return self._attributor.self_influence()
+
+
+def _require_whole(k: Any) -> None:
+    if k is not None and not isinstance(k, Integral):
+        raise OptionError(f"k is {k!r}", remedy="a whole number of training examples")

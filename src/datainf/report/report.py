@@ -18,6 +18,7 @@ from datainf.report.subject import Subject
 
 REPORT = "report.html"
 TOP = 10
+"""So many examples at each end of a query's order are on the page, unless told otherwise."""
 READ = 300
 """So many training examples are read again for the tokens that scores come from, unless told
 otherwise."""
