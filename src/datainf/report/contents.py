@@ -23,7 +23,8 @@ from datainf.explanations import Explanation, Pair
 from datainf.provenance import in_a_line
 from datainf.report.examples import MOST_TOKENS, Described, label_of
 from datainf.report.insight import Insight
-from datainf.report.statistics import agreement, block_shares, histogram, short
+from datainf.report.layers import Layers
+from datainf.report.statistics import agreement, histogram, short, tensor_shares
 from datainf.report.subject import Subject
 from datainf.runs import told
 from datainf.scores import AnyScores
@@ -134,7 +135,8 @@ class Contents:
         n, m = len(scores.train_ids), len(scores.query_ids)
         files = {self.train.file(row) for row in self.shown}
         labels = {label_of(run.train[row]) for row in self.shown} - {None}
-        answers = self.insight.query_answers
+        names = [block.name for block in subject.stores.train[-1].index.blocks]
+        layers, answers = Layers(names), self.insight.query_answers
         return {
             "run": subject.name,
             "summary": f"{scores.method} · {words.count(m, 'query', 'queries')} · "
@@ -161,8 +163,8 @@ class Contents:
             },
             "many": self._many(),
             "histogram": histogram(scores),
-            "tensors": [block.name for block in subject.stores.train[-1].index.blocks],
-            "blocks": block_shares(self.insight.explanations),
+            "tensors": list(zip(names, layers.shown(), strict=True)),
+            "shares": tensor_shares(self.insight.explanations, layers),
             "methods": list(methods := self._methods()),
             "agreement": agreement(list(methods.values()), self.top),
         }
@@ -254,22 +256,37 @@ def of_sign(entries: Sequence[tuple[int, float]], sign: int) -> list[tuple[int, 
 
 
 def in_steps(one: Explanation) -> dict[str, Any]:
-    """A score's parts as whole numbers of `unit`: "tensors" [place, part], the largest first;
-    "streams" a part a token; "elsewhere"."""
-    tokens = [stream.abs().max() for stream in one.streams or [] if len(stream)]
-    largest = max([float(t) for t in tokens] or [float(one.by_tensor.abs().max())])
+    """A score's parts as whole numbers of a unit: by tensor, and where they are known by token."""
+    return _tensors_in_steps(one) | ({} if one.streams is None else _tokens_in_steps(one))
+
+
+def _tensors_in_steps(one: Explanation) -> dict[str, Any]:
+    """The `tensor_unit`; `tensors` [place, part], the largest first; and of those that are not
+    among them `other_tensors` [how many, part], so that all sum to the score."""
+    parts = one.by_tensor
+    unit = max(float(parts.abs().max()), 1e-30) / STEPS
+    order = parts.abs().argsort(descending=True, stable=True)
+    shown = [[int(place), round(float(parts[place]) / unit)] for place in order[:TENSORS_SHOWN]]
+    found: dict[str, Any] = {"tensor_unit": short(unit), "tensors": shown}
+    if len(rest := parts[order[TENSORS_SHOWN:]]):
+        found["other_tensors"] = [len(rest), round(float(rest.sum()) / unit)]
+    return found
+
+
+def _tokens_in_steps(one: Explanation) -> dict[str, Any]:
+    """The `unit`; `streams`, a part a token that is shown; where some are not, of each stream how
+    many, and their part, `beyond`; and `elsewhere`, what lies at no token. All sum to the score."""
+    streams = one.streams or []
+    largest = max((float(stream.abs().max()) for stream in streams if len(stream)), default=0.0)
     unit = max(largest, 1e-30) / STEPS
-    order = one.by_tensor.abs().argsort(descending=True, stable=True)[:TENSORS_SHOWN]
     found: dict[str, Any] = {
         "unit": short(unit),
-        "tensors": [[int(place), round(float(one.by_tensor[place]) / unit)] for place in order],
+        "streams": [(own[:MOST_TOKENS] / unit).round().int().tolist() for own in streams],
+        "elsewhere": round(one.elsewhere / unit),
     }
-    if one.streams is not None:
-        found["streams"] = [
-            (stream[:MOST_TOKENS] / unit).round().int().tolist() for stream in one.streams
-        ]
-        beyond = sum(float(stream[MOST_TOKENS:].sum()) for stream in one.streams)
-        found["elsewhere"] = round((one.elsewhere + beyond) / unit)
+    rests = [own[MOST_TOKENS:] for own in streams]
+    if any(map(len, rests)):
+        found["beyond"] = [[len(rest), round(float(rest.sum()) / unit)] for rest in rests]
     return found
 
 

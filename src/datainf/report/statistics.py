@@ -12,21 +12,39 @@ import torch
 
 from datainf.evaluation.metrics import rank_correlations, top_overlap
 from datainf.explanations import Explanation, Pair
+from datainf.report.layers import Layers
 from datainf.scores import AnyScores, Scores
 
 BINS = 60
+KINDS_SHOWN = 24
+"""Tensors whose shares are shown each by itself."""
 SAMPLED = 2_000_000
 """Of so many scores the histogram is made."""
 AGREEMENT_SCORES = 20_000_000
 """More scores are not ranked anew for the agreement of methods: of the first queries alone."""
 
 
-def block_shares(explanations: Mapping[Pair, Explanation]) -> list[float]:
-    """Σ over pairs of |a tensor's part| / Σ of all, by tensor; none without explanations."""
+def tensor_shares(
+    explanations: Mapping[Pair, Explanation], layers: Layers
+) -> dict[str, list[tuple[str, float]]] | None:
+    """Σ over pairs of |a tensor's part| / Σ of all: `layers`, those of all tensors of each layer as
+    the model runs them, and `kinds`, those of the same tensor in all layers, the largest first and
+    the smallest as one; None without explanations. `layers`: the explanations' tensors."""
     if not explanations:
-        return []
+        return None
     total = torch.stack([one.by_tensor.abs() for one in explanations.values()]).sum(dim=0)
-    return [short(float(share)) for share in total / total.sum().clamp(min=1e-300)]
+    every = (total / total.sum().clamp(min=1e-300)).tolist()
+    by_layer, by_kind = dict.fromkeys(layers.order, 0.0), dict[str, float]()
+    for share, layer, kind in zip(every, layers.layer, layers.kind, strict=True):
+        by_layer[layer] += share
+        by_kind[kind] = by_kind.get(kind, 0.0) + share
+    kinds = sorted(by_kind.items(), key=lambda entry: -entry[1])
+    if rest := kinds[KINDS_SHOWN:]:
+        kinds[KINDS_SHOWN:] = [(f"and {len(rest):,} more", sum(share for _, share in rest))]
+    return {
+        name: [(key, short(share)) for key, share in entries]
+        for name, entries in (("layers", by_layer.items()), ("kinds", kinds))
+    }
 
 
 def histogram(scores: AnyScores) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 // An example as a person reads it: its texts, its picture, its label, and what each token did.
 
 const LONG = 700;
-const MANY_TOKENS = 2000;
 
 /** The name, place and loss of an example. */
 function placeOf(example) {
@@ -77,7 +76,7 @@ function heatMap(streams, why) {
   const largest = Math.max(1e-30, ...why.streams.flat().map(Math.abs));
   const drawn = streams.map(([name, tokens, supervised], place) => {
     const values = why.streams[place] || [];
-    const spans = tokens.slice(0, MANY_TOKENS).map((token, t) => {
+    const spans = tokens.map((token, t) => {
       const value = values[t] || 0;
       const share = Math.abs(value) / largest;
       return h("span", {
@@ -87,10 +86,11 @@ function heatMap(streams, why) {
         title: signed(value * why.unit),
       }, token);
     });
-    const rest = tokens.length - MANY_TOKENS;
+    const [rest, beyond] = why.beyond ? why.beyond[place] : [0, 0];
     return h("div", { class: "part heat" },
       streams.length > 1 ? h("span", { class: "part-name" }, name) : null,
-      h("span", { dir: "auto" }, spans, rest > 0 ? ` … ${count(rest, "token")} more` : null));
+      h("span", { dir: "auto" }, spans, rest ? h("em", { class: "cut" },
+        ` … ${signed(beyond * why.unit)} of the score lies in the ${count(rest, "token")} after these`) : null));
   });
   const elsewhere = why.elsewhere * why.unit;
   return h("div", { class: "text" }, drawn,
@@ -100,22 +100,20 @@ function heatMap(streams, why) {
       : null);
 }
 
-/** Shares of the tensors in one score, the largest first. */
+/** Shares of the tensors in one score, the largest first, and what the others have together. */
 function tensorsOf(overview, why) {
-  const most = Math.max(1e-30, ...why.tensors.map(([, value]) => Math.abs(value)));
+  const entries = why.tensors.map(([index, value]) => [...overview.tensors[index], value]);
+  if (why.other_tensors) {
+    const [others, value] = why.other_tensors;
+    entries.push([count(others, "smaller tensor"), `the other ${others.toLocaleString("en")}`, value]);
+  }
+  const most = Math.max(1e-30, ...entries.map(([, , value]) => Math.abs(value)));
   return h("details", { class: "tensors" }, h("summary", {}, "by tensor"),
-    h("div", { class: "bars" }, why.tensors.map(([index, value]) => {
-      const name = overview.tensors[index];
-      return h("div", { class: "bar-row", title: name },
-        h("span", { class: "bar-name" }, shortTensor(name)),
-        bar(value * why.unit, Math.abs(value) / most),
-        h("span", { class: "bar-value" }, signed(value * why.unit)));
-    })));
-}
-
-function shortTensor(name) {
-  const { layer, rest } = tensorName(name);
-  return (layer === null ? "" : layer + " · ") + rest;
+    h("div", { class: "bars" }, entries.map(([title, name, value]) =>
+      h("div", { class: "bar-row", title },
+        h("span", { class: "bar-name" }, name),
+        bar(value * why.tensor_unit, Math.abs(value) / most),
+        h("span", { class: "bar-value" }, signed(value * why.tensor_unit))))));
 }
 
 /** A bar to the right for what helps, in another colour for what harms. */

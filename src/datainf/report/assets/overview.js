@@ -7,7 +7,7 @@ function overviewTab(overview) {
         h("p", { class: "note" }, "A score is positive where training more on the example lowers the loss of the "
           + "query, and negative where it raises it. Scores compare within one run; between methods, compare ranks.")),
       panel("Scores", histogram(overview.histogram)),
-      overview.blocks.length ? panel("Where in the model they come from", blockShares(overview)) : null,
+      overview.shares ? panel("Where in the model they come from", tensorShares(overview.shares)) : null,
       overview.methods.length > 1 ? panel("How methods agree", agreement(overview)) : null),
     key: () => {},
   };
@@ -52,28 +52,17 @@ function histogram({ edges, counts, below, above, of }) {
       + (below + above ? `; ${below + above} beyond the ends` : "") + "."));
 }
 
-function blockShares(overview) {
-  const kinds = new Map(), layers = new Map();
-  let total = 0;
-  overview.blocks.forEach((share, index) => {
-    const { layer, rest } = tensorName(overview.tensors[index]);
-    total += share;
-    kinds.set(rest, (kinds.get(rest) || 0) + share);
-    const at = layer === null ? "other" : layer;
-    layers.set(at, (layers.get(at) || 0) + share);
-  });
-  const ranked = [...kinds].sort((a, b) => b[1] - a[1]).slice(0, 24);
-  const ordered = [...layers].sort((a, b) => (a[0] === "other") - (b[0] === "other") || a[0] - b[0]);
+function tensorShares({ layers, kinds }) {
   return h("div", {}, h("p", { class: "note" }, "Sizes of the tensors' parts, over the pairs of query and training "
       + "example that this page shows."),
-    h("div", { class: "two" }, shares("layer", ordered, total), shares("tensor", ranked, total)));
+    h("div", { class: "two" }, shares("layer", layers), shares("tensor", kinds)));
 }
 
-function shares(title, entries, total) {
+function shares(title, entries) {
   const most = Math.max(1e-30, ...entries.map(([, share]) => share));
   return h("div", {}, h("h3", {}, "by " + title), h("div", { class: "bars" }, entries.map(([name, share]) =>
     h("div", { class: "bar-row", title: name }, h("span", { class: "bar-name" }, name),
-      bar(1, share / most), h("span", { class: "bar-value" }, percent(share / (total || 1)))))));
+      bar(1, share / most), h("span", { class: "bar-value" }, percent(share))))));
 }
 
 function agreement({ methods, agreement: found, top }) {
