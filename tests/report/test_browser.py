@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -146,6 +147,20 @@ def test_the_bars_of_a_card_sum_to_its_score(chromium, short_page):
         expect(card.locator(".bar-name").last).to_have_text("the other 5")
         bars = [number(text) for text in card.locator(".bar-value").all_inner_texts()]
         assert sum(bars) == pytest.approx(scores_of(page, "helps")[0], rel=0.02)
+
+
+def test_of_what_methods_agree_is_said(chromium, llama_run, datainf, tmp_path):
+    datainf("score", llama_run, "--keep", 2, "--out", llama_run / "two")
+    path = write_report(llama_run, out=tmp_path / "report.html", top=3, model=False)
+    shutil.rmtree(llama_run / "two")
+    with opened(chromium, path.as_uri() + "#tab=overview") as page:
+        panel = page.locator(".panel", has_text="How methods agree")
+        expect(panel).to_contain_text("Means over 7 queries.")
+        expect(panel.locator("h3").last).to_have_text("share of the first 3 in common")
+        names = panel.locator(".two > div").last.locator("tbody th").all_inner_texts()
+        expect(panel.locator("td.num", has_text="of the first 2")).to_have_count(2 * len(names) - 1)
+        layers = page.locator(".two").first.locator("> div").first.locator(".bar-name")
+        assert layers.all_inner_texts() == ["0", "1"]
 
 
 def test_a_row_is_expanded(chromium, llama_page):

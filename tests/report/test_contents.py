@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from conftest import TEXTS, attributed
-from datainf import Scores, load_scores
+from datainf import load_scores
 from datainf.explanations import Explanation
 from datainf.report import contents, write_report
 from datainf.report.contents import Contents, NoSuchPartError, in_steps
 from datainf.report.insight import gain_insight
-from datainf.report.statistics import histogram
 from datainf.report.subject import Subject
 from datainf.runs import open_run
 
@@ -234,13 +233,6 @@ def test_a_model_that_is_gone_leaves_a_page(llama_run, tmp_path, monkeypatch):
 def test_the_same_run_gives_the_same_page(llama_run, tmp_path):
     pages = [write_report(llama_run, out=tmp_path / f"{i}.html").read_bytes() for i in range(2)]
     assert pages[0] == pages[1]
-
-
-def test_a_histogram_counts_every_score():
-    values = torch.randn(40, 60)
-    found = histogram(Scores(values, list(range(40)), list(range(60)), "exact"))
-    assert sum(found["counts"]) + found["below"] + found["above"] == values.numel()
-    assert histogram(Scores(torch.zeros(1, 3), [0], [0, 1, 2], "exact"))["counts"]
 
 
 def test_one_training_example_and_scores_without_an_order(saved_bert, datainf, tmp_path):

@@ -3,12 +3,12 @@ how far methods agree."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from datainf.evaluation.metrics import rank_correlations, top_overlap
 from datainf.explanations import Explanation, Pair
@@ -21,7 +21,8 @@ KINDS_SHOWN = 24
 SAMPLED = 2_000_000
 """Of so many scores the histogram is made."""
 AGREEMENT_SCORES = 20_000_000
-"""More scores are not ranked anew for the agreement of methods: of the first queries alone."""
+"""More scores are not ranked anew for the agreement of methods: of some queries, spread over all.
+"""
 
 
 def tensor_shares(
@@ -56,7 +57,7 @@ def histogram(scores: AnyScores) -> dict[str, Any]:
             of = f"every {step}th of {values.size:,} scores"
             values = values[::step]
     else:
-        values = torch.cat([scores.helpful.scores, scores.harmful.scores], dim=1).flatten().numpy()
+        values = torch.cat([rows.scores for rows in scores._table_rows()]).numpy()
         of = f"the {values.size:,} scores that are kept, of the ends of every query's order"
     if not values.size:
         return {"edges": [], "counts": [], "below": 0, "above": 0, "of": of}
@@ -75,35 +76,63 @@ def histogram(scores: AnyScores) -> dict[str, Any]:
 
 def agreement(methods: Sequence[AnyScores], k: int) -> dict[str, Any] | None:
     """Of every pair of scores their mean Spearman correlation over queries, where all scores are
-    there, and the share of a query's k most helpful examples that they have in common; None of
-    fewer than two."""
+    there, and the share of a query's first most helpful examples that they have in common: of the
+    first k, or of as many as are kept of both, `first`. None of fewer than two.
+
+    Means over `queries` that have an order by each of the methods, of `looked_at`, of `all`; None
+    where there are none.
+    """
     if len(methods) < 2:
         return None
+    m, n = methods[0].shape
+    looked_at = spread(m, max(1, AGREEMENT_SCORES // max(1, n)))
+    ordered = torch.stack([_have_order(one, looked_at) for one in methods]).all(dim=0)
+    queries = [row for row, has in zip(looked_at, ordered.tolist(), strict=True) if has]
+    first = [[min(k, a.kept, b.kept) for b in methods] for a in methods]
     return {
-        "spearman": [[_spearman(a, b) for b in methods] for a in methods],
-        "overlap": [[_overlap(a, b, k) for b in methods] for a in methods],
+        "spearman": [[_spearman(a, b, queries) for b in methods] for a in methods],
+        "overlap": [
+            [_overlap(a, b, queries, own) for b, own in zip(methods, of_both, strict=True)]
+            for a, of_both in zip(methods, first, strict=True)
+        ],
+        "first": first,
+        "queries": len(queries),
+        "looked_at": len(looked_at),
+        "all": m,
     }
 
 
-def _spearman(left: AnyScores, right: AnyScores) -> float | None:
-    if not isinstance(left, Scores) or not isinstance(right, Scores):
+def spread(m: int, most: int) -> list[int]:
+    """Rows of m, all or so many that are spread evenly over them."""
+    count = min(m, most)
+    return [place * m // count for place in range(count)]
+
+
+def _have_order(scores: AnyScores, queries: Sequence[int]) -> Tensor:
+    """Whether any two scores of each query differ, bool [queries]; not where one is NaN."""
+    if isinstance(scores, Scores):
+        values = scores.values[queries]
+        return values.amax(dim=1) > values.amin(dim=1)
+    return scores.helpful.scores[queries, 0] > scores.harmful.scores[queries, 0]
+
+
+def _spearman(left: AnyScores, right: AnyScores, queries: Sequence[int]) -> float | None:
+    if not isinstance(left, Scores) or not isinstance(right, Scores) or not queries:
         return None
-    queries = max(1, AGREEMENT_SCORES // max(1, left.values.shape[1]))
-    found = rank_correlations(left.values[:queries], right.values[:queries])
-    mean = float(found.nanmean())
-    return None if math.isnan(mean) else short(mean)
+    found = rank_correlations(left.values[queries], right.values[queries])
+    return short(float(found.mean()))
 
 
-def _overlap(left: AnyScores, right: AnyScores, k: int) -> float:
+def _overlap(left: AnyScores, right: AnyScores, queries: Sequence[int], k: int) -> float | None:
+    if not queries:
+        return None
     if isinstance(left, Scores) and isinstance(right, Scores):
-        queries = max(1, AGREEMENT_SCORES // max(1, left.values.shape[1]))
-        return short(float(top_overlap(left.values[:queries], right.values[:queries], k).mean()))
-    k = min(k, left.kept, right.kept)
+        return short(float(top_overlap(left.values[queries], right.values[queries], k).mean()))
     shares = []
-    for query in range(len(left.query_ids)):
+    for query in queries:
         rows = [{row for row, _ in one.top_rows(query, k)} for one in (left, right)]
         shares.append(len(rows[0] & rows[1]) / k)
-    return short(sum(shares) / max(1, len(shares)))
+    return short(sum(shares) / len(shares))
 
 
 def short(value: float) -> float:

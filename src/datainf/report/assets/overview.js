@@ -65,15 +65,26 @@ function shares(title, entries) {
       bar(1, share / most), h("span", { class: "bar-value" }, percent(share))))));
 }
 
-function agreement({ methods, agreement: found, top }) {
+function agreement({ methods, agreement: found }) {
   const square = (title, values, show) => h("div", {}, h("h3", {}, title),
     h("div", { class: "scrolling" }, h("table", { class: "square" },
       h("thead", {}, h("tr", {}, h("td", {}), methods.map((name) => h("th", {}, name)))),
       h("tbody", {}, values.map((row, i) => h("tr", {}, h("th", {}, methods[i]),
-        row.map((value) => h("td", { class: "num", style: { "--share": value === null ? 0 : Math.max(0, value).toFixed(3) } },
-          value === null ? "–" : show(value)))))))));
-  return h("div", {}, h("p", { class: "note" }, "Means over the queries."),
+        row.map((value, j) => h("td", { class: "num", style: { "--share": value === null ? 0 : Math.max(0, value).toFixed(3) } },
+          value === null ? "–" : show(value, i, j)))))))));
+  const most = Math.max(...found.first.flat());
+  const fewer = (k) => (k < most ? h("span", { class: "note" }, ` of the first ${k}`) : null);
+  return h("div", {}, h("p", { class: "note" }, overWhat(found)),
     h("div", { class: "two" },
       square("rank correlation (Spearman)", found.spearman, (v) => v.toFixed(2)),
-      square(`share of the first ${top} in common`, found.overlap, percent)));
+      square(`share of the first ${most} in common`, found.overlap, (v, i, j) => [percent(v), fewer(found.first[i][j])])));
+}
+
+/** Of which queries the means are. */
+function overWhat({ queries, looked_at: looked, all }) {
+  if (!queries) return "No query has an order by all of these methods.";
+  const some = looked < all ? `${count(looked, "query", "queries")} spread over all ${all.toLocaleString("en")}`
+    : count(all, "query", "queries");
+  return `Means over ${some}`
+    + (queries < looked ? `, without the ${(looked - queries).toLocaleString("en")} whose scores are all equal.` : ".");
 }
