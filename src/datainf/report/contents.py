@@ -18,16 +18,17 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from datainf import words
+from datainf import tasks, words
 from datainf.explanations import Explanation, Pair
 from datainf.provenance import in_a_line
-from datainf.report.examples import MOST_TOKENS, Described, label_of
+from datainf.report.examples import MOST_TOKENS, Described, label_of, names_of_lists
 from datainf.report.insight import Insight
 from datainf.report.layers import Layers
 from datainf.report.statistics import agreement, histogram, short, tensor_shares
 from datainf.report.subject import Subject
 from datainf.runs import told
 from datainf.scores import AnyScores
+from datainf.tasks.kinds import KINDS
 
 SIZES = {"queries": 50, "train": 100, "why": 50}
 """Examples of a part of each kind."""
@@ -94,6 +95,24 @@ class Contents:
         rows = {row for helpful, harmful in self.ends for row, _ in (*helpful, *harmful)}
         return sorted(rows | {row for row, _ in self.many})
 
+    @cached_property
+    def labels(self) -> dict[str, Any]:
+        """The labels of the training rows that the page shows: in words, and as the data have them.
+        """
+        rows = (self.subject.run.train[row] for row in self.shown)
+        return {label: row["label"] for row in rows if (label := label_of(row)) is not None}
+
+    def label_name(self, label: str | None) -> str | None:
+        """What the model calls a label, which is given in words; None where it is not known."""
+        if label is None:
+            return None
+        return self.insight.class_names.get(label, self._names_of_lists.get(label))
+
+    @cached_property
+    def _names_of_lists(self) -> dict[str, str]:
+        task = self.subject.stores.train[-1].index.task
+        return names_of_lists(task, self.labels.values())
+
     def pairs(self) -> dict[Pair, float]:
         """The scores that the page shows."""
         return {
@@ -134,7 +153,7 @@ class Contents:
         run, scores, subject = self.subject.run, self.scores, self.subject
         n, m = len(scores.train_ids), len(scores.query_ids)
         files = {self.train.file(row) for row in self.shown}
-        labels = {label_of(run.train[row]) for row in self.shown} - {None}
+        labels = sorted(self.labels) if len(self.labels) <= MOST_LABELS else []
         names = [block.name for block in subject.stores.train[-1].index.blocks]
         layers, answers = Layers(names), self.insight.query_answers
         return {
@@ -151,8 +170,8 @@ class Contents:
             "why": bool(self.insight.explanations),
             "heat": any(self.insight.streams.values()),
             "files": sorted(files) if len(files) <= MOST_FILES else [],
-            "labels": sorted(map(str, labels)) if len(labels) <= MOST_LABELS else [],
-            "names": self.insight.class_names,
+            "labels": labels,
+            "names": {label: name for label in labels if (name := self.label_name(label))},
             "queries": {
                 "ids": [str(identifier) for identifier in scores.query_ids],
                 "heads": [self.query.head(row) for row in range(m)],
@@ -172,10 +191,9 @@ class Contents:
     def _facts(self) -> list[list[str]]:
         config, stores = self.subject.config, self.subject.stores
         index = stores.train[-1].index
-        counts = [
-            words.count(len(self.scores.train_ids), "training example"),
-            words.count(index.notes.get("tokens", 0), "token"),
-        ]
+        counts = [words.count(len(self.scores.train_ids), "training example")]
+        if reads_text(index.task["name"]):
+            counts.append(words.count(index.notes.get("tokens", 0), "token"))
         found = {
             "model": config.model or "the adapter's base",
             "adapter": config.adapter or "none",
@@ -248,6 +266,13 @@ class Contents:
             name = other.method if other.method not in methods else f"{other.method} ({folder})"
             methods[name] = other
         return methods
+
+
+def reads_text(task: str) -> bool:
+    """Whether what a store counts as tokens are some of a text, by its task's name; pictures and
+    what a person's own loss reads have positions of another kind."""
+    kind = KINDS.get(task)
+    return kind is not None and getattr(tasks, kind.task).streams is not tasks.Task.streams
 
 
 def of_sign(entries: Sequence[tuple[int, float]], sign: int) -> list[tuple[int, float]]:

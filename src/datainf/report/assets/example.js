@@ -16,8 +16,15 @@ function placeOf(example) {
 
 /** A label as the data have it, and what the model calls it. */
 function labelText(overview, label) {
-  const name = Object.hasOwn(overview.names, label) ? overview.names[label] : label;
-  return name === label ? label : `${label} · ${name}`;
+  const name = Object.hasOwn(overview.names, label) ? overview.names[label] : label || "none";
+  return name === label || !label ? name : `${label} · ${name}`;
+}
+
+/** A choice among labels; `choose` is told which as the data have it, of any label null. */
+function labelSelect(overview, chosen, choose) {
+  const options = overview.labels.map((label, place) => [String(place), labelText(overview, label)]);
+  return select("label", [["", "all"], ...options], String(overview.labels.indexOf(chosen)),
+    (place) => choose(place === "" ? null : overview.labels[place]));
 }
 
 function labelOptions(overview) {
@@ -37,7 +44,7 @@ function labelsOf(example) {
   }
   if (example.label !== null && example.label !== undefined) {
     return h("div", { class: "labels" },
-      h("span", { class: "label" }, "label ", words(example.label, { class: "value" })),
+      h("span", { class: "label" }, "label ", words(example.label || "none", { class: "value" })),
       answer && h("span", { class: "label" }, "model says ", words(answer.text, { class: "value" })));
   }
   return null;
