@@ -97,8 +97,7 @@ class Contents:
 
     @cached_property
     def labels(self) -> dict[str, Any]:
-        """The labels of the training rows that the page shows: in words, and as the data have them.
-        """
+        """Those of the training rows that the page shows: in words, and as the data have them."""
         rows = (self.subject.run.train[row] for row in self.shown)
         return {label: row["label"] for row in rows if (label := label_of(row)) is not None}
 

@@ -115,8 +115,8 @@ class Described:
         found = asdict(answer)
         found["written"] = found["written"] or None
         for name in ("text", "given"):
-            if found[name] is not None:
-                found[name] = found[name][: self.limit]
+            if (text := found[name]) is not None and len(text) > self.limit:
+                found[name] = text[: self.limit] + "…"
         return {name: value for name, value in found.items() if value is not None}
 
     def streams(self, streams: list[Stream]) -> list[list[Any]]:

@@ -31,15 +31,19 @@ function labelOptions(overview) {
   return [["", "all"], ...overview.labels.map((label) => [label, labelText(overview, label)])];
 }
 
-/** Label given by the data, and the one that the model gives. */
+/** Label given by the data, and the one that the model gives; of a pair which the model prefers. */
 function labelsOf(example) {
   const answer = example.answer;
+  if (answer && answer.given === undefined && example.label === undefined) {
+    return h("div", { class: "labels" }, h("span", { class: "label" + rightOrWrong(answer), title: PREFERS },
+      "model ", words(answer.text, { class: "value" })));
+  }
   if (answer && answer.agrees !== null && answer.agrees !== undefined) {
     const sure = answer.probability === null || answer.probability === undefined
       ? "" : ` (${percent(answer.probability)})`;
     return h("div", { class: "labels" },
       h("span", { class: "label" }, "label ", words(answer.given, { class: "value" })),
-      h("span", { class: "label " + (answer.agrees ? "right" : "wrong") },
+      h("span", { class: "label" + rightOrWrong(answer) },
         "model says ", words(answer.text, { class: "value" }), sure));
   }
   if (example.label !== null && example.label !== undefined) {
@@ -48,6 +52,12 @@ function labelsOf(example) {
       answer && h("span", { class: "label" }, "model says ", words(answer.text, { class: "value" })));
   }
   return null;
+}
+
+const PREFERS = "beside its reference: β times the difference of the two completions' log-ratios";
+
+function rightOrWrong(answer) {
+  return answer.agrees === undefined ? "" : answer.agrees ? " right" : " wrong";
 }
 
 /** A text that is cut where it is long, with a button for the rest. */

@@ -171,7 +171,8 @@ function queryPanel(overview, query) {
     h("div", { class: "query-title" }, h("h2", {}, "Query"), placeOf(query)),
     labelsOf(query), textOf(query),
     said ? h("div", { class: "part answer" }, h("span", { class: "part-name" }, "the model says"),
-      longText(answer.text || "(nothing)")) : null);
+      longText(answer.text || "(nothing)"), answer.limit === undefined ? null : h("span", { class: "cut",
+        title: `cut here: no more than ${count(answer.limit, "token")} were asked for` }, " …")) : null);
 }
 
 /** A training example with its score; `tell` is told why the score is so. */
