@@ -117,6 +117,12 @@ def test_names_of_several_labels():
     assert names_of_lists({"name": "preference"}, labels) == {}
 
 
+def test_several_labels_in_a_line(several_run):
+    train = Contents(Subject.open(several_run), 3).train
+    heads = [train.head(row) for row in (0, 1, 5)]
+    assert heads == ["[0] ab 0", "[0, 2] to be or not 1", "[none] sphinx of black quartz 5"]
+
+
 def test_no_label_is_one_to_look_for(several_run):
     live = LiveContents(Subject.open(several_run), 3, model=False)
     for label, rows in (("", [5, 11]), ("0, 2", [1, 7]), (None, list(range(12)))):

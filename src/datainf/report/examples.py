@@ -79,6 +79,8 @@ class Described:
     def head(self, row: int) -> str:
         """An example in a line: what is learned of it first, where a prompt comes before that."""
         values = self.examples[row]
+        if isinstance(values.get("label"), list):
+            values = {**values, "label": label_of(values) or "none"}
         text = self.in_words(values)
         if "image" in values and not isinstance(values.get("text"), str):
             name = self.examples.where(row).partition(", row ")[0].rpartition("/")[2]

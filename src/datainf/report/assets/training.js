@@ -10,7 +10,7 @@ function trainingTab(overview, state) {
   let loaded = 0, turn = 0, largest = 1e-30;
 
   function drawHead() {
-    replace(head, columns.map(([key, title]) => h("th", { "aria-sort": wanted.order === key
+    replace(head, columns.map(([key, title]) => h("th", { class: "num", "aria-sort": wanted.order === key
       ? (wanted.descending ? "descending" : "ascending") : "none" },
     button(title + (wanted.order === key ? (wanted.descending ? " ▼" : " ▲") : ""), () => {
       wanted.descending = wanted.order === key ? !wanted.descending : key !== "row";
