@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 
 from browser import browser, expect, needs_browser, opened, soon
 from conftest import HOSTILE, TEXTS, attributed
 from datainf import load_scores
-from datainf.report import write_report
+from datainf.report import contents, examples, write_report
 from datainf.report.readers import Models, answers_of
 from datainf.report.subject import Subject
 
@@ -35,9 +36,12 @@ def bert_page(bert_run, tmp_path_factory):
     return write_report(bert_run, out=path, top=5).as_uri()
 
 
+def number(text):
+    return float(text.replace("−", "-").replace("+", ""))
+
+
 def scores_of(page, kind):
-    texts = page.locator(f".column.{kind} .card .score").all_inner_texts()
-    return [float(text.replace("−", "-").replace("+", "")) for text in texts]
+    return list(map(number, page.locator(f".column.{kind} .card .score").all_inner_texts()))
 
 
 def test_the_first_query_is_shown_with_its_scores(chromium, llama_page, llama_run):
@@ -95,7 +99,7 @@ def test_the_heat_map(chromium, llama_page):
         text = "".join(tokens.all_text_contents())
         assert any(text.startswith(own) for own in TEXTS), "the tokens read as the text"
         titles = tokens.evaluate_all("all => all.map(one => one.title)")
-        parts = [float(t.replace("−", "-").replace("+", "")) for t in titles]
+        parts = list(map(number, titles))
         score = scores_of(page, "helps")[0]
         assert sum(parts) == pytest.approx(score, rel=0.03)
         shares = tokens.evaluate_all(
@@ -104,6 +108,59 @@ def test_the_heat_map(chromium, llama_page):
         assert max(shares) == pytest.approx(1, abs=2e-3)
         page.keyboard.press("h")
         expect(page.locator(".token")).to_have_count(0)
+
+
+@pytest.fixture(scope="module")
+def short_page(llama_run, tmp_path_factory):
+    """No more than 10 tokens, and 3 tensors, are shown by themselves."""
+    path = tmp_path_factory.mktemp("short") / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contents, "TENSORS_SHOWN", 3)
+        for module in (contents, examples):
+            patch.setattr(module, "MOST_TOKENS", 10)
+        return write_report(llama_run, out=path, top=5).as_uri()
+
+
+def test_what_lies_beyond_the_tokens_shown_is_said(chromium, short_page, llama_run):
+    with opened(chromium, short_page) as page:
+        card = page.locator(".card").first
+        expect(card.locator(".token")).to_have_count(10)
+        titles = card.locator(".token").evaluate_all("all => all.map(one => one.title)")
+        beyond, tokens = re.fullmatch(
+            r" … (\S+) of the score lies in the ([\d,]+) tokens? after these",
+            card.locator(".heat .cut").text_content(),
+        ).groups()
+        assert number(beyond) + sum(map(number, titles)) == pytest.approx(
+            scores_of(page, "helps")[0], rel=0.03
+        )
+        own = Subject.open(llama_run).run.train[int(card.get_attribute("data-row"))]
+        whole = own["prompt"] + own["completion"]
+        assert int(tokens) == len(whole.encode()) + 1 - 10, "a token a byte, and the end"
+        assert "at none of these tokens" not in card.inner_text()
+
+
+def test_the_bars_of_a_card_sum_to_its_score(chromium, short_page):
+    with opened(chromium, short_page) as page:
+        card = page.locator(".card").first
+        card.locator(".tensors summary").click()
+        expect(card.locator(".bar-row")).to_have_count(4)
+        expect(card.locator(".bar-name").last).to_have_text("the other 5")
+        bars = [number(text) for text in card.locator(".bar-value").all_inner_texts()]
+        assert sum(bars) == pytest.approx(scores_of(page, "helps")[0], rel=0.02)
+
+
+def test_of_what_methods_agree_is_said(chromium, llama_run, datainf, tmp_path):
+    datainf("score", llama_run, "--keep", 2, "--out", llama_run / "two")
+    path = write_report(llama_run, out=tmp_path / "report.html", top=3, model=False)
+    shutil.rmtree(llama_run / "two")
+    with opened(chromium, path.as_uri() + "#tab=overview") as page:
+        panel = page.locator(".panel", has_text="How methods agree")
+        expect(panel).to_contain_text("Means over 7 queries.")
+        expect(panel.locator("h3").last).to_have_text("share of the first 3 in common")
+        names = panel.locator(".two > div").last.locator("tbody th").all_inner_texts()
+        expect(panel.locator("td.num", has_text="of the first 2")).to_have_count(2 * len(names) - 1)
+        layers = page.locator(".two").first.locator("> div").first.locator(".bar-name")
+        assert layers.all_inner_texts() == ["0", "1"]
 
 
 def test_a_row_is_expanded(chromium, llama_page):

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from conftest import TEXTS, attributed
-from datainf import Scores, load_scores
-from datainf.report import write_report
-from datainf.report.contents import Contents, NoSuchPartError
+from datainf import load_scores
+from datainf.explanations import Explanation
+from datainf.report import contents, write_report
+from datainf.report.contents import Contents, NoSuchPartError, in_steps
 from datainf.report.insight import gain_insight
-from datainf.report.statistics import histogram
 from datainf.report.subject import Subject
 from datainf.runs import open_run
 
@@ -90,8 +90,41 @@ def test_all_tensors_parts_sum_to_the_scores(llama_contents):
     for (query, row), one in llama_contents.insight.explanations.items():
         score = dict(llama_contents.pairs())[query, row]
         assert one.score == pytest.approx(score, rel=1e-3, abs=1e-5)
-    shares = llama_contents.part("overview")["blocks"]
-    assert sum(shares) == pytest.approx(1, abs=1e-4)
+    shares = llama_contents.part("overview")["shares"]
+    assert [layer for layer, _ in shares["layers"]] == ["0", "1"]
+    for entries in shares.values():
+        assert sum(share for _, share in entries) == pytest.approx(1, abs=1e-4)
+
+
+def test_all_bars_of_a_card_sum_to_its_score(llama_contents, monkeypatch):
+    """The tensors that are too many for a bar each have one together."""
+    monkeypatch.setattr(contents, "TENSORS_SHOWN", 3)
+    for query in llama_contents.part("queries-0"):
+        of_query = llama_contents.part("why-0")[str(query["row"])]
+        for row, score in (*query["helpful"], *query["harmful"]):
+            one = of_query[str(row)]
+            explained = llama_contents.insight.explanations[query["row"], row].by_tensor
+            assert len(one["tensors"]) + one["other_tensors"][0] == len(explained)
+            bars = [part for _, part in one["tensors"]] + [one["other_tensors"][1]]
+            rounding = one["tensor_unit"] * len(bars) / 2
+            assert one["tensor_unit"] * sum(bars) == pytest.approx(score, abs=rounding, rel=1e-3)
+
+
+def test_tokens_beyond_those_shown_are_no_heads(monkeypatch):
+    monkeypatch.setattr(contents, "MOST_TOKENS", 3)
+    long, short = torch.tensor([1.0, -2.0, 0.5, 4.0, 0.28]), torch.tensor([0.5, 0.28])
+    one = Explanation(torch.tensor([4.0, 1.0]), [long.double(), short.double()], elsewhere=0.5)
+    found = in_steps(one)
+    assert [[step * found["unit"] for step in stream] for stream in found["streams"]] == [
+        pytest.approx([1, -2, 0.5]), pytest.approx([0.5, 0.28]),
+    ]  # fmt: skip
+    assert [count for count, _ in found["beyond"]] == [2, 0]
+    assert [part * found["unit"] for _, part in found["beyond"]] == pytest.approx(
+        [4.25, 0], rel=1e-2
+    )
+    assert found["elsewhere"] * found["unit"] == pytest.approx(0.5)
+    assert "other_tensors" not in found
+    assert "beyond" not in in_steps(Explanation(torch.ones(1), [short.double()]))
 
 
 def test_labels_and_what_the_model_says(bert_contents):
@@ -200,13 +233,6 @@ def test_a_model_that_is_gone_leaves_a_page(llama_run, tmp_path, monkeypatch):
 def test_the_same_run_gives_the_same_page(llama_run, tmp_path):
     pages = [write_report(llama_run, out=tmp_path / f"{i}.html").read_bytes() for i in range(2)]
     assert pages[0] == pages[1]
-
-
-def test_a_histogram_counts_every_score():
-    values = torch.randn(40, 60)
-    found = histogram(Scores(values, list(range(40)), list(range(60)), "exact"))
-    assert sum(found["counts"]) + found["below"] + found["above"] == values.numel()
-    assert histogram(Scores(torch.zeros(1, 3), [0], [0, 1, 2], "exact"))["counts"]
 
 
 def test_one_training_example_and_scores_without_an_order(saved_bert, datainf, tmp_path):

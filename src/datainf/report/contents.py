@@ -18,15 +18,17 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from datainf import words
+from datainf import tasks, words
 from datainf.explanations import Explanation, Pair
 from datainf.provenance import in_a_line
-from datainf.report.examples import MOST_TOKENS, Described, label_of
+from datainf.report.examples import MOST_TOKENS, Described, label_of, names_of_lists
 from datainf.report.insight import Insight
-from datainf.report.statistics import agreement, block_shares, histogram, short
+from datainf.report.layers import Layers
+from datainf.report.statistics import agreement, histogram, short, tensor_shares
 from datainf.report.subject import Subject
 from datainf.runs import told
 from datainf.scores import AnyScores
+from datainf.tasks.kinds import KINDS
 
 SIZES = {"queries": 50, "train": 100, "why": 50}
 """Examples of a part of each kind."""
@@ -93,6 +95,23 @@ class Contents:
         rows = {row for helpful, harmful in self.ends for row, _ in (*helpful, *harmful)}
         return sorted(rows | {row for row, _ in self.many})
 
+    @cached_property
+    def labels(self) -> dict[str, Any]:
+        """Those of the training rows that the page shows: in words, and as the data have them."""
+        rows = (self.subject.run.train[row] for row in self.shown)
+        return {label: row["label"] for row in rows if (label := label_of(row)) is not None}
+
+    def label_name(self, label: str | None) -> str | None:
+        """What the model calls a label, which is given in words; None where it is not known."""
+        if label is None:
+            return None
+        return self.insight.class_names.get(label, self._names_of_lists.get(label))
+
+    @cached_property
+    def _names_of_lists(self) -> dict[str, str]:
+        task = self.subject.stores.train[-1].index.task
+        return names_of_lists(task, self.labels.values())
+
     def pairs(self) -> dict[Pair, float]:
         """The scores that the page shows."""
         return {
@@ -133,8 +152,9 @@ class Contents:
         run, scores, subject = self.subject.run, self.scores, self.subject
         n, m = len(scores.train_ids), len(scores.query_ids)
         files = {self.train.file(row) for row in self.shown}
-        labels = {label_of(run.train[row]) for row in self.shown} - {None}
-        answers = self.insight.query_answers
+        labels = sorted(self.labels) if len(self.labels) <= MOST_LABELS else []
+        names = [block.name for block in subject.stores.train[-1].index.blocks]
+        layers, answers = Layers(names), self.insight.query_answers
         return {
             "run": subject.name,
             "summary": f"{scores.method} · {words.count(m, 'query', 'queries')} · "
@@ -149,8 +169,8 @@ class Contents:
             "why": bool(self.insight.explanations),
             "heat": any(self.insight.streams.values()),
             "files": sorted(files) if len(files) <= MOST_FILES else [],
-            "labels": sorted(map(str, labels)) if len(labels) <= MOST_LABELS else [],
-            "names": self.insight.class_names,
+            "labels": labels,
+            "names": {label: name for label in labels if (name := self.label_name(label))},
             "queries": {
                 "ids": [str(identifier) for identifier in scores.query_ids],
                 "heads": [self.query.head(row) for row in range(m)],
@@ -161,8 +181,8 @@ class Contents:
             },
             "many": self._many(),
             "histogram": histogram(scores),
-            "tensors": [block.name for block in subject.stores.train[-1].index.blocks],
-            "blocks": block_shares(self.insight.explanations),
+            "tensors": list(zip(names, layers.shown(), strict=True)),
+            "shares": tensor_shares(self.insight.explanations, layers),
             "methods": list(methods := self._methods()),
             "agreement": agreement(list(methods.values()), self.top),
         }
@@ -170,10 +190,9 @@ class Contents:
     def _facts(self) -> list[list[str]]:
         config, stores = self.subject.config, self.subject.stores
         index = stores.train[-1].index
-        counts = [
-            words.count(len(self.scores.train_ids), "training example"),
-            words.count(index.notes.get("tokens", 0), "token"),
-        ]
+        counts = [words.count(len(self.scores.train_ids), "training example")]
+        if reads_text(index.task["name"]):
+            counts.append(words.count(index.notes.get("tokens", 0), "token"))
         found = {
             "model": config.model or "the adapter's base",
             "adapter": config.adapter or "none",
@@ -248,28 +267,50 @@ class Contents:
         return methods
 
 
+def reads_text(task: str) -> bool:
+    """Whether what a store counts as tokens are some of a text, by its task's name; pictures and
+    what a person's own loss reads have positions of another kind."""
+    kind = KINDS.get(task)
+    return kind is not None and getattr(tasks, kind.task).streams is not tasks.Task.streams
+
+
 def of_sign(entries: Sequence[tuple[int, float]], sign: int) -> list[tuple[int, float]]:
     """Where there are few examples, an end of the order reaches beyond 0."""
     return [(row, score) for row, score in entries if score * sign > 0]
 
 
 def in_steps(one: Explanation) -> dict[str, Any]:
-    """A score's parts as whole numbers of `unit`: "tensors" [place, part], the largest first;
-    "streams" a part a token; "elsewhere"."""
-    tokens = [stream.abs().max() for stream in one.streams or [] if len(stream)]
-    largest = max([float(t) for t in tokens] or [float(one.by_tensor.abs().max())])
+    """A score's parts as whole numbers of a unit: by tensor, and where they are known by token."""
+    return _tensors_in_steps(one) | ({} if one.streams is None else _tokens_in_steps(one))
+
+
+def _tensors_in_steps(one: Explanation) -> dict[str, Any]:
+    """The `tensor_unit`; `tensors` [place, part], the largest first; and of those that are not
+    among them `other_tensors` [how many, part], so that all sum to the score."""
+    parts = one.by_tensor
+    unit = max(float(parts.abs().max()), 1e-30) / STEPS
+    order = parts.abs().argsort(descending=True, stable=True)
+    shown = [[int(place), round(float(parts[place]) / unit)] for place in order[:TENSORS_SHOWN]]
+    found: dict[str, Any] = {"tensor_unit": short(unit), "tensors": shown}
+    if len(rest := parts[order[TENSORS_SHOWN:]]):
+        found["other_tensors"] = [len(rest), round(float(rest.sum()) / unit)]
+    return found
+
+
+def _tokens_in_steps(one: Explanation) -> dict[str, Any]:
+    """The `unit`; `streams`, a part a token that is shown; where some are not, of each stream how
+    many, and their part, `beyond`; and `elsewhere`, what lies at no token. All sum to the score."""
+    streams = one.streams or []
+    largest = max((float(stream.abs().max()) for stream in streams if len(stream)), default=0.0)
     unit = max(largest, 1e-30) / STEPS
-    order = one.by_tensor.abs().argsort(descending=True, stable=True)[:TENSORS_SHOWN]
     found: dict[str, Any] = {
         "unit": short(unit),
-        "tensors": [[int(place), round(float(one.by_tensor[place]) / unit)] for place in order],
+        "streams": [(own[:MOST_TOKENS] / unit).round().int().tolist() for own in streams],
+        "elsewhere": round(one.elsewhere / unit),
     }
-    if one.streams is not None:
-        found["streams"] = [
-            (stream[:MOST_TOKENS] / unit).round().int().tolist() for stream in one.streams
-        ]
-        beyond = sum(float(stream[MOST_TOKENS:].sum()) for stream in one.streams)
-        found["elsewhere"] = round((one.elsewhere + beyond) / unit)
+    rests = [own[MOST_TOKENS:] for own in streams]
+    if any(map(len, rests)):
+        found["beyond"] = [[len(rest), round(float(rest.sum()) / unit)] for rest in rests]
     return found
 
 

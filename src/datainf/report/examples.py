@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from datainf import words
 from datainf.data import Examples
+from datainf.errors import DataError
 from datainf.report.pictures import thumbnail
-from datainf.tasks.answers import Answer
+from datainf.tasks.answers import Answer, in_words
+from datainf.tasks.labels import Labels
 from datainf.tasks.streams import Stream
 
 NOT_SHOWN = {"label", "image", "id", "pixel_values", "attention_mask", "token_type_ids", "labels"}
@@ -76,6 +79,8 @@ class Described:
     def head(self, row: int) -> str:
         """An example in a line: what is learned of it first, where a prompt comes before that."""
         values = self.examples[row]
+        if isinstance(values.get("label"), list):
+            values = {**values, "label": label_of(values) or "none"}
         text = self.in_words(values)
         if "image" in values and not isinstance(values.get("text"), str):
             name = self.examples.where(row).partition(", row ")[0].rpartition("/")[2]
@@ -112,8 +117,8 @@ class Described:
         found = asdict(answer)
         found["written"] = found["written"] or None
         for name in ("text", "given"):
-            if found[name] is not None:
-                found[name] = found[name][: self.limit]
+            if (text := found[name]) is not None and len(text) > self.limit:
+                found[name] = text[: self.limit] + "…"
         return {name: value for name, value in found.items() if value is not None}
 
     def streams(self, streams: list[Stream]) -> list[list[Any]]:
@@ -129,10 +134,14 @@ class Described:
         return [stream.name, tokens] if marks is None else [stream.name, tokens, marks]
 
     def _href(self, values: Mapping[str, Any]) -> str | None:
+        """The file of an example's picture, else that of its data, where there is one. A picture's
+        path that does not say from where it goes, as beside bytes, would lead to any file."""
         image = values.get("image")
         path = image.get("path") if isinstance(image, Mapping) else image
-        source = Path(path) if isinstance(path, str) else Path(self.examples.source)
-        return source.resolve().as_uri() if source.exists() else None
+        places = [Path(self.examples.source)]
+        if isinstance(path, str) and Path(path).is_absolute():
+            places.insert(0, Path(path))
+        return next((place.resolve().as_uri() for place in places if place.exists()), None)
 
 
 def label_of(values: Mapping[str, Any]) -> str | None:
@@ -141,6 +150,21 @@ def label_of(values: Mapping[str, Any]) -> str | None:
     if label is None:
         return None
     return ", ".join(map(str, label)) if isinstance(label, list) else str(label)
+
+
+def names_of_lists(task: Mapping[str, Any], labels: Iterable[Any]) -> dict[str, str]:
+    """What a model calls those of some labels that are lists of classes, by `label_of` of them.
+    `task`: its settings, as a store notes them."""
+    if task.get("problem") == "regression" or "label2id" not in task:
+        return {}
+    classes, found = Labels(task.get("problem"), task["num_labels"], task["label2id"]), {}
+    for row in ({"label": label} for label in labels if isinstance(label, list)):
+        with suppress(DataError):
+            target = classes.read(row)
+            if isinstance(target, list):
+                on = [place for place, value in enumerate(target) if value > 0.5]
+                found[str(label_of(row))] = in_words(classes, on)
+    return found
 
 
 def _there(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,30 +3,49 @@ how far methods agree."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from datainf.evaluation.metrics import rank_correlations, top_overlap
 from datainf.explanations import Explanation, Pair
+from datainf.report.layers import Layers
 from datainf.scores import AnyScores, Scores
 
 BINS = 60
+KINDS_SHOWN = 24
+"""Tensors whose shares are shown each by itself."""
 SAMPLED = 2_000_000
 """Of so many scores the histogram is made."""
 AGREEMENT_SCORES = 20_000_000
-"""More scores are not ranked anew for the agreement of methods: of the first queries alone."""
+"""More scores are not ranked anew for the agreement of methods: of some queries, spread over all.
+"""
 
 
-def block_shares(explanations: Mapping[Pair, Explanation]) -> list[float]:
-    """Σ over pairs of |a tensor's part| / Σ of all, by tensor; none without explanations."""
+def tensor_shares(
+    explanations: Mapping[Pair, Explanation], layers: Layers
+) -> dict[str, list[tuple[str, float]]] | None:
+    """Σ over pairs of |a tensor's part| / Σ of all: `layers`, those of all tensors of each layer as
+    the model runs them, and `kinds`, those of the same tensor in all layers, the largest first and
+    the smallest as one; None without explanations. `layers`: the explanations' tensors."""
     if not explanations:
-        return []
+        return None
     total = torch.stack([one.by_tensor.abs() for one in explanations.values()]).sum(dim=0)
-    return [short(float(share)) for share in total / total.sum().clamp(min=1e-300)]
+    every = (total / total.sum().clamp(min=1e-300)).tolist()
+    by_layer, by_kind = dict.fromkeys(layers.order, 0.0), dict[str, float]()
+    for share, layer, kind in zip(every, layers.layer, layers.kind, strict=True):
+        by_layer[layer] += share
+        by_kind[kind] = by_kind.get(kind, 0.0) + share
+    kinds = sorted(by_kind.items(), key=lambda entry: -entry[1])
+    if rest := kinds[KINDS_SHOWN:]:
+        kinds[KINDS_SHOWN:] = [(f"and {len(rest):,} more", sum(share for _, share in rest))]
+    return {
+        name: [(key, short(share)) for key, share in entries]
+        for name, entries in (("layers", by_layer.items()), ("kinds", kinds))
+    }
 
 
 def histogram(scores: AnyScores) -> dict[str, Any]:
@@ -38,7 +57,7 @@ def histogram(scores: AnyScores) -> dict[str, Any]:
             of = f"every {step}th of {values.size:,} scores"
             values = values[::step]
     else:
-        values = torch.cat([scores.helpful.scores, scores.harmful.scores], dim=1).flatten().numpy()
+        values = torch.cat([rows.scores for rows in scores._table_rows()]).numpy()
         of = f"the {values.size:,} scores that are kept, of the ends of every query's order"
     if not values.size:
         return {"edges": [], "counts": [], "below": 0, "above": 0, "of": of}
@@ -57,35 +76,63 @@ def histogram(scores: AnyScores) -> dict[str, Any]:
 
 def agreement(methods: Sequence[AnyScores], k: int) -> dict[str, Any] | None:
     """Of every pair of scores their mean Spearman correlation over queries, where all scores are
-    there, and the share of a query's k most helpful examples that they have in common; None of
-    fewer than two."""
+    there, and the share of a query's first most helpful examples that they have in common: of the
+    first k, or of as many as are kept of both, `first`. None of fewer than two.
+
+    Means over `queries` that have an order by each of the methods, of `looked_at`, of `all`; None
+    where there are none.
+    """
     if len(methods) < 2:
         return None
+    m, n = methods[0].shape
+    looked_at = spread(m, max(1, AGREEMENT_SCORES // max(1, n)))
+    ordered = torch.stack([_have_order(one, looked_at) for one in methods]).all(dim=0)
+    queries = [row for row, has in zip(looked_at, ordered.tolist(), strict=True) if has]
+    first = [[min(k, a.kept, b.kept) for b in methods] for a in methods]
     return {
-        "spearman": [[_spearman(a, b) for b in methods] for a in methods],
-        "overlap": [[_overlap(a, b, k) for b in methods] for a in methods],
+        "spearman": [[_spearman(a, b, queries) for b in methods] for a in methods],
+        "overlap": [
+            [_overlap(a, b, queries, own) for b, own in zip(methods, of_both, strict=True)]
+            for a, of_both in zip(methods, first, strict=True)
+        ],
+        "first": first,
+        "queries": len(queries),
+        "looked_at": len(looked_at),
+        "all": m,
     }
 
 
-def _spearman(left: AnyScores, right: AnyScores) -> float | None:
-    if not isinstance(left, Scores) or not isinstance(right, Scores):
+def spread(m: int, most: int) -> list[int]:
+    """Rows of m, all or so many that are spread evenly over them."""
+    count = min(m, most)
+    return [place * m // count for place in range(count)]
+
+
+def _have_order(scores: AnyScores, queries: Sequence[int]) -> Tensor:
+    """Whether any two scores of each query differ, bool [queries]; not where one is NaN."""
+    if isinstance(scores, Scores):
+        values = scores.values[queries]
+        return values.amax(dim=1) > values.amin(dim=1)
+    return scores.helpful.scores[queries, 0] > scores.harmful.scores[queries, 0]
+
+
+def _spearman(left: AnyScores, right: AnyScores, queries: Sequence[int]) -> float | None:
+    if not isinstance(left, Scores) or not isinstance(right, Scores) or not queries:
         return None
-    queries = max(1, AGREEMENT_SCORES // max(1, left.values.shape[1]))
-    found = rank_correlations(left.values[:queries], right.values[:queries])
-    mean = float(found.nanmean())
-    return None if math.isnan(mean) else short(mean)
+    found = rank_correlations(left.values[queries], right.values[queries])
+    return short(float(found.mean()))
 
 
-def _overlap(left: AnyScores, right: AnyScores, k: int) -> float:
+def _overlap(left: AnyScores, right: AnyScores, queries: Sequence[int], k: int) -> float | None:
+    if not queries:
+        return None
     if isinstance(left, Scores) and isinstance(right, Scores):
-        queries = max(1, AGREEMENT_SCORES // max(1, left.values.shape[1]))
-        return short(float(top_overlap(left.values[:queries], right.values[:queries], k).mean()))
-    k = min(k, left.kept, right.kept)
+        return short(float(top_overlap(left.values[queries], right.values[queries], k).mean()))
     shares = []
-    for query in range(len(left.query_ids)):
+    for query in queries:
         rows = [{row for row, _ in one.top_rows(query, k)} for one in (left, right)]
         shares.append(len(rows[0] & rows[1]) / k)
-    return short(sum(shares) / max(1, len(shares)))
+    return short(sum(shares) / len(shares))
 
 
 def short(value: float) -> float:

@@ -118,11 +118,10 @@ class CausalLM(Task):
         own = [encoded[place]["input_ids"][starts[place] :] for place in asked]
         left = [limit - len(prompt) for prompt in prompts]
         rooms = [room_for(len(ids), room) for ids, room in zip(own, left, strict=True)]
-        said = continuations(model, self.tokenizer, prompts, rooms, echoed=True)
+        said = continuations(model, self.tokenizer, prompts, own, rooms, echoed=True)
         found: list[Answer | None] = [None] * len(examples)
-        for place, text, ids in zip(asked, said or [], own, strict=said is not None):
-            given = str(self.tokenizer.decode(ids, skip_special_tokens=True))
-            found[place] = Answer(text, given, written=True)
+        for place, answer in zip(asked, said or [], strict=said is not None):
+            found[place] = answer
         return found
 
     def shortening(self, length: int | None) -> list[str]:

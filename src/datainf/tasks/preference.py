@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from datainf.errors import DataError, ModelError, OptionError
-from datainf.tasks.answers import Answer
+from datainf.tasks.answers import Answer, one_by_one, preference
 from datainf.tasks.base import FEWEST_TOKENS, IGNORE, TRUNCATED, max_length_option, pad
 from datainf.tasks.causal_lm import CausalLM, common_prefix
 from datainf.tasks.inputs import require_known
@@ -101,6 +101,17 @@ class Preference(CausalLM):
         return batch
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        return self._loss(*self._compared(model, batch))
+
+    @property
+    def _loss(self) -> PreferenceLoss:
+        return PreferenceLoss(self.loss, self.beta, self.label_smoothing)
+
+    def _compared(
+        self, model: nn.Module, batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each row of a batch the log-probabilities of its completion under the policy and under
+        the reference, and its tokens, [rows] each."""
         inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
         labels = batch["labels"]
         if REFERENCE_LOGPS[0] in batch:
@@ -108,10 +119,9 @@ class Preference(CausalLM):
         else:  # before the policy: nothing changes any more once its graph stands
             with torch.no_grad(), as_reference(model):
                 reference = completion_logps(model, inputs, labels)
-        loss = PreferenceLoss(self.loss, self.beta, self.label_smoothing)
         policy = completion_logps(model, inputs, labels)
         tokens = (labels != IGNORE).sum(dim=1).to(policy.device)
-        return loss(policy, reference.to(policy.device), tokens)
+        return policy, reference.to(policy.device), tokens
 
     @property
     def uses_reference(self) -> bool:
@@ -130,8 +140,14 @@ class Preference(CausalLM):
             found.append(Stream(name, read, learned, row))
         return found
 
-    def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:  # noqa: ARG002
-        return [None] * len(examples)
+    def answers(self, model: nn.Module, examples: Sequence[Any]) -> list[Answer | None]:
+        """Which completion the model prefers, beside its reference: two passes a pair, of either
+        one, and no text that would take long."""
+        encoded = [self.encode(example) for example in examples]
+        margins = one_by_one(
+            model, encoded, self.collate, lambda *of: self._loss.margins(*self._compared(*of))
+        )
+        return [preference(float(margin)) for margin in margins]
 
     def length(self, example: Mapping[str, Any]) -> int:
         """Tokens of the pair's two rows, both as long as the longer one."""

@@ -53,13 +53,24 @@ class PreferenceLoss:
             policy, reference: Summed log-probabilities [2B], chosen completions before rejected.
             tokens: The completions' lengths [2B].
         """
-        ratios = policy - reference
+        differences = self._differences(policy, reference, tokens)
         if self.name == "ipo":
-            chosen, rejected = (ratios / tokens.clamp(min=1)).chunk(2)
-            return (chosen - rejected - 1 / (2 * self.beta)).square()
-        chosen, rejected = ratios.chunk(2)
-        margin = self.beta * (chosen - rejected)
+            return (differences - 1 / (2 * self.beta)).square()
+        margin = self.beta * differences
         if self.name == "hinge":
             return torch.relu(1 - margin)
         smoothing = self.label_smoothing
         return -(1 - smoothing) * F.logsigmoid(margin) - smoothing * F.logsigmoid(-margin)
+
+    def margins(self, policy: Tensor, reference: Tensor, tokens: Tensor) -> Tensor:
+        """βΔ, or βΔ̄, of the pairs that a call takes, [B]: positive where the policy has come to
+        prefer the chosen completion, beside the reference."""
+        return self.beta * self._differences(policy, reference, tokens)
+
+    def _differences(self, policy: Tensor, reference: Tensor, tokens: Tensor) -> Tensor:
+        """Δ, or Δ̄, [B]."""
+        ratios = policy - reference
+        if self.name == "ipo":
+            ratios = ratios / tokens.clamp(min=1)
+        chosen, rejected = ratios.chunk(2)
+        return chosen - rejected

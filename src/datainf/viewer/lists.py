@@ -49,15 +49,18 @@ class Whose(NamedTuple):
 
 
 class Sought(NamedTuple):
-    """What examples must have: a text in what the page shows of them, a file, a label."""
+    """What examples must have: a text in what the page shows of them, a file, a label. An empty
+    text and an empty file are in all, but an empty label is one, of none of several classes: where
+    any will do it is None."""
 
     text: str
     file: str
-    label: str
+    label: str | None
 
     @classmethod
     def of(cls, sent: Mapping[str, Any]) -> Self:
-        return cls(_text(sent, "text").lower(), _text(sent, "file"), _text(sent, "label"))
+        label = None if sent.get("label") is None else _text(sent, "label")
+        return cls(_text(sent, "text").lower(), _text(sent, "file"), label)
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,7 @@ class Lists:
         found = np.ones(self.n, dtype=bool)
         if sought.file:
             found &= self._files == sought.file
-        if sought.label:
+        if sought.label is not None:
             found &= self._labels == sought.label
         if sought.text:
             for row in np.flatnonzero(found):
@@ -221,9 +224,9 @@ class Lists:
     def _text(self, row: int) -> str:
         """What is searched in an example; kept while there is room."""
         if (known := self._texts.get(row)) is None:
-            names = self.contents.insight.class_names
-            label = names.get(label_of(self.contents.subject.run.train[row]) or "", "")
-            known = f"{self.contents.train.searched(row)}\n{label}".lower()
+            label = label_of(self.contents.subject.run.train[row])
+            name = self.contents.label_name(label) or ""
+            known = f"{self.contents.train.searched(row)}\n{name}".lower()
             self._room -= len(known)
             if self._room > 0:
                 self._texts[row] = known

@@ -1,7 +1,6 @@
 // An example as a person reads it: its texts, its picture, its label, and what each token did.
 
 const LONG = 700;
-const MANY_TOKENS = 2000;
 
 /** The name, place and loss of an example. */
 function placeOf(example) {
@@ -17,31 +16,48 @@ function placeOf(example) {
 
 /** A label as the data have it, and what the model calls it. */
 function labelText(overview, label) {
-  const name = Object.hasOwn(overview.names, label) ? overview.names[label] : label;
-  return name === label ? label : `${label} · ${name}`;
+  const name = Object.hasOwn(overview.names, label) ? overview.names[label] : label || "none";
+  return name === label || !label ? name : `${label} · ${name}`;
+}
+
+/** A choice among labels; `choose` is told which as the data have it, of any label null. */
+function labelSelect(overview, chosen, choose) {
+  const options = overview.labels.map((label, place) => [String(place), labelText(overview, label)]);
+  return select("label", [["", "all"], ...options], String(overview.labels.indexOf(chosen)),
+    (place) => choose(place === "" ? null : overview.labels[place]));
 }
 
 function labelOptions(overview) {
   return [["", "all"], ...overview.labels.map((label) => [label, labelText(overview, label)])];
 }
 
-/** Label given by the data, and the one that the model gives. */
+/** Label given by the data, and the one that the model gives; of a pair which the model prefers. */
 function labelsOf(example) {
   const answer = example.answer;
+  if (answer && answer.given === undefined && example.label === undefined) {
+    return h("div", { class: "labels" }, h("span", { class: "label" + rightOrWrong(answer), title: PREFERS },
+      "model ", words(answer.text, { class: "value" })));
+  }
   if (answer && answer.agrees !== null && answer.agrees !== undefined) {
     const sure = answer.probability === null || answer.probability === undefined
       ? "" : ` (${percent(answer.probability)})`;
     return h("div", { class: "labels" },
       h("span", { class: "label" }, "label ", words(answer.given, { class: "value" })),
-      h("span", { class: "label " + (answer.agrees ? "right" : "wrong") },
+      h("span", { class: "label" + rightOrWrong(answer) },
         "model says ", words(answer.text, { class: "value" }), sure));
   }
   if (example.label !== null && example.label !== undefined) {
     return h("div", { class: "labels" },
-      h("span", { class: "label" }, "label ", words(example.label, { class: "value" })),
+      h("span", { class: "label" }, "label ", words(example.label || "none", { class: "value" })),
       answer && h("span", { class: "label" }, "model says ", words(answer.text, { class: "value" })));
   }
   return null;
+}
+
+const PREFERS = "beside its reference: β times the difference of the two completions' log-ratios";
+
+function rightOrWrong(answer) {
+  return answer.agrees === undefined ? "" : answer.agrees ? " right" : " wrong";
 }
 
 /** A text that is cut where it is long, with a button for the rest. */
@@ -77,7 +93,7 @@ function heatMap(streams, why) {
   const largest = Math.max(1e-30, ...why.streams.flat().map(Math.abs));
   const drawn = streams.map(([name, tokens, supervised], place) => {
     const values = why.streams[place] || [];
-    const spans = tokens.slice(0, MANY_TOKENS).map((token, t) => {
+    const spans = tokens.map((token, t) => {
       const value = values[t] || 0;
       const share = Math.abs(value) / largest;
       return h("span", {
@@ -87,10 +103,11 @@ function heatMap(streams, why) {
         title: signed(value * why.unit),
       }, token);
     });
-    const rest = tokens.length - MANY_TOKENS;
+    const [rest, beyond] = why.beyond ? why.beyond[place] : [0, 0];
     return h("div", { class: "part heat" },
       streams.length > 1 ? h("span", { class: "part-name" }, name) : null,
-      h("span", { dir: "auto" }, spans, rest > 0 ? ` … ${count(rest, "token")} more` : null));
+      h("span", { dir: "auto" }, spans, rest ? h("em", { class: "cut" },
+        ` … ${signed(beyond * why.unit)} of the score lies in the ${count(rest, "token")} after these`) : null));
   });
   const elsewhere = why.elsewhere * why.unit;
   return h("div", { class: "text" }, drawn,
@@ -100,22 +117,20 @@ function heatMap(streams, why) {
       : null);
 }
 
-/** Shares of the tensors in one score, the largest first. */
+/** Shares of the tensors in one score, the largest first, and what the others have together. */
 function tensorsOf(overview, why) {
-  const most = Math.max(1e-30, ...why.tensors.map(([, value]) => Math.abs(value)));
+  const entries = why.tensors.map(([index, value]) => [...overview.tensors[index], value]);
+  if (why.other_tensors) {
+    const [others, value] = why.other_tensors;
+    entries.push([count(others, "smaller tensor"), `the other ${others.toLocaleString("en")}`, value]);
+  }
+  const most = Math.max(1e-30, ...entries.map(([, , value]) => Math.abs(value)));
   return h("details", { class: "tensors" }, h("summary", {}, "by tensor"),
-    h("div", { class: "bars" }, why.tensors.map(([index, value]) => {
-      const name = overview.tensors[index];
-      return h("div", { class: "bar-row", title: name },
-        h("span", { class: "bar-name" }, shortTensor(name)),
-        bar(value * why.unit, Math.abs(value) / most),
-        h("span", { class: "bar-value" }, signed(value * why.unit)));
-    })));
-}
-
-function shortTensor(name) {
-  const { layer, rest } = tensorName(name);
-  return (layer === null ? "" : layer + " · ") + rest;
+    h("div", { class: "bars" }, entries.map(([title, name, value]) =>
+      h("div", { class: "bar-row", title },
+        h("span", { class: "bar-name" }, name),
+        bar(value * why.tensor_unit, Math.abs(value) / most),
+        h("span", { class: "bar-value" }, signed(value * why.tensor_unit))))));
 }
 
 /** A bar to the right for what helps, in another colour for what harms. */

@@ -21,13 +21,3 @@ function percent(share) {
   const value = 100 * share;
   return (value >= 10 || value === 0 ? value.toFixed(0) : value.toFixed(1)) + " %";
 }
-
-/** "model.layers.3.self_attn.q_proj.lora_A.default.weight" → its layer, and the rest short. */
-function tensorName(name) {
-  const layer = name.match(/\.(?:layers?|h|blocks?|encoder|decoder)\.(\d+)\./);
-  const rest = name
-    .replace(/^(base_model\.)?(model\.)*/, "")
-    .replace(/\.(default|weight)(?=\.|$)/g, "")
-    .replace(/(?:^|.*\.)(?:layers?|h|blocks?)\.\d+\./, "");
-  return { layer: layer ? Number(layer[1]) : null, rest };
-}

@@ -37,7 +37,7 @@ function orderOf(entries) {
       const sought = text.toLowerCase(), value = values[order];
       const own = entries.filter((e) => e.example && (end === "both" || (end === "helpful") === (e.score > 0)));
       const found = own.filter(({ example }) => (!file || example.file === file)
-        && (!label || String(example.label) === label) && (!sought || searchable(example).includes(sought)));
+        && (label === null || example.label === label) && (!sought || searchable(example).includes(sought)));
       found.sort((a, b) => (unknown(value(a)) - unknown(value(b)))
         || (descending ? -1 : 1) * (value(a) - value(b)) || a.row - b.row);
       return { total: found.length, of: own.length, entries: found.slice(start, start + 4 * PAGE) };

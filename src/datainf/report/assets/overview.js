@@ -7,7 +7,7 @@ function overviewTab(overview) {
         h("p", { class: "note" }, "A score is positive where training more on the example lowers the loss of the "
           + "query, and negative where it raises it. Scores compare within one run; between methods, compare ranks.")),
       panel("Scores", histogram(overview.histogram)),
-      overview.blocks.length ? panel("Where in the model they come from", blockShares(overview)) : null,
+      overview.shares ? panel("Where in the model they come from", tensorShares(overview.shares)) : null,
       overview.methods.length > 1 ? panel("How methods agree", agreement(overview)) : null),
     key: () => {},
   };
@@ -52,39 +52,39 @@ function histogram({ edges, counts, below, above, of }) {
       + (below + above ? `; ${below + above} beyond the ends` : "") + "."));
 }
 
-function blockShares(overview) {
-  const kinds = new Map(), layers = new Map();
-  let total = 0;
-  overview.blocks.forEach((share, index) => {
-    const { layer, rest } = tensorName(overview.tensors[index]);
-    total += share;
-    kinds.set(rest, (kinds.get(rest) || 0) + share);
-    const at = layer === null ? "other" : layer;
-    layers.set(at, (layers.get(at) || 0) + share);
-  });
-  const ranked = [...kinds].sort((a, b) => b[1] - a[1]).slice(0, 24);
-  const ordered = [...layers].sort((a, b) => (a[0] === "other") - (b[0] === "other") || a[0] - b[0]);
+function tensorShares({ layers, kinds }) {
   return h("div", {}, h("p", { class: "note" }, "Sizes of the tensors' parts, over the pairs of query and training "
       + "example that this page shows."),
-    h("div", { class: "two" }, shares("layer", ordered, total), shares("tensor", ranked, total)));
+    h("div", { class: "two" }, shares("layer", layers), shares("tensor", kinds)));
 }
 
-function shares(title, entries, total) {
+function shares(title, entries) {
   const most = Math.max(1e-30, ...entries.map(([, share]) => share));
   return h("div", {}, h("h3", {}, "by " + title), h("div", { class: "bars" }, entries.map(([name, share]) =>
     h("div", { class: "bar-row", title: name }, h("span", { class: "bar-name" }, name),
-      bar(1, share / most), h("span", { class: "bar-value" }, percent(share / (total || 1)))))));
+      bar(1, share / most), h("span", { class: "bar-value" }, percent(share))))));
 }
 
-function agreement({ methods, agreement: found, top }) {
+function agreement({ methods, agreement: found }) {
   const square = (title, values, show) => h("div", {}, h("h3", {}, title),
     h("div", { class: "scrolling" }, h("table", { class: "square" },
       h("thead", {}, h("tr", {}, h("td", {}), methods.map((name) => h("th", {}, name)))),
       h("tbody", {}, values.map((row, i) => h("tr", {}, h("th", {}, methods[i]),
-        row.map((value) => h("td", { class: "num", style: { "--share": value === null ? 0 : Math.max(0, value).toFixed(3) } },
-          value === null ? "–" : show(value)))))))));
-  return h("div", {}, h("p", { class: "note" }, "Means over the queries."),
+        row.map((value, j) => h("td", { class: "num", style: { "--share": value === null ? 0 : Math.max(0, value).toFixed(3) } },
+          value === null ? "–" : show(value, i, j)))))))));
+  const most = Math.max(...found.first.flat());
+  const fewer = (k) => (k < most ? h("span", { class: "note" }, ` of the first ${k}`) : null);
+  return h("div", {}, h("p", { class: "note" }, overWhat(found)),
     h("div", { class: "two" },
       square("rank correlation (Spearman)", found.spearman, (v) => v.toFixed(2)),
-      square(`share of the first ${top} in common`, found.overlap, percent)));
+      square(`share of the first ${most} in common`, found.overlap, (v, i, j) => [percent(v), fewer(found.first[i][j])])));
+}
+
+/** Of which queries the means are. */
+function overWhat({ queries, looked_at: looked, all }) {
+  if (!queries) return "No query has an order by all of these methods.";
+  const some = looked < all ? `${count(looked, "query", "queries")} spread over all ${all.toLocaleString("en")}`
+    : count(all, "query", "queries");
+  return `Means over ${some}`
+    + (queries < looked ? `, without the ${(looked - queries).toLocaleString("en")} whose scores are all equal.` : ".");
 }

@@ -83,7 +83,7 @@ function queriesTab(overview, state) {
 }
 
 function notNarrowed() {
-  return { text: "", file: "", label: "", order: "score" };
+  return { text: "", file: "", label: null, order: "score" };
 }
 
 /** Both ends of a query's order, and what narrows them down. */
@@ -122,8 +122,7 @@ function results(overview, state, narrow, query, order) {
     }),
     overview.files.length > 1
       ? select("file", [["", "all"], ...overview.files.map((f) => [f, f])], narrow.file, set("file")) : null,
-    overview.labels.length
-      ? select("label", labelOptions(overview), narrow.label, set("label")) : null,
+    overview.labels.length ? labelSelect(overview, narrow.label, set("label")) : null,
     select("order", [["score", "by score"], ["loss", "by loss"], ["row", "by row"]], narrow.order, set("order")),
     overview.heat ? h("label", { class: "check" }, box, "token heat map (h)") : null),
     h("div", { class: "columns" }, columns.map((one) => one.element))) };
@@ -172,7 +171,8 @@ function queryPanel(overview, query) {
     h("div", { class: "query-title" }, h("h2", {}, "Query"), placeOf(query)),
     labelsOf(query), textOf(query),
     said ? h("div", { class: "part answer" }, h("span", { class: "part-name" }, "the model says"),
-      longText(answer.text || "(nothing)")) : null);
+      longText(answer.text || "(nothing)"), answer.limit === undefined ? null : h("span", { class: "cut",
+        title: `cut here: no more than ${count(answer.limit, "token")} were asked for` }, " …")) : null);
 }
 
 /** A training example with its score; `tell` is told why the score is so. */

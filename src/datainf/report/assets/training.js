@@ -2,7 +2,7 @@
 
 function trainingTab(overview, state) {
   const columns = [["row", "row"], ["score", "mean score"], ["helps", "helps"], ["harms", "harms"], ["loss", "loss"]];
-  const wanted = { text: "", file: "", label: "", end: "both", order: "score", descending: true };
+  const wanted = { text: "", file: "", label: null, end: "both", order: "score", descending: true };
   const order = served ? servedOrder(overview, {}) : null;
   const table = h("tbody", {}), head = h("tr", {});
   const counted = h("span", { class: "counted" });
@@ -10,7 +10,7 @@ function trainingTab(overview, state) {
   let loaded = 0, turn = 0, largest = 1e-30;
 
   function drawHead() {
-    replace(head, columns.map(([key, title]) => h("th", { "aria-sort": wanted.order === key
+    replace(head, columns.map(([key, title]) => h("th", { class: "num", "aria-sort": wanted.order === key
       ? (wanted.descending ? "descending" : "ascending") : "none" },
     button(title + (wanted.order === key ? (wanted.descending ? " ▼" : " ▲") : ""), () => {
       wanted.descending = wanted.order === key ? !wanted.descending : key !== "row";
@@ -65,7 +65,7 @@ function trainingTab(overview, state) {
         select("end", [["both", "both"], ["helpful", "helpful"], ["harmful", "harmful"]], wanted.end, set("end")),
         overview.files.length > 1
           ? select("file", [["", "all"], ...overview.files.map((f) => [f, f])], "", set("file")) : null,
-        overview.labels.length ? select("label", labelOptions(overview), "", set("label")) : null, counted),
+        overview.labels.length ? labelSelect(overview, wanted.label, set("label")) : null, counted),
       h("div", { class: "scrolling" }, h("table", { class: "examples" }, h("thead", {}, head), table)), next.element),
     key: (event) => { if (event.key === "/") { search.focus(); event.preventDefault(); } },
   };
