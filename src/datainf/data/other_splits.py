@@ -20,7 +20,7 @@ def copy_saved_splits(source: Path, split: str, target: Path) -> None:
     """
     target.mkdir()
     for name in json.loads((source / DICT).read_bytes())["splits"]:
-        if Path(name).name != name:
+        if Path(name).name != name or name == "..":
             raise DataError(f"{source / DICT} has a split {name!r}, which is no name of a folder")
         if name == split:
             continue
