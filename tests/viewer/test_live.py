@@ -188,6 +188,7 @@ def test_the_next_are_fetched_as_they_are_scrolled_to(bert_run):
             expect(page.locator(".card")).to_have_count(len(hostile))
             page.locator("[data-tab=training]").click()
             body = page.locator("table.examples tbody tr")
+            expect(body).to_have_count(25)
             while page.locator(".next").is_visible():
                 page.locator(".page").evaluate("one => one.scrollTop = one.scrollHeight")
                 page.wait_for_timeout(50)
