@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from browser import browser, expect, needs_browser, opened
 from datainf import load_scores
 from datainf.errors import DataError, OptionError
+from datainf.report.readers import answers_of
 from datainf.report.subject import Subject
 from datainf.viewer import Server
 from datainf.viewer.live import LiveContents
@@ -90,6 +93,62 @@ def test_all_training_examples_are_to_be_had(contents):
     assert rows == list(range(n))
 
 
+def test_a_model_writes_to_the_query_that_is_looked_at_alone(llama_run, monkeypatch):
+    contents, asked = live(llama_run), []
+
+    def counted(model, examples, rows):
+        asked.extend(rows)
+        return answers_of(model, examples, rows)
+
+    monkeypatch.setattr("datainf.viewer.live.answers_of", counted)
+    queries = contents.part("queries-0")
+    assert [row for row, query in enumerate(queries) if "answer" in query] == [0]
+    assert asked == []
+    told = contents.answer({"query": 4})["answer"]
+    (truth,) = contents.models.at(0).answers([contents.subject.run.query[4]])
+    assert (told["text"], told["written"]) == (truth.text, True)
+    assert contents.answer({"query": 4})["answer"] == told
+    assert asked == [4], "once"
+
+
+def test_lists_and_texts_do_not_wait_for_the_model(contents):
+    with contents.lock, ThreadPoolExecutor(1) as others:
+        for ask in (
+            lambda: contents.part("queries-0"),
+            lambda: contents.part("train-0"),
+            lambda: contents.listed({"query": 1, "end": "both"}),
+            lambda: contents.queries.found({"text": "fox"}),
+        ):
+            assert others.submit(ask).result(timeout=30)
+
+
+def test_texts_are_whole(contents):
+    long = contents.part("train-1")[2]
+    assert long["parts"][1] == ["completion", " " + "long " * 20_000]
+    assert contents.listed({"end": "both", "text": "long long"})["entries"][0]["example"] == long
+
+
+def test_queries_are_sought_in_their_whole_texts(contents, bert_run):
+    queries = contents.subject.run.query
+    for text in ("FOX", "(line 3)", "r8", "gnal", "no such"):
+        truth = [
+            row for row in range(len(queries))
+            if text.lower() in "\n".join([queries.ids[row], queries.where(row),
+                                          *queries[row].values()]).lower()
+        ]  # fmt: skip
+        assert contents.queries.found({"text": text})["rows"] == truth
+        assert bool(truth) == (text != "no such")
+    assert contents.queries.found({}) == {
+        "rows": list(range(7)), "labels": [], "files": ["query.jsonl"]
+    }  # fmt: skip
+    labelled = LiveContents(Subject.open(bert_run), 5, model=False)
+    labelled.insight.class_names = {"1": "Joyful"}
+    found = labelled.queries.found({"label": "1"})
+    assert (found["rows"], found["labels"]) == ([1, 4], ["0", "1", "2"])
+    assert labelled.queries.found({"text": "joyful"})["rows"] == [1, 4]
+    assert labelled.queries.found({"file": "other.jsonl"})["rows"] == []
+
+
 def test_what_was_fitted_is_kept(contents):
     fits = contents.fits[0]
     before = dict(fits._fits)
@@ -145,6 +204,13 @@ def test_a_new_query_in_the_browser(contents):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with opened(chromium, server.url, refused="status of 400") as page:
             page.wait_for_selector(".card .token")
+            page.locator("#search").fill("r8")
+            expect(page.locator(".query-row")).to_have_count(1)
+            page.locator(".query-row").click()
+            expect(page.locator(".query .place code")).to_have_text("r8")
+            says = contents.answer({"query": 5})["answer"]["text"]
+            says = re.sub(r"[^\t\n -~\xa0-\uffff]", lambda c: f"\\u{ord(c[0]):04x}", says)
+            expect(page.locator(".query .answer")).to_contain_text(says)
             page.keyboard.press("4")
             page.locator("#ask-prompt").fill("the quick <b>brown</b>")
             page.locator("#ask-completion").fill(" fox jumps")

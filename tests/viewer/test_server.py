@@ -76,7 +76,7 @@ def test_other_hosts_are_refused(server, host):
     host = host.format(port=server.server_port)
     assert ask(server, "GET", home(server), Host=host)[0] == 421
     assert ask(server, "GET", "/data/overview", Host=host)[0] == 421
-    for part in ("ask", "list", "why"):
+    for part in ("ask", "list", "why", "queries", "answer"):
         assert ask(server, "POST", f"/data/{part}", b"{}", Host=host)[0] == 421
 
 
@@ -134,7 +134,7 @@ def test_only_its_own_page_may_ask(server):
         assert post(server, typed, **{"X-Datainf-Token": token})[0] == 403
         for part in ("overview", "queries-0", "train-0"):
             assert ask(server, "GET", f"/data/{part}", **{"X-Datainf-Token": token})[0] == 403
-        for part in ("list", "why"):
+        for part in ("list", "why", "queries", "answer"):
             sent = b'{"query": 0, "rows": [0]}'
             status, *_ = ask(server, "POST", f"/data/{part}", sent, **{"X-Datainf-Token": token})
             assert status == 403
@@ -172,6 +172,9 @@ def test_nonsense_is_refused_with_a_reason(server, body):
     ("why", {"query": 7, "rows": [0]}, "no query in row 7"),
     ("why", {"asked": 99, "rows": [0]}, "ask it again"),
     ("why", {"rows": [0]}, "a mean over queries"),
+    ("queries", {"text": 3}, "text is no text"),
+    ("answer", {"query": 7}, "no query in row 7"),
+    ("answer", {}, "no query in row"),
 ])  # fmt: skip
 def test_no_other_list_is_made(server, part, sent, what):
     status, _, answer = ask(server, "POST", f"/data/{part}", json.dumps(sent).encode())

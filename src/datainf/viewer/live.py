@@ -31,10 +31,14 @@ from datainf.report.subject import Subject
 from datainf.scores.ranked import first_of
 from datainf.top_scoring import Fits, Solver
 from datainf.viewer.lists import Lists, Wanted, Whose, rows_of
+from datainf.viewer.queries import Queries
 from datainf.viewer.typed import Typed
 
 SIZES = {"queries": 10, "train": 10}
 """Examples of a part: what a person looks at, and little more."""
+LIMIT, SIDE = 1_000_000, 160
+"""Characters of a text that are shown, and beyond them how many more there are; pixels of a
+picture's side."""
 SHARE = 0.25
 """Of the memory that is free, what models of further checkpoints may take, and what is fitted."""
 ASKED = 32
@@ -59,8 +63,10 @@ class LiveContents(Contents):
 
     def __init__(self, subject: Subject, top: int, *, model: bool = True) -> None:
         super().__init__(subject, top, SIZES)
+        self.resize(limit=LIMIT, side=SIDE)
         self.models = Models(subject) if model else None
         self.lists = Lists(self, lambda number: self._answered(number).scores)
+        self.queries = Queries(self)
         self.lock = Lock()
         self._says: Literal["text", "label", "nothing"] = "nothing"
         self._asked: OrderedDict[int, Asked] = OrderedDict()
@@ -143,6 +149,7 @@ class LiveContents(Contents):
             "why": solved,
             "heat": solved and self._has_tokens,
             "ask": self.typed.fields or None,
+            "writes": self._says == "text",
         }
 
     @property
@@ -227,13 +234,19 @@ class LiveContents(Contents):
             raise OptionError("the answer to this query is kept no more: ask it again")
         return asked
 
-    def _query(self, row: int) -> dict[str, Any]:
+    def answer(self, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model says to a query of the run, `answer` as `queries-C` has it, None where it
+        says nothing: of models that write, which takes them long, only when it is looked at. Raises
+        `OptionError` for what is no query."""
+        row, queries = Whose.of(sent).query, self.subject.run.query
+        if row is None or row >= len(queries):
+            raise OptionError(f"there is no query in row {row}")
         answers = self.insight.query_answers
         if self._says == "text" and self.models is not None and row not in answers:
             with self.lock:
                 model = self.models.at(self.models.count - 1)
-                answers.update(answers_of(model, self.subject.run.query, [row]))
-        return super()._query(row)
+                answers.update(answers_of(model, queries, [row]))
+        return {"answer": self._query(row).get("answer")}
 
     def ask(self, typed: Mapping[str, Any]) -> dict[str, Any]:
         """Score a new query, and return it as `queries-C` has one. `typed`: a text for each of

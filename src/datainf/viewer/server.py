@@ -98,6 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         contents = self.server.contents
         known = {
             "/data/ask": contents.ask, "/data/list": contents.listed, "/data/why": contents.why_of,
+            "/data/queries": contents.queries.found, "/data/answer": contents.answer,
         }  # fmt: skip
         if (found := known.get(self.path)) is None:
             self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")

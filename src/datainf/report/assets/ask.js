@@ -4,21 +4,23 @@ function askTab(overview, state) {
   const fields = overview.ask.map((name) => [name, name === "label"
     ? h("input", { id: "ask-" + name, list: "ask-labels" })
     : h("textarea", { id: "ask-" + name, rows: name === "prompt" || name === "source" ? 4 : 3, dir: "auto" })]);
-  const found = h("div", { "aria-live": "polite" });
+  const found = h("div", {}), said = h("p", { class: "unseen", role: "status" });
   const go = button("Which examples taught it this?", ask, { class: "go" });
 
   async function ask() {
     const body = Object.fromEntries(fields.map(([name, field]) => [name, field.value]));
     go.disabled = true;
-    replace(found, h("p", { class: "waiting" }, "Taking its gradient, and scoring it against ",
+    replace(found, h("p", { class: "waiting", role: "status" }, "Taking its gradient, and scoring it against ",
       count(overview.n, "training example"), "…"));
     try {
       const query = await fetched("ask", body);
       const order = servedOrder(overview, { asked: query.asked });
-      replace(found, queryPanel(overview, query),
+      const ends = results(overview, state, notNarrowed(), query, order);
+      replace(found, queryPanel(query).element,
         h("p", { class: "note" }, `answered in ${query.seconds.toFixed(1)} s`
           + (query.cut ? `; ${count(query.cut, "token")} beyond what the model reads were left out` : "")),
-        results(overview, state, notNarrowed(), query, order).element);
+        ends.element);
+      said.textContent = await ends.there;
     } catch (error) {
       replace(found, h("p", { class: "failed", role: "alert" }, error.message));
     } finally {
@@ -33,7 +35,7 @@ function askTab(overview, state) {
   return {
     element: h("div", { class: "page" }, h("section", { class: "panel" }, h("h2", {}, "Ask a new query"),
       h("p", { class: "note" }, "What the model said or should say: which training examples would have made "
-        + "that more likely, or less?"), form), found),
+        + "that more likely, or less?"), form), said, found),
     key: () => {},
   };
 }

@@ -40,6 +40,16 @@ function words(text, attributes) {
   return h("span", { dir: "auto", ...attributes }, text);
 }
 
+/** Do what changes the heights of things within an element, and leave the first in view where it is. */
+function inPlace(element, things, act) {
+  const view = element.closest(".detail, .page");
+  const top = view && view.scrollTop ? view.getBoundingClientRect().top : Infinity;
+  const first = [...element.querySelectorAll(things)].find((one) => one.getBoundingClientRect().bottom > top);
+  const before = first && first.getBoundingClientRect().top;
+  act();
+  if (first) view.scrollTop += first.getBoundingClientRect().top - before;
+}
+
 function button(label, onclick, attributes) {
   return h("button", { type: "button", onclick, ...attributes }, label);
 }
@@ -48,9 +58,15 @@ function option(value, label, chosen) {
   return h("option", { value, selected: value === chosen }, label);
 }
 
+/** What is chosen among; after a choice by a pointer the page's keys act again. */
 function select(label, options, chosen, onchange) {
+  let byPointer = false;
+  const chose = ({ target }) => {
+    if (byPointer) target.blur();
+    onchange(target.value);
+  };
   return h("label", { class: "select" }, h("span", {}, label),
-    h("select", { onchange: (event) => onchange(event.target.value) },
+    h("select", { onpointerdown: () => { byPointer = true; }, onkeydown: () => { byPointer = false; }, onchange: chose },
       options.map(([value, text]) => option(value, text, chosen))));
 }
 

@@ -6,8 +6,10 @@ const ROW_HEIGHT = 64;
 function virtualList(label, draw, choose) {
   const inside = h("div", { class: "list-inside" });
   const outside = h("div", { class: "list", tabindex: 0, role: "listbox", "aria-label": label }, inside);
+  const named = (index) => `${label}-row-${index}`;
   let items = [];
   let chosen = -1;
+  let height = 0;
 
   function render() {
     const first = Math.max(0, Math.floor(outside.scrollTop / ROW_HEIGHT) - 4);
@@ -19,12 +21,27 @@ function virtualList(label, draw, choose) {
       const element = draw(index);
       element.classList.add("list-row");
       element.style.setProperty("top", place * ROW_HEIGHT + "px");
+      element.id = named(index);
       element.setAttribute("role", "option");
+      element.setAttribute("aria-setsize", items.length);
+      element.setAttribute("aria-posinset", place + 1);
       element.setAttribute("aria-selected", String(index === chosen));
       element.addEventListener("click", () => choose(index));
       shown.push(element);
     }
     inside.replaceChildren(...(items.length ? shown : [h("p", { class: "empty" }, "None of these match.")]));
+    if (shown.some(({ id }) => id === named(chosen))) outside.setAttribute("aria-activedescendant", named(chosen));
+    else outside.removeAttribute("aria-activedescendant");
+  }
+
+  /** Scroll to what is chosen, if it is not in view. */
+  function reveal() {
+    const place = items.indexOf(chosen), top = place * ROW_HEIGHT;
+    if (place < 0) return;
+    if (top < outside.scrollTop) outside.scrollTop = top;
+    else if (top + ROW_HEIGHT > outside.scrollTop + outside.clientHeight) {
+      outside.scrollTop = top + ROW_HEIGHT - outside.clientHeight;
+    }
   }
 
   let waiting = false;
@@ -33,7 +50,12 @@ function virtualList(label, draw, choose) {
     waiting = true;
     requestAnimationFrame(() => { waiting = false; render(); });
   });
-  new ResizeObserver(render).observe(outside);
+  new ResizeObserver(() => {
+    const before = height;
+    height = outside.clientHeight;
+    render();
+    if (!before && height) reveal();  // what is not in the page does not scroll
+  }).observe(outside);
 
   return {
     element: outside,
@@ -41,14 +63,7 @@ function virtualList(label, draw, choose) {
     show(indices) { items = indices; outside.scrollTop = 0; render(); },
     select(index) {
       chosen = index;
-      const place = items.indexOf(index);
-      if (place >= 0) {
-        const top = place * ROW_HEIGHT;
-        if (top < outside.scrollTop) outside.scrollTop = top;
-        else if (top + ROW_HEIGHT > outside.scrollTop + outside.clientHeight) {
-          outside.scrollTop = top + ROW_HEIGHT - outside.clientHeight;
-        }
-      }
+      reveal();
       render();
     },
     step(by) {

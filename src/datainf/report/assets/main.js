@@ -1,16 +1,17 @@
 // The page: tabs, keys, light and dark.
 
-/** What is shown, in the address behind "#"; another tab can be gone back from. */
-function remember(state) {
+/** What is shown, in the address behind "#"; `anew` it can be gone back from. */
+function remember(state, anew = false) {
   const text = new URLSearchParams({ tab: state.tab, query: state.query, heat: state.heat ? 1 : 0 });
-  const other = location.hash && recalled().tab !== state.tab;
-  history[other ? "pushState" : "replaceState"](null, "", "#" + text);
+  history[anew ? "pushState" : "replaceState"](null, "", "#" + text);
 }
 
+/** What the address says, which may be typed by anybody. */
 function recalled() {
   const found = new URLSearchParams(location.hash.slice(1));
+  const query = Math.trunc(Number(found.get("query")));
   return {
-    tab: found.get("tab") || "queries", query: Number(found.get("query")) || 0,
+    tab: found.get("tab") || "queries", query: Number.isFinite(query) ? Math.max(0, query) : 0,
     heat: found.get("heat") !== "0",
   };
 }
@@ -26,8 +27,10 @@ function themed() {
   }, { title: "light or dark (t)", "aria-label": "light or dark", id: "theme" });
 }
 
-const KEYS = [["j k", "next and previous query"], ["/", "search"], ["h", "token heat map"],
-  ["d", "leave out the example that has the focus"], ["1 2 3", "queries, training data, overview"], ["t", "light or dark"], ["?", "this help"]];
+const KEYS = [["j k", "next and previous query"], ["↑ ↓", "the same, where the list has the focus"],
+  ["← →", "the tokens of the card that has the focus, and the part of each"], ["/", "search"], ["h", "token heat map"],
+  ["d", "leave out the example that has the focus"], ["1 2 3", "queries, training data, overview"],
+  ["Esc", "out of a field, and out of the list on a phone"], ["t", "light or dark"], ["?", "this help"]];
 
 function helpBox(keys) {
   const box = h("dialog", { class: "help" }, h("h2", {}, "Keys"),
@@ -41,9 +44,41 @@ function covered() {
   return document.querySelector("dialog[open]") !== null;
 }
 
+/** Whether a key is the browser's, or that of a field; a box that is ticked takes none of ours. */
 function typing(event) {
   return event.ctrlKey || event.metaKey || event.altKey
-    || ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
+    || event.target.matches("input:not([type=checkbox]), select, textarea");
+}
+
+/** Tabs over their panels, one of which is shown: by a click, or by arrows between the tabs. */
+function tabList(titles, choose) {
+  const names = Object.keys(titles);
+  const tabs = names.map((name) => button(titles[name], () => choose(name), { role: "tab", id: "tab-" + name,
+    "data-tab": name, "aria-controls": "panel-" + name }));
+  const panels = names.map((name) => h("div", { role: "tabpanel", id: "panel-" + name, "aria-labelledby": "tab-" + name }));
+
+  function moved(event) {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key], place = tabs.indexOf(event.target);
+    if (!by || place < 0) return;
+    const next = (place + by + names.length) % names.length;
+    tabs[next].focus();
+    choose(names[next]);
+  }
+
+  return {
+    names, panels, element: h("nav", { role: "tablist", onkeydown: moved }, tabs),
+    /** Show an element in the panel of its name, and in no other. */
+    show(name, element) {
+      names.forEach((own, place) => {
+        const on = own === name, shown = panels[place].firstChild;
+        tabs[place].setAttribute("aria-selected", String(on));
+        tabs[place].tabIndex = on ? 0 : -1;
+        panels[place].hidden = !on;
+        if (!on) panels[place].replaceChildren();
+        else if (shown !== element) panels[place].replaceChildren(element);
+      });
+    },
+  };
 }
 
 async function start() {
@@ -59,9 +94,8 @@ async function start() {
   };
   if (overview.ask) kinds.ask = ["Ask", () => askTab(overview, state)];
   const made = new Map();
-  const body = h("main", {});
   const help = helpBox(KEYS);
-  const tabs = h("nav", { role: "tablist" });
+  const tabs = tabList(Object.fromEntries(Object.entries(kinds).map(([name, [title]]) => [name, title])), choose);
   const save = button("", decisions.save, { class: "go", id: "download",
     title: "datainf select RUN --decisions decisions.json --out FOLDER writes the data without them" });
 
@@ -72,28 +106,39 @@ async function start() {
     save.textContent = `Download ${count(all, "decision")}`;
   }
 
-  function show(name) {
-    state.tab = kinds[name] ? name : "queries";
-    remember(state);
-    document.body.classList.remove("listing");
+  function choose(name) {
+    show(name, name !== state.tab);
+  }
+
+  function show(name, anew) {
+    state.tab = Object.hasOwn(kinds, name) ? name : "queries";
+    remember(state, anew);
     if (!made.has(state.tab)) made.set(state.tab, kinds[state.tab][1]());
-    body.replaceChildren(made.get(state.tab).element);
-    replace(tabs, Object.entries(kinds).map(([key, [title]]) => button(title, () => show(key),
-      { role: "tab", "aria-selected": String(key === state.tab), "data-tab": key })));
+    tabs.show(state.tab, made.get(state.tab).element);
+    made.get("queries")?.leave();
+  }
+
+  /** What the address has come to say: it was gone back, or another was typed. */
+  function follow() {
+    Object.assign(state, recalled());
+    show(state.tab);
+    made.get("queries")?.follow();
   }
 
   replace(app, h("header", { class: "top" },
     h("h1", {}, "datainf ", h("span", { class: "run", title: overview.run }, overview.run)),
-    h("span", { class: "summary" }, overview.summary), save, tabs,
-    button("?", () => help.showModal(), { title: "keys", "aria-label": "keys" }), themed()), body, help);
+    h("span", { class: "summary" }, overview.summary), save, tabs.element,
+    button("?", () => help.showModal(), { title: "keys", "aria-label": "keys" }), themed()),
+  h("main", {}, tabs.panels), help);
   document.addEventListener("keydown", (event) => {
     if (covered()) return;
+    if (event.key === "Escape") made.get("queries")?.leave();
     if (typing(event)) {
       if (event.key === "Escape") event.target.blur();
       return;
     }
-    const name = Object.keys(kinds)[Number(event.key) - 1];
-    if (name) show(name);
+    const name = tabs.names[Number(event.key) - 1];
+    if (name) choose(name);
     else if (event.key === "t") document.getElementById("theme").click();
     else if (event.key === "?") help.showModal();
     else if (event.key === "d") dropFocused();
@@ -104,7 +149,7 @@ async function start() {
     if (example) decisions.decide(Number(example.dataset.row), "drop");
   }
 
-  window.addEventListener("popstate", () => show(recalled().tab));
+  window.addEventListener("popstate", follow);
   changed(null);
   show(state.tab);
   document.body.dataset.ready = "1";

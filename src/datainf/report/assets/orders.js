@@ -36,8 +36,8 @@ function orderOf(entries) {
     page: async ({ end, order, descending, text, file, label }, start) => {
       const sought = text.toLowerCase(), value = values[order];
       const own = entries.filter((e) => e.example && (end === "both" || (end === "helpful") === (e.score > 0)));
-      const found = own.filter(({ example }) => (!file || example.file === file)
-        && (label === null || example.label === label) && (!sought || searchable(example).includes(sought)));
+      const found = own.filter(({ example }) => hasThese(example, file, label)
+        && (!sought || searchable(example).includes(sought)));
       found.sort((a, b) => (unknown(value(a)) - unknown(value(b)))
         || (descending ? -1 : 1) * (value(a) - value(b)) || a.row - b.row);
       return { total: found.length, of: own.length, entries: found.slice(start, start + 4 * PAGE) };
@@ -48,6 +48,11 @@ function orderOf(entries) {
 /** What is not known comes last, whichever way. */
 function unknown(value) {
   return value === null || value === undefined ? 1 : 0;
+}
+
+/** Whether an example is of a file, where "" is any, and has a label, where null is any. */
+function hasThese(example, file, label) {
+  return (!file || example.file === file) && (label === null || example.label === label);
 }
 
 /** What a search looks through. */

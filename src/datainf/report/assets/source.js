@@ -46,6 +46,42 @@ async function queryAt(overview, row) {
   return (await part("queries-" + Math.floor(row / size)))[row % size];
 }
 
+/** Looks for queries: `find({ text, label, file })` promises { rows, labels, files }: the rows of those
+ * that have all of these, of which "" is any text or file and null any label, and what labels and files there are. Of a page's file the
+ * queries' whole texts are read at the first call, a part at a time. */
+function queryFinder(overview) {
+  if (served) return (sought) => fetched("queries", sought);
+  let reading = null;
+  return async ({ text, label, file }) => {
+    reading = reading || queryTexts(overview);
+    const { known, labels, files } = await reading;
+    const sought = text.toLowerCase(), rows = [];
+    known.forEach((one, row) => {
+      if (hasThese(one, file, label) && one.text.includes(sought)) rows.push(row);
+    });
+    return { rows, labels, files };
+  };
+}
+
+const MANY_TO_CHOOSE = 100;
+
+/** What is sought in the queries of a page's file, of each in its row; and their labels and files. */
+async function queryTexts(overview) {
+  const known = [], labels = new Set(), files = new Set();
+  while (known.length < overview.queries.ids.length) {
+    // Not by `part`, which would keep what is read.
+    const some = await embedded("queries-" + known.length / overview.sizes.queries);
+    for (const one of some) {
+      known.push({ text: searchable(one), label: one.label, file: one.file });
+      if (one.label !== undefined) labels.add(one.label);
+      files.add(one.file);
+    }
+    await new Promise((done) => setTimeout(done));  // let keys and clicks in between
+  }
+  const few = (names) => (names.size <= MANY_TO_CHOOSE ? [...names].sort() : []);
+  return { known, labels: few(labels), files: few(files) };
+}
+
 /** Training examples by their rows: Map row → example. */
 async function trainAt(overview, rows) {
   const size = overview.sizes.train;

@@ -9,14 +9,19 @@ function trainingTab(overview, state) {
   const next = nextButton(() => load(loaded));
   let loaded = 0, turn = 0, largest = 1e-30;
 
+  const sorts = columns.map(([key, title]) => h("th", { class: "num" }, button(title, () => {
+    wanted.descending = wanted.order === key ? !wanted.descending : key !== "row";
+    wanted.order = key;
+    load(0);
+  }, { class: "sort" })));
+  append(head, [sorts, h("th", {}, "example")]);
+
   function drawHead() {
-    replace(head, columns.map(([key, title]) => h("th", { class: "num", "aria-sort": wanted.order === key
-      ? (wanted.descending ? "descending" : "ascending") : "none" },
-    button(title + (wanted.order === key ? (wanted.descending ? " ▼" : " ▲") : ""), () => {
-      wanted.descending = wanted.order === key ? !wanted.descending : key !== "row";
-      wanted.order = key;
-      load(0);
-    }, { class: "sort" }))), h("th", {}, "example"));
+    columns.forEach(([key, title], place) => {
+      const way = wanted.order !== key ? "none" : wanted.descending ? "descending" : "ascending";
+      sorts[place].setAttribute("aria-sort", way);
+      sorts[place].firstChild.textContent = title + { none: "", descending: " ▼", ascending: " ▲" }[way];
+    });
   }
 
   async function load(start) {
