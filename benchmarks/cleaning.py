@@ -168,12 +168,7 @@ def page(content: dict[str, Any]) -> str:
         f"`suspicion` is made of {words.listed(COMBINED)}.", "",
         table("ranked by", {name: [one["precision"][name] for one in seeds]
                             for name in seeds[0]["precision"]}),
-        "", "By one rank of other sets of signals:", "",
-        table("made of", by_mean(seeds, "sets")),
-        "", f"By so many neighbours, of which `neighbours` takes {NEIGHBOURS}:", "",
-        table("neighbours", by_mean(seeds, "neighbours")),
-        "", "By the loss, of which a run over checkpoints takes the mean over these:", "",
-        table("loss", by_mean(seeds, "losses")),
+        *others(seeds),
         "", "## Accuracy on clean rows after training again", "",
         "On the rows of the validation set that were no queries.", "",
         table("dropped", {name: [one["accuracy"][name] for one in seeds]
@@ -181,6 +176,21 @@ def page(content: dict[str, Any]) -> str:
         "", content["machine"], "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def others(seeds: list[dict[str, Any]]) -> list[str]:
+    """What the one rank could be made of otherwise; nothing of results that were made before that
+    was asked."""
+    if "sets" not in seeds[0]:
+        return []
+    return [
+        "", "By one rank of other sets of signals:", "",
+        table("made of", by_mean(seeds, "sets")),
+        "", f"By so many neighbours, of which `neighbours` takes {NEIGHBOURS}:", "",
+        table("neighbours", by_mean(seeds, "neighbours")),
+        "", "By the loss, of which a run over checkpoints takes the mean over these:", "",
+        table("loss", by_mean(seeds, "losses")),
+    ]  # fmt: skip
 
 
 def by_mean(seeds: list[dict[str, Any]], what: str) -> dict[str, list[float]]:
