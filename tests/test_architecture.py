@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,9 @@ def test_every_error_stands_in_the_tree():
     kinds = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
     assert all(kind.__name__ in errors.__doc__ for kind in kinds)
     assert all(issubclass(kind, errors.DatainfError) for kind in kinds)
+
+
+def test_no_two_test_files_have_one_name():
+    """Else pytest imports the first and refuses the second, only when both are collected."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, times in names.items() if times > 1] == []
