@@ -15,6 +15,7 @@ from torch import nn
 from browser import browser, expect, needs_browser, opened
 from conftest import TEXTS, lora_config, make_base, make_model, write_rows
 from datainf import GradientStore, attribute, attribute_top, collect, self_influence, tasks
+from datainf.applications.inspect import inspect
 from datainf.applications.mislabeled import signal
 from datainf.attribution import sweep
 from datainf.config import RunConfig
@@ -208,6 +209,21 @@ def test_a_checkpoint_that_counts_nothing_does_not_hide_who_is_suspect(stores, w
 def test_none_is_left(model, task, tmp_path):
     with pytest.raises(NonFiniteError, match="all of its examples were skipped"):
         collect(model, [SICK_ROW], task, out=tmp_path / "s", on_nonfinite="skip")
+
+
+def test_what_is_told_of_a_store_is_of_the_others(stores):
+    mixed, sound = (GradientStore.open(stores / name) for name in ("mixed", "sound"))
+    found, truth = inspect(mixed), inspect(sound)
+    assert [block.name for block in found.blocks] == [block.name for block in truth.blocks]
+    for one, other in zip(found.blocks, truth.blocks, strict=True):
+        assert one.damping_lambda == pytest.approx(other.damping_lambda, rel=1e-4)
+        assert one.quantiles == pytest.approx(other.quantiles, rel=1e-4)
+        assert one.zeros == other.zeros
+    assert found.warnings[0].startswith("2 examples of 8 had something that was not finite")
+    means = [html.split("mean ‖g‖</th></tr></thead>")[1].split("</table>")[0]
+             for html in (mixed._repr_html_(), sound._repr_html_())]  # fmt: skip
+    assert means[0] == means[1]
+    assert "8 examples (2 skipped)" in mixed._repr_html_()
 
 
 def test_by_default_it_stops(model, task, tmp_path):

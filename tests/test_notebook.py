@@ -44,6 +44,10 @@ def test_the_frame_is_the_parquet_table(llama_run, tmp_path):
         assert len(a) == len(b)
         for column in ("query_row", "train_row", "rank"):
             assert a[column].tolist() == b[column].tolist()
+            assert frame[column].dtype == "int32"
+        for column, own in (("query_id", found.query_ids), ("train_id", found.train_ids)):
+            assert set(frame[column]) <= set(own)
+            assert a[column].tolist() == list(map(str, b[column]))
         assert a["score"].tolist() == pytest.approx(b["score"].tolist())
 
 
@@ -54,6 +58,19 @@ def test_html_escapes_what_is_in_the_data(scores):
         assert "b&amp;b" in html
     assert "positive = helpful" in scores._repr_html_()
     assert "+3" in scores.top(0)._repr_html_()
+
+
+def test_an_end_has_its_own_sign_alone():
+    ends = Scores(torch.tensor([[2.0, 1.0], [0.0, -1.0]]), ["up", "down"], ["a", "b"], "exact")
+    up, down = ends._repr_html_().split("<tr>")[2:]
+    assert up.count("</span>") == 2
+    assert "<td></td></tr>" in up
+    assert down.count("</span>") == 1
+    assert "<td></td><td><span" in down
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    assert [bar.get_width() for bar in ends.plot("down").patches] == [-1.0]
+    assert len(Scores(torch.zeros(1, 3), ["q"], ["a", "b", "c"], "exact").plot().patches) == 0
 
 
 def test_top_is_a_list_as_before(scores):
@@ -70,7 +87,9 @@ def test_a_store_tells_its_tensors(llama_run):
 def test_nothing_at_all_has_a_representation():
     empty = Scores(torch.zeros(0, 0), [], [], "exact")
     assert "0 × 0 scores" in empty._repr_html_()
-    assert len(empty.to_pandas()) == 0
+    frame = empty.to_pandas()
+    assert len(frame) == 0
+    assert frame["score"].dtype == "float32"
 
 
 def test_a_figure_shows_both_ends(scores):

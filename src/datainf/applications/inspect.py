@@ -52,12 +52,17 @@ class StoreReport:
 
 
 def inspect(store: GradientStore, damping: Damping = Damping()) -> StoreReport:  # noqa: B008
-    """Norms, damping and effective rank of every block of a store."""
+    """Norms, damping and effective rank of every block of a store, over the examples that were not
+    skipped, as in scoring.
+
+    Raises `NonFiniteError` if all were.
+    """
+    skipped, store = len(store.skipped), store.sound
     reports = [_block(name, G, damping) for name, G in store.blocks.items()]
     norms = store.sq_norms.double().sum(dim=1).sqrt()
     order = norms.argsort(descending=True)[:5]
     largest = [(store.ids[int(row)], float(norms[row])) for row in order]
-    return StoreReport(reports, largest, _warnings(store, reports, norms))
+    return StoreReport(reports, largest, _warnings(skipped, reports, norms))
 
 
 def _block(name: str, G: GradientMatrix, damping: Damping) -> BlockReport:
@@ -89,8 +94,13 @@ def _outliers(norms: Tensor) -> int:
     return int((norms > OUTLIER * norms.median()).sum()) if norms.median() > 0 else 0
 
 
-def _warnings(store: GradientStore, reports: list[BlockReport], norms: Tensor) -> list[str]:
-    n, found = len(store), []
+def _warnings(skipped: int, reports: list[BlockReport], norms: Tensor) -> list[str]:
+    n, found = len(norms), []
+    if skipped:
+        found.append(
+            f"{words.count(skipped, 'example')} of {n + skipped:,} had something that was not "
+            "finite, and are not counted here"
+        )
     if count := _outliers(norms):
         found.append(
             f"{count} of {n} gradients are over {OUTLIER:g} times the median norm. They dominate "

@@ -18,6 +18,7 @@ from datainf.scores.ranked import SIGN, Influence, over_checkpoints
 from datainf.scores.top import End, TopScores
 
 AnyScores = Scores | TopScores
+"""Of either kind: `top`, `means`, `of_query` and all else but a matrix are the same for both."""
 
 
 def load_scores(path: str | Path) -> AnyScores:

@@ -38,9 +38,18 @@ def scores_html(scores: Ranked) -> str:
 def _cells(scores: Ranked, query: int, k: int) -> str:
     if k == 0:
         return "<td></td><td></td>"
-    ends = [scores.top(query, k, largest=end) for end in (True, False)]
-    largest = max((abs(one.score) for end in ends for one in end), default=0.0) or 1.0
+    ends = _ends(scores, query, k)
+    largest = max((abs(one.score) for end in ends for one in end), default=1.0)
     return "".join(f"<td>{''.join(_chip(one, largest) for one in end)}</td>" for end in ends)
+
+
+def _ends(scores: Ranked, query: int | str | None, k: int | None) -> list[list[Influence]]:
+    """What helps and what harms. Where there are few examples, an end of the order reaches beyond
+    0."""
+    return [
+        [one for one in scores.top(query, k, largest=end) if one.score * (1 if end else -1) > 0]
+        for end in (True, False)
+    ]
 
 
 def influences_html(found: list[Influence]) -> str:
@@ -75,8 +84,7 @@ def _chip(one: Influence, largest: float) -> str:
 
 
 def frame_of(scores: Ranked) -> pd.DataFrame:
-    """A row a pair that is kept, of each query the most helpful first: query_id, train_id,
-    query_row, train_row, score, rank (0 = most helpful)."""
+    """What `Ranked.to_pandas` says."""
     import numpy as np
     import pandas as pd
 
@@ -90,10 +98,10 @@ def frame_of(scores: Ranked) -> pd.DataFrame:
         values.append(found.scores[order].float().numpy())
         ranks.append(found.ranks[order].int().numpy())
         queries.append(np.full(len(order), len(queries), dtype=np.int32))
-    query_row, train_row, score, rank = (
-        np.concatenate(parts) if parts else np.empty(0, np.int32)
-        for parts in (queries, rows, values, ranks)
+    query_row, train_row, rank = (
+        np.concatenate([np.empty(0, np.int32), *parts]) for parts in (queries, rows, ranks)
     )
+    score = np.concatenate([np.empty(0, np.float32), *values])
     ids = [np.array(own, dtype=object) for own in (scores.query_ids, scores.train_ids)]
     return pd.DataFrame({
         "query_id": ids[0][query_row], "train_id": ids[1][train_row], "query_row": query_row,
@@ -113,8 +121,8 @@ def plot_of(scores: Ranked, query: int | str | None, k: int | None) -> Any:
         raise InputError(
             "a figure needs matplotlib", remedy="pip install 'datainf[notebook]'"
         ) from None
-    ends = [scores.top(query, k, largest=True), scores.top(query, k, largest=False)[::-1]]
-    found = list({one.train_id: one for end in ends for one in end}.values())
+    helpful, harmful = _ends(scores, query, k)
+    found = [*helpful, *reversed(harmful)]
     values = [one.score for one in found]
     _, axes = pyplot.subplots(figsize=(6, 0.28 * len(found) + 1), layout="constrained")
     colours = [tuple(int(c) / 255 for c in (HELPS if v >= 0 else HARMS).split(",")) for v in values]

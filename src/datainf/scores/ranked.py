@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SIGN = "positive = helpful"
+"""Of every score, in every method and file."""
 SHOWN = 10
 """Training examples that are told of an end, unless a number is given."""
 
@@ -152,13 +153,15 @@ class Ranked(ABC):
 
     def to_pandas(self) -> pd.DataFrame:
         """A data frame with a row for each (query, training example) pair that is kept, of each
-        query the most helpful first: query_id, train_id, query_row, train_row, score, and rank,
-        0 = most helpful."""
+        query the most helpful first: `query_id` and `train_id` (as in `query_ids` and `train_ids`:
+        numbers where data have no ids, of which `to_parquet` makes text), `query_row`, `train_row`
+        (int32), `score` (float32), and `rank` (int32, 0 = most helpful)."""
         return frame_of(self)
 
     def plot(self, query: int | str | None = 0, k: int | None = None) -> Any:
         """Bars for the k most helpful and the k most harmful training examples of a query, both
-        given as `top` takes them, or of the mean over all: a matplotlib `Axes`.
+        given as `top` takes them, or of the mean over all: a matplotlib `Axes`. A score of 0 is
+        neither.
 
         Raises `OptionError` as `top` does, `InputError` where matplotlib is not installed.
         """
@@ -209,9 +212,9 @@ class Ranked(ABC):
     def to_parquet(self, path: str | Path) -> None:
         """Write a long table, a row for each (query, training example) pair that is kept:
         `query_id`, `train_id` (text), `query_row`, `train_row` (int32), `score` (float32), `rank`
-        (int32, 0 = most helpful of its query, n - 1 = most harmful). One row group a query, so that
-        a reader can take one query alone. The schema's metadata say the method, its settings, and
-        what made the scores.
+        (int32, 0 = most helpful of its query, n - 1 = most harmful). Of a query in the data's order
+        where all are kept, else by rank. One row group a query, so that a reader can take one query
+        alone. The schema's metadata say the method, its settings, and what made the scores.
 
         Raises `WriteError` if the disk refuses.
         """
