@@ -20,6 +20,7 @@ from datainf.cli import app
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 MODULES = {
     "datainf": "What is imported from the package itself.",
+    "datainf.scores": "What scores are made of, beside those above.",
     "datainf.tasks": "A batch → one loss an example.",
     "datainf.estimators": "One method each; `datainf.attribute` takes them by name or made.",
     "datainf.applications": "What people do with stores and scores.",
@@ -27,6 +28,7 @@ MODULES = {
     "datainf.viewer": "The same page, served.",
     "datainf.evaluation": "How good scores are.",
     "datainf.data": "Data sets in.",
+    "datainf.projection": "Smaller rows of gradients.",
     "datainf.integrations.live": "What both interfaces to other libraries stand on.",
     "datainf.integrations.captum": "In Captum's interface.",
     "datainf.integrations.quanda": "In quanda's interface.",
@@ -73,7 +75,8 @@ def python_page() -> str:
 
 
 def public_names(module: str) -> list[str]:
-    """Those of a module that are its own: no modules, and of optional ones those in the source."""
+    """Those of a module that are its own: no modules, none that the package itself has, and of
+    optional ones those in the source."""
     if module.startswith("datainf.integrations."):  # which need other libraries
         path = Path(datainf.__file__).parent / "integrations" / f"{module.rpartition('.')[2]}.py"
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -83,7 +86,9 @@ def public_names(module: str) -> list[str]:
     names = getattr(imported, "__all__", None)
     if names is None:
         names = [n for n, v in vars(imported).items() if getattr(v, "__module__", None) == module]
-    return sorted(name for name in names if not inspect.ismodule(getattr(imported, name)))
+    above = set() if imported is datainf else {id(getattr(datainf, n)) for n in datainf.__all__}
+    own = {name: getattr(imported, name) for name in names}
+    return sorted(n for n, v in own.items() if not inspect.ismodule(v) and id(v) not in above)
 
 
 PAGES = {"commands.md": commands_page, "python.md": python_page}

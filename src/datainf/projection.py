@@ -34,6 +34,8 @@ from torch import Tensor
 
 from datainf.errors import OptionError
 
+__all__ = ["Projection"]
+
 FORMED = 2**20
 """Entries of a block up to which an example's gradient is formed and then projected."""
 SIDES = 8
@@ -72,6 +74,7 @@ class Projection:
             )
 
     def to_json(self) -> dict[str, Any]:
+        """As a store's index has it."""
         return asdict(self)
 
     def of(self, name: str, shape: tuple[int, ...]) -> Sketch | None:
