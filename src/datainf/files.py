@@ -129,8 +129,7 @@ def writing_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)  # it may be a link, which would be written through
         try:
             yield aside
-            with aside.open("rb") as file:
-                os.fsync(file.fileno())
+            sync_file(aside)
             aside.replace(path)
         except BaseException:
             aside.unlink(missing_ok=True)
@@ -245,6 +244,12 @@ def allocate(handle: int, size: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
+
+
+def sync_file(path: Path) -> None:
+    """Have the disk hold what was written to a file on this machine."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

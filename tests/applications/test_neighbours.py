@@ -8,7 +8,12 @@ import torch
 from conftest import make_model, make_rows
 from datainf import collect, tasks
 from datainf.applications import neighbours as module
-from datainf.applications.neighbours import directions, neighbours, without_near_duplicates
+from datainf.applications.neighbours import (
+    directions,
+    nearest,
+    neighbours,
+    without_near_duplicates,
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +74,30 @@ def test_few_examples_have_few_neighbours(n):
 
 
 @pytest.mark.parametrize("part", [1, 3, 256])
+@pytest.mark.parametrize("pinned", [0, 4])
 @pytest.mark.parametrize("wanted", [None, 0, 5, 100])
-def test_of_near_duplicates_the_first_stays(part, wanted, monkeypatch):
+def test_of_near_duplicates_the_first_stays(part, wanted, pinned, monkeypatch):
     monkeypatch.setattr(module, "PART", part)
     generator = torch.Generator().manual_seed(0)
     Z = torch.nn.functional.normalize(torch.randn(20, 3, generator=generator), dim=1)
     order = torch.randperm(20, generator=generator)
     truth = []
     for row in order.tolist():
-        if (wanted is None or len(truth) < wanted) and all(
-            float(Z[row] @ Z[other]) <= 0.8 for other in truth
+        if (wanted is None or len(truth) < wanted) and (
+            len(truth) < pinned or all(float(Z[row] @ Z[other]) <= 0.8 for other in truth)
         ):
             truth.append(row)
-    assert without_near_duplicates(Z, order, 0.8, wanted).tolist() == truth
+    assert without_near_duplicates(Z, order, 0.8, wanted, pinned).tolist() == truth
+
+
+@pytest.mark.parametrize("part", [1, 3, 256])
+def test_the_nearest_of_those_before(part, monkeypatch):
+    monkeypatch.setattr(module, "PART", part)
+    Z = torch.nn.functional.normalize(torch.randn(20, 3), dim=1)
+    stay, rows, before = torch.tensor([7, 2, 11, 5]), [1, 3, 4, 8, 19], [1, 2, 2, 4, 3]
+    found, cosines = nearest(Z, rows, stay, before)
+    for row, count, other, cosine in zip(rows, before, found, cosines, strict=True):
+        truth = [float(Z[row] @ Z[own]) for own in stay[:count]]
+        assert int(other) == int(stay[truth.index(max(truth))])
+        assert float(cosine) == pytest.approx(max(truth), abs=1e-6)
+    assert [len(one) for one in nearest(Z, [], stay, [])] == [0, 0]

@@ -104,6 +104,21 @@ def test_what_is_alike_and_both_kept_by_a_person_stays():
     assert found.kept == [0, 4]
 
 
+def test_what_a_person_kept_counts_though_it_is_alike():
+    """In how many are kept, and in what is like one that stays."""
+    decided = {0: Decided("keep"), 4: Decided("keep")}
+    Z = torch.eye(6)
+    Z[4] = Z[0]
+    found = select(MEASURE, directions=Z, keep=Amount(number=3), decided=decided)
+    assert found.kept == [0, 4, 5]
+    angles = torch.tensor([0.0, 0.28, 0.5])  # neighbours are alike, the outer ones not
+    Z = torch.stack([angles.cos(), angles.sin()], dim=1)
+    decided = {0: Decided("keep"), 1: Decided("keep")}
+    found = select(torch.tensor([0.1, 0.2, 0.3]), directions=Z, decided=decided)
+    assert found.kept == [0, 1]
+    assert found.reasons[2].startswith("near-duplicate of row 1")
+
+
 def test_no_two_directions_are_more_than_alike():
     """Of rounding, an inner product of directions is above 1."""
     torch.manual_seed(0)
@@ -179,6 +194,15 @@ def test_every_row_stays_or_has_a_reason(values, count, keeps):
 ])  # fmt: skip
 def test_amounts(text, truth):
     assert Amount.parse(text) == truth
+
+
+@pytest.mark.parametrize("amount", [
+    {}, {"number": 1, "share": 0.5}, {"number": -1}, {"share": -0.1}, {"share": 1.1},
+    {"share": float("nan")},
+])  # fmt: skip
+def test_an_amount_is_one(amount):
+    with pytest.raises(OptionError, match="an amount of"):
+        Amount(**amount)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "101%", "-3%", "ten", "1.5", "nan%", "%", "inf%"])

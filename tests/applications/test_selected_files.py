@@ -8,10 +8,12 @@ import datasets
 import pytest
 import torch
 
+from datainf.applications import selected_files
 from datainf.applications.select import Amount, select
 from datainf.applications.selected_files import write_selection
 from datainf.data import load
 from datainf.errors import OptionError
+from datainf.files import write_atomically
 
 ROWS = [{"text": f"text {i}", "label": i % 2} for i in range(4)]
 OURS = {"manifest.jsonl", "selection.json", "kept.json", "weights.npy"}
@@ -88,6 +90,45 @@ def test_an_original_that_lies_there_stays(tmp_path):
     with pytest.raises(OptionError, match="holds the original"):
         selected(path, out)
     assert path.read_bytes() == before
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("at", range(6))
+def test_what_was_broken_off_is_done_by_the_same_call(tmp_path, monkeypatch, at, again):
+    """At each of its writes; and until then what stands beside other data than its own is gone."""
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    path = source(tmp_path, "a.jsonl")
+    if again:
+        selected(source(tmp_path / "one", "b.jsonl"), out)
+    writes = []
+
+    def stops(real):
+        def write(*arguments):
+            writes.append(arguments)
+            if len(writes) > at:
+                raise Stopped
+            return real(*arguments)
+
+        return write
+
+    with monkeypatch.context() as patched:
+        patched.setattr(selected_files, "write_atomically", stops(write_atomically))
+        patched.setattr(selected_files, "_sync", stops(selected_files._sync))
+        with pytest.raises(Stopped):
+            selected(path, out)
+    if at:  # it has begun
+        (out / ".writing-killed").mkdir()
+        assert json.loads((out / "selection.json").read_text())["unfinished"]
+        assert len(writes) == at + 1
+    selected(path, out)
+    selected(path, whole)
+    for name in OURS | {"a.jsonl"}:
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert names(out) == {"a.jsonl"}
 
 
 def test_the_split_is_noted(tmp_path):

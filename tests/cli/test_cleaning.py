@@ -12,7 +12,10 @@ import pytest
 
 from browser import browser, expect, needs_browser, opened
 from conftest import TEXTS, write_rows
+from datainf.cli.select import _require_classes
 from datainf.config import RunConfig
+from datainf.data import load
+from datainf.errors import OptionError
 from datainf.runs import run
 
 NOTES = ["plain", 'with "quotes", commas', "two\nlines", "naïve – 日本 🎈", "tab\there", "null"]
@@ -117,8 +120,6 @@ def test_a_round_trip_in_every_form(form, saved_bert, datainf, tmp_path):
 def test_labels_are_written_as_labels_are_there(form, saved_bert, datainf, tmp_path):
     folder, source = attributed(tmp_path, form, saved_bert[1])
     before = read_form(source, form)
-    from datainf.data import load
-
     digest = load(str(source), "classification").digest
     decisions = tmp_path / "decisions.json"
     decisions.write_text(json.dumps({"digest": digest, "decisions": [
@@ -168,27 +169,34 @@ def test_nonsense_is_refused(made, datainf, tmp_path, arguments, what):
     assert not (tmp_path / "clean").exists()
 
 
-@pytest.mark.parametrize("content", [
-    "", "[]", "{}", '{"digest": "x", "decisions": []}', '{"digest": 1}',
-    '{"digest": DIGEST, "decisions": [3]}', '{"digest": DIGEST, "decisions": [{"row": 99}]}',
-    '{"digest": DIGEST, "decisions": [{"row": true, "decision": "drop"}]}',
-    '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "burn"}]}',
-    '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "relabel"}]}',
-    '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "relabel", "label": "good"}]}',
-    '{"digest": DIGEST, "decisions": 5}', '{"digest": DIGEST, "decisions": {"row": 1}}',
-    '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "drop", "id": "r2"}]}',
-    '{"digest": DIGEST, "decisions": [{"row": 1, "decision": "drop"},'
-    ' {"row": 1, "decision": "keep"}]}',
+@pytest.mark.parametrize(("content", "what"), [
+    ("", "holds no decisions"), ("[]", "no list of decisions"), ("{}", "no list of decisions"),
+    ('{"digest": "x", "decisions": []}', "of other data than"),
+    ('{"digest": 1}', "no list of decisions"),
+    ('{"digest": DIGEST, "decisions": []}', "holds no decision"),
+    ('{"digest": DIGEST, "decisions": [3]}', 'decision 0: {"row": 3} is none'),
+    ('{"digest": DIGEST, "decisions": [{"row": 99}]}', "there is no row 99"),
+    ('{"digest": DIGEST, "decisions": [{"row": true, "decision": "drop"}]}', "true, \"decision\""),
+    ('{"digest": DIGEST, "decisions": [{"row": 1, "decision": "burn"}]}', "is none"),
+    ('{"digest": DIGEST, "decisions": [{"row": 1, "decision": "relabel"}]}', "no label for row 1"),
+    ('{"digest": DIGEST, "decisions": [{"row": 1, "decision": "relabel", "label": "good"}]}',
+     "'good' is none of the data's"),
+    ('{"digest": DIGEST, "decisions": 5}', "no list of decisions"),
+    ('{"digest": DIGEST, "decisions": {"row": 1}}', "no list of decisions"),
+    ('{"digest": DIGEST, "decisions": [{"row": 1, "decision": "drop", "id": "r2"}]}',
+     "row 1 has the id"),
+    ('{"digest": DIGEST, "decisions": [{"row": 1, "decision": "drop"},'
+     ' {"row": 1, "decision": "keep"}]}', "there is another for row 1"),
 ])  # fmt: skip
-def test_decisions_of_something_else_are_refused(made, datainf, tmp_path, content):
-    from datainf.data import load
-
+def test_decisions_of_something_else_are_refused(made, datainf, tmp_path, content, what):
     digest = load(str(made[1]), "classification").digest
     path = tmp_path / "decisions.json"
     path.write_text(content.replace("DIGEST", json.dumps(digest)))
     code, _, err = datainf("select", made[0], "--decisions", path, "--out", tmp_path / "clean")
     assert code == 1
+    assert what in " ".join(err.split())
     assert "try:" in err
+    assert not (tmp_path / "clean").exists()
 
 
 def test_the_original_is_never_written_over(made, datainf):
@@ -256,15 +264,51 @@ def test_rows_beyond_a_limit_stay(saved_bert, datainf, tmp_path):
     assert len(read_form(tmp_path / "clean" / source.name, "jsonl")) == 10
 
 
-def test_data_by_a_name_of_ours_have_a_folder(saved_bert, datainf, tmp_path):
-    source = write_form(tmp_path, "jsonl").rename(tmp_path / "manifest.jsonl")
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("place", ["clean/valid.jsonl", "clean/data.jsonl"])
+def test_queries_that_were_selected_stay(saved_bert, datainf, tmp_path, place, first):
+    """The data of the run's queries, where they are an earlier selection in the same folder."""
+    source = write_form(tmp_path, "jsonl").rename(tmp_path / "data.jsonl")
+    (tmp_path / "clean").mkdir()
+    query = write_rows(tmp_path / place, rows()[:3])
+    mark = {"data": query.name} if first else {"unfinished": True, "before": [query.name]}
+    (tmp_path / "clean" / "selection.json").write_text(json.dumps(mark))
+    run(RunConfig(train=str(source), query=str(query), out=str(tmp_path / "run"), method="datainf",
+                  adapter=str(saved_bert[1])))  # fmt: skip
+    before = query.read_bytes()
+    code, _, err = datainf("select", tmp_path / "run", "--drop", 2, "--out", tmp_path / "clean")
+    assert query.read_bytes() == before
+    if query.name == source.name:
+        assert code == 1
+        assert "holds what the run reads" in " ".join(err.split())
+    else:
+        assert len(read_form(tmp_path / "clean" / "data.jsonl", "jsonl")) == 10
+
+
+@pytest.mark.parametrize(("labels", "what"), [
+    ([0.5, 1.25, 3.0], "numbers"), ([[0, 1], [2], []], "lists of classes"), (["a", "b", "a"], None),
+    ([0, 1, 2], None),
+])  # fmt: skip
+def test_classes_alone_are_balanced(tmp_path, labels, what):
+    data = [{"text": "a text", "label": label} for label in labels]
+    train = load(write_rows(tmp_path / "data.jsonl", data), "classification")
+    if what is None:
+        _require_classes(train)
+    else:
+        with pytest.raises(OptionError, match=f"are {what}"):
+            _require_classes(train)
+
+
+@pytest.mark.parametrize("name", ["manifest.jsonl", "provenance.jsonl"])
+def test_data_by_a_name_of_ours_have_a_folder(saved_bert, datainf, tmp_path, name):
+    source = write_form(tmp_path, "jsonl").rename(tmp_path / name)
     query = write_rows(tmp_path / "query.jsonl", rows()[:3])
     run(RunConfig(train=str(source), query=str(query), out=str(tmp_path / "run"), method="datainf",
                   adapter=str(saved_bert[1])))  # fmt: skip
     code, out, _ = datainf("select", tmp_path / "run", "--drop", 2, "--out", tmp_path / "clean")
     assert code == 0
-    assert out.strip() == str(tmp_path / "clean" / "data" / "manifest.jsonl")
-    assert len(read_form(tmp_path / "clean" / "data" / "manifest.jsonl", "jsonl")) == 10
+    assert out.strip() == str(tmp_path / "clean" / "data" / name)
+    assert len(read_form(tmp_path / "clean" / "data" / name, "jsonl")) == 10
 
 
 def test_suspects_of_a_store_in_adam_s_metric(saved_bert, tmp_path):

@@ -123,7 +123,7 @@ def combined(signals: Mapping[Signal, Tensor], of: Sequence[Signal] = COMBINED) 
     n = len(next(iter(signals.values())))
     ranks = (torch.from_numpy(rankdata(-signals[name].numpy(), "max")) for name in of)
     logs = torch.stack([(rank.double() / n).log() for rank in ranks])
-    infinite = torch.stack([signals[name] for name in of]).isinf().any(dim=0)
+    infinite = torch.stack([signals[name] for name in of]).isposinf().any(dim=0)
     logs[:, infinite] = -math.log(n)
     return 1 - logs.mean(dim=0).exp()
 

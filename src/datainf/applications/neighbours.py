@@ -7,7 +7,7 @@ Gradients are first made smaller by random projections that keep inner products
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,10 +79,11 @@ def neighbours(Z: Tensor, k: int, advance: Callable[[int], None] = lambda _: Non
 
 
 def without_near_duplicates(
-    Z: Tensor, order: Tensor, most: float, wanted: int | None = None
+    Z: Tensor, order: Tensor, most: float, wanted: int | None = None, pinned: int = 0
 ) -> Tensor:
     """Rows of `order`, best first, without those whose direction has a cosine above `most` with one
-    that stands before them and stays; no more than `wanted`, if that is given."""
+    that stands before them and stays; no more than `wanted`, if that is given. The first `pinned`
+    stay, whatever is like them."""
     stay: list[int] = []
     kept = torch.empty((len(order), Z.shape[1]))
     for part in torch.split(order, PART):
@@ -91,10 +92,28 @@ def without_near_duplicates(
         for row, direction, alone in zip(part.tolist(), own, clear.tolist(), strict=True):
             if len(stay) == wanted:
                 break
-            if alone and bool((_cosines(kept[first : len(stay)], direction) <= most).all()):
+            if len(stay) < pinned or (
+                alone and bool((_cosines(kept[first : len(stay)], direction) <= most).all())
+            ):
                 kept[len(stay)] = direction
                 stay.append(row)
     return torch.tensor(stay, dtype=torch.int64)
+
+
+def nearest(
+    Z: Tensor, rows: Sequence[int], stay: Tensor, before: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Of each of some rows, whose direction is most like its own among the first so many of those
+    that `stay`, at least one: that one's row [n], int64, and the cosine [n], float32."""
+    if not rows:
+        return torch.empty(0, dtype=torch.int64), torch.empty(0)
+    kept, found = Z[stay], list[torch.return_types.max]()
+    parts = (torch.split(torch.tensor(one), PART) for one in (rows, before))
+    for own, count in zip(*parts, strict=True):
+        S = _cosines(Z[own], kept.T)
+        S[torch.arange(len(stay)) >= count[:, None]] = -torch.inf
+        found.append(S.max(dim=1))
+    return stay[torch.cat([one.indices for one in found])], torch.cat([one.values for one in found])
 
 
 def _cosines(Z: Tensor, others: Tensor) -> Tensor:

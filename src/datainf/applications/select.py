@@ -17,7 +17,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from datainf.applications.neighbours import without_near_duplicates
+from datainf.applications.neighbours import nearest, without_near_duplicates
 from datainf.errors import OptionError
 
 Decision = Literal["keep", "drop", "relabel"]
@@ -25,10 +25,18 @@ Decision = Literal["keep", "drop", "relabel"]
 
 @dataclass(frozen=True)
 class Amount:
-    """How many: a number, or a share of all."""
+    """How many: a number, or a share of all. Raises `OptionError` for what is neither."""
 
     number: int | None = None
     share: float | None = None
+
+    def __post_init__(self) -> None:
+        number, share = self.number, self.share
+        if (number is None) == (share is None) or (number or 0) < 0 or not 0 <= (share or 0) <= 1:
+            raise OptionError(
+                f"an amount of {number if share is None else share}",
+                remedy="a number from 0, or a share from 0 to 1",
+            )
 
     @classmethod
     def parse(cls, text: str | int | float) -> Amount:
@@ -102,36 +110,29 @@ def select(
             are dropped or kept.
         name: Of the measure, for the reasons.
 
-    Raises `OptionError` where nothing is asked for, or both to drop and to keep; for a measure that
-    is not a number; and where nothing would stay.
+    Raises `OptionError` as `require_choice` does; for a measure that is not a number; and where
+    nothing would stay.
     """
     decided, n = decided or {}, len(measure)
-    _check(measure, drop, keep, above, directions, decided)
-    by_person = {row for row, one in decided.items() if one.decision == "drop"}
-    fixed = set(decided) - by_person
-    reasons = dict.fromkeys(by_person, "decided by a person")
-    if above is not None:
-        reasons |= {row: f"{name} {float(measure[row]):.4g} is above {above:g}"
-                    for row in range(n)
-                    if measure[row] > above and row not in decided}  # fmt: skip
-    worst_first = torch.sort(measure.double(), descending=True, stable=True).indices
-    order = worst_first.flip(0)
+    require_choice(drop, keep, above, diverse=directions is not None, decided=bool(decided))
+    _check(measure, decided)
+    reasons = _certain(measure, above, decided, name)
+    fixed = {row for row, one in decided.items() if one.decision != "drop"}
+    order = torch.sort(measure.double(), descending=True, stable=True).indices.flip(0)
     wanted = n - drop.of(n) if drop is not None else n if keep is None else keep.of(n)
     likes = None if directions is None else (directions, similarity)
     groups = _groups(order, classes)
     quotas = shared(wanted, [len(group) for group in groups.values()])
     for (label, group), own in zip(groups.items(), quotas, strict=True):
-        open_rows = [row for row in group if row not in reasons]
         # A person's decisions come first: what is kept stays, also of two that are near-duplicates.
-        ranked = sorted(open_rows, key=lambda row: row not in fixed)
-        most = max(own, sum(row in fixed for row in open_rows))
-        worst = _Worst(group, measure, name, label)
+        ranked = sorted((row for row in group if row not in reasons), key=lambda r: r not in fixed)
+        pinned = sum(row in fixed for row in ranked)
+        most, worst = max(own, pinned), _Worst(group, measure, name, label)
         if likes is None or drop is not None:
             reasons |= {row: worst(row) for row in ranked[most:]}
             ranked = ranked[:most]
         if likes is not None:
-            alike = _alike(ranked, most, likes, worst)
-            reasons |= {row: why for row, why in alike.items() if row not in fixed}
+            reasons |= _alike(ranked, pinned, most, likes, worst)
     kept = [row for row in range(n) if row not in reasons]
     if not kept:
         raise OptionError(
@@ -157,23 +158,39 @@ def shared(wanted: int, sizes: Sequence[int]) -> list[int]:
     return found
 
 
-def _check(
-    measure: Tensor, drop: Amount | None, keep: Amount | None, above: float | None,
-    directions: Tensor | None, decided: Mapping[int, Decided],
-) -> None:  # fmt: skip
+def require_choice(
+    drop: Amount | None, keep: Amount | None, above: float | None, *, diverse: bool, decided: bool
+) -> None:
+    """Raises `OptionError` where nothing is asked for, or both to drop and to keep, or what is
+    above a threshold that is none. `diverse`: near-duplicates go; `decided`: some were decided."""
     if drop is not None and keep is not None:
         raise OptionError("both how many to drop and how many to keep", remedy="one of the two")
-    if drop is None and keep is None and above is None and directions is None and not decided:
+    if drop is None and keep is None and above is None and not diverse and not decided:
         raise OptionError(
             "nothing to select by", remedy="--drop 10%, --keep 1000, --above 0.5, --diverse or "
             "--decisions FILE"
         )  # fmt: skip
     if above is not None and math.isnan(above):
-        raise OptionError("the threshold is not a number")
+        raise OptionError("the threshold is not a number", remedy="a number")
+
+
+def _check(measure: Tensor, decided: Mapping[int, Decided]) -> None:
     if measure.isnan().any():
         raise OptionError("the measure is not a number for every example")
     if unknown := [row for row in decided if not 0 <= row < len(measure)]:
         raise OptionError(f"there is no row {unknown[0]} of {len(measure)}")
+
+
+def _certain(
+    measure: Tensor, above: float | None, decided: Mapping[int, Decided], name: str
+) -> dict[int, str]:
+    """Why some go, however many are to stay."""
+    reasons = {r: "decided by a person" for r, one in decided.items() if one.decision == "drop"}
+    if above is not None:
+        for row in (measure > above).nonzero().flatten().tolist():
+            if row not in decided:
+                reasons[row] = f"{name} {float(measure[row]):.4g} is above {above:g}"
+    return reasons
 
 
 def _groups(order: Tensor, classes: Sequence[Any] | None) -> dict[str, list[int]]:
@@ -204,24 +221,27 @@ class _Worst:
 
 
 def _alike(
-    ranked: list[int], most: int, likes: tuple[Tensor, float], worst: _Worst
+    ranked: list[int], pinned: int, most: int, likes: tuple[Tensor, float], worst: _Worst
 ) -> dict[int, str]:
-    """Why rows do not stay, of which no two alike do, and no more than `most`."""
+    """Why rows do not stay, of which no two alike do but the first, which are `pinned`; and no more
+    than `most`."""
     Z, similarity = likes
-    stay = without_near_duplicates(Z, torch.tensor(ranked, dtype=torch.int64), similarity, most)
-    there, before, reasons = set(stay.tolist()), 0, dict[int, str]()
+    order = torch.tensor(ranked, dtype=torch.int64)
+    stay = without_near_duplicates(Z, order, similarity, most, pinned)
+    there, before, reasons, alike = set(stay.tolist()), 0, dict[int, str](), dict[int, int]()
     for row in ranked:
         if row in there:
             before += 1
         elif before == most:  # enough are there, and it was not compared with them
             reasons[row] = worst(row)
         else:
-            cosines = Z[stay[:before]] @ Z[row]
-            nearest = int(cosines.argmax())
-            reasons[row] = (
-                f"near-duplicate of row {int(stay[nearest])}, a better one "
-                f"(cosine {float(cosines[nearest]):.3g}, above {similarity:g})"
-            )
+            alike[row] = before
+    others, cosines = nearest(Z, list(alike), stay, list(alike.values()))
+    for row, other, cosine in zip(alike, others.tolist(), cosines.tolist(), strict=True):
+        reasons[row] = (
+            f"near-duplicate of row {other}, a better one (cosine {cosine:.3g}, "
+            f"above {similarity:g})"
+        )
     return reasons
 
 

@@ -15,6 +15,8 @@ from datainf.errors import OptionError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from datainf.applications.select import Selection
+    from datainf.data import Examples
     from datainf.report.subject import Subject
     from datainf.scores import AnyScores
 
@@ -100,25 +102,29 @@ def select(
     why; weights.npy is for a sampler over the original rows, kept.json for `dataset.select`.
     """
     from datainf.applications.neighbours import directions
-    from datainf.applications.select import Amount
+    from datainf.applications.select import Amount, require_choice
     from datainf.applications.select import select as choose
-    from datainf.applications.selected_files import OWN, SETTINGS, files_of, write_selection
+    from datainf.applications.selected_files import (
+        OWN,
+        SETTINGS,
+        files_of,
+        require_place,
+        write_selection,
+    )
     from datainf.provenance import recorder
     from datainf.report.review import read_decisions
     from datainf.report.subject import Subject
 
-    if similarity is not None and not diverse:
-        raise OptionError("--similarity is of --diverse", remedy="--diverse")
-    if query is not None and by not in OF_QUERIES:
-        raise OptionError(f"{by} is not of queries", remedy="no --query")
-    if balance and drop is None and keep is None:
-        raise OptionError("--balance is of how many to drop or keep", remedy="--drop or --keep")
     amounts = [None if text is None else Amount.parse(text) for text in (drop, keep)]
+    # All that can be wrong is looked at before what takes long.
+    _require_fitting(by, query, diverse, similarity, balance and drop is None and keep is None)
+    require_choice(*amounts, above, diverse=diverse, decided=decisions is not None)
     subject = Subject.open(run, scores, query_store)
-    train = subject.run.train
+    train, inputs = subject.run.train, [Path(subject.run.query.source)]
+    require_place(out, train, inputs)
     decided = {} if decisions is None else read_decisions(decisions, train)
-    if balance and "label" not in train.columns:
-        raise OptionError(f"{train.source} has no labels to balance", remedy="no --balance")
+    if balance:
+        _require_classes(train)
     asked = subject.scores if query is None else subject.scores.of_query(query)
     measure, likeness = (
         _measure(subject, asked, by),
@@ -136,10 +142,38 @@ def select(
         "decisions": None if decisions is None else str(decisions),
     }  # fmt: skip
     earlier, note = (out / SETTINGS).is_file(), recorder(out)
-    data = write_selection(out, chosen, train, settings)
+    data = write_selection(out, chosen, train, settings, inputs)
     note([*files_of(data), *(out / name for name in OWN)])
     if earlier:
         say(f"the earlier selection in {out} has made way")
+    _tell(chosen, train, likeness, data, out)
+
+
+def _require_fitting(
+    by: By, query: str | None, diverse: bool, similarity: float | None, balances_nothing: bool
+) -> None:
+    if similarity is not None and not diverse:
+        raise OptionError("--similarity is of --diverse", remedy="--diverse")
+    if query is not None and by not in OF_QUERIES:
+        raise OptionError(f"{by} is not of queries", remedy="no --query")
+    if balances_nothing:
+        raise OptionError("--balance is of how many to drop or keep", remedy="--drop or --keep")
+
+
+def _require_classes(train: Examples) -> None:
+    if "label" not in train.columns:
+        raise OptionError(f"{train.source} has no labels to balance", remedy="no --balance")
+    several = any(isinstance(train[row].get("label"), list) for row in range(len(train)))
+    if several or train.largest_label is not None:
+        what = "lists of classes" if several else "numbers"
+        raise OptionError(
+            f"the labels of {train.source} are {what}: there are as many of them as examples, of "
+            "each of which one would stay",
+            remedy="no --balance",
+        )
+
+
+def _tell(chosen: Selection, train: Examples, likeness: float, data: Path, out: Path) -> None:
     if train.split is not None and Path(train.source).is_dir():
         say(f"the selection is of the split {train.split}; any others are in {data} as they were")
     alike = sum(why.startswith("near-duplicate") for why in chosen.reasons.values())

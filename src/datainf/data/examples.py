@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from datainf.errors import DataError, OptionError
 from datainf.fingerprint import digest, file_digest
 from datainf.redaction import noted
 from datainf.repositories import pinned
+from datainf.words import count
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 """A number as a text; assets/suspect.js reads the same ones."""
@@ -104,18 +105,31 @@ class Examples(Sequence[dict[str, Any]]):
         the path. See `datainf.data.write`. `labels`: other ones than they have, by row, in words;
         they are written as what labels are there, numbers or names.
 
-        Raises `DataError` for a label that no row has, and of whose classes the data know no such
-        name.
+        Raises `OptionError` for a row that is not there, `DataError` for a label that no row has,
+        and of whose classes the data know no such name, and for what cannot be read by now.
         """
-        column = self.columns.get("label")
-        if labels and column is None:
-            raise DataError(f"{self.source} has no label that could be another")
-        changed = {row: {str(column): self._as_label(row, text)} for row, text in labels.items()}
+        self._require_rows([*rows, *labels])
+        changed = {
+            row: {self.columns["label"]: self.as_label(row, text)} for row, text in labels.items()
+        }
         return write_part(
             self.source, self._table, rows, folder, self.columns.get("image"), changed
         )
 
-    def _as_label(self, row: int, text: str) -> Any:
+    def _require_rows(self, rows: Iterable[int]) -> None:
+        """Rows count from 0, those beyond a limit too. From the end they do not: of some forms -1
+        would be the last, and of others none."""
+        for row in rows:
+            if not 0 <= row < self.whole:
+                raise OptionError(
+                    f"{self.source} has {count(self.whole, 'row')}, and no row {row}",
+                    remedy=f"rows from 0 to {self.whole - 1}",
+                )
+
+    def as_label(self, row: int, text: str) -> Any:
+        """Another label for a row, said in words, as labels are there. Raises as `write`."""
+        if "label" not in self.columns:
+            raise DataError(f"{self.source} has no label that could be another")
         own = self._table.rows[row][self.columns["label"]]
         label = None if isinstance(own, list) else self._read_label(own, text)
         if label is None:
