@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# As many processes test at a time as there are cores, and those that they start count among them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import peft
 import pytest
@@ -16,7 +18,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # whatever the environment says
 
 
 def make_tokenizer(**special: str) -> transformers.PreTrainedTokenizerFast:

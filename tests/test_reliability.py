@@ -133,10 +133,10 @@ def test_broken_files_are_refused(tmp_path):
 
 def test_files_that_reach_new_branches_are_refused(tmp_path):
     pytest.importorskip("atheris")
-    found = guided.one("index.json, forged", tmp_path, runs=300, seed=1)
+    found = guided.one("index.json, forged", tmp_path, runs=200, seed=1)
     assert found["failure"] == ""
-    assert found["cases"] >= 300
-    assert found["kept"] > 5
+    assert found["cases"] >= 200
+    assert found["kept"] > 2, "the seed, and what was made of it"
 
 
 def test_whole_files_are_changed_however_large(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shlex
 import shutil
@@ -18,22 +20,22 @@ BLOCK = re.compile(
 )
 
 
-@pytest.fixture(scope="session")
-def demos(tmp_path_factory):
-    """A demo by its folder's name, made once; each page finds it as the command would leave it."""
-    from datainf.demos.demo import run_demo
-    from datainf.demos.images import run_images_demo
-    from datainf.demos.labels import run_labels_demo
-
-    folder = tmp_path_factory.mktemp("demos")
-    ways = {
-        "datainf-demo": run_demo, "datainf-demo-labels": run_labels_demo,
-        "datainf-demo-images": run_images_demo,
-    }  # fmt: skip
+@pytest.fixture
+def demos(tmp_path_factory, datainf):
+    """A demo by its folder's name, made once by its command, for all processes that test."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
     def made(name):
-        if not (folder / name).exists():
-            ways[name](folder / name)
+        what = [name.removeprefix("datainf-demo-")] if name != "datainf-demo" else []
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / name).exists():
+                status, out, err = datainf("demo", *what, "--out", folder / name)
+                assert status == 0, err
+                assert "To look at" in out
+                (report,) = (folder / name).rglob("report.html")
+                assert str(report) in out
         return folder / name
 
     return made
@@ -54,7 +56,7 @@ def test_a_tutorial_runs(page, demos, datainf, tmp_path, monkeypatch):
             for line in filter(None, code.splitlines()):
                 words = shlex.split(line)
                 assert words[0] == "datainf", line
-                if words[1] == "demo":  # has been run, by what the command calls
+                if words[1] == "demo":  # has been run
                     assert list(tmp_path.glob("datainf-demo*")), line
                     continue
                 status, out, err = datainf(*words[1:])
@@ -64,6 +66,8 @@ def test_a_tutorial_runs(page, demos, datainf, tmp_path, monkeypatch):
             exec(compile(code, str(page), "exec"), names)
             ran += 1
     assert ran >= 1
+    for report in tmp_path.rglob("report.html"):
+        assert 'id="data-why-0"' in report.read_text(encoding="utf-8"), f"{report} has no reasons"
 
 
 def test_every_page_is_in_the_site():
