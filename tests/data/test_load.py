@@ -103,7 +103,13 @@ FAULTS = [
     ("json", b'{"text": "a"}\n{"text": "b"}\n', r"not valid JSON"),
     ("csv", b"text,label\na,1\nb\n", r"data.csv, line 3: 1 fields, and the header has 2"),
     ("csv", b"text,text\na,1\n", r"two columns have the same name"),
-    ("csv", b'text,label\n"open,1\n', r"data.csv, line 2: unexpected end of data"),
+    (
+        "csv",
+        b'text,label\na,0\n\n"open,1\nb,0\nc,1\n',
+        r"^data.csv, the row that begins at line 4: unexpected end of data",
+    ),
+    ("csv", b'text,label\n"a\nb"x,0\nc,1\n', r"data.csv, the row that begins at line 2: '"),
+    ("csv", b'"text,label\na,0\n', r"data.csv, the row that begins at line 1: unexpected end"),
     ("csv", b"text,label\n", r"holds no row"),
     ("csv", b"", r"holds no row"),
     ("csv", b"text,label\na,\n", r"row 0 \(line 2\): label is missing"),
@@ -119,6 +125,18 @@ def test_faults_are_named(kind, content, message, tmp_path):
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         load(path)
+
+
+@pytest.mark.parametrize(("content", "remedy"), [
+    ('text,label\na,0\n"open,1\nb,0\n', "a quotation mark at the end"),
+    ("text,text\na,1\n", "another name for one of them"),
+])  # fmt: skip
+def test_what_to_do_about_a_csv_file(content, remedy, tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text(content)
+    with pytest.raises(DataError) as caught:
+        load(path)
+    assert caught.value.remedy.startswith(remedy)
 
 
 def test_what_is_not_there(tmp_path, monkeypatch):
@@ -143,6 +161,22 @@ def test_splits(tmp_path):
     for split, message in ((None, "none was named"), ("dev", "there is no 'dev'")):
         with pytest.raises(DataError, match=message):
             load(tmp_path / "d", split=split)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "parquet", "saved"])
+def test_a_split_of_what_has_none_is_refused(kind, tmp_path):
+    """It would be taken for all of the rows."""
+    path = write(tmp_path, kind)
+    assert load(path, split=None).split is None
+    with pytest.raises(DataError, match=rf"^{path} has no splits, and 'test'") as caught:
+        load(path, split="test")
+    assert caught.value.remedy == "leave the split away"
+
+
+def test_the_split_that_was_taken_can_be_named(tmp_path):
+    """A data set of one split, read without its name."""
+    taken = load(write(tmp_path, "splits"))
+    assert load(taken.source, split=taken.split).digest == taken.digest
 
 
 def test_columns_by_convention_and_by_name(tmp_path):

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from datainf.data import Columns, load, write_parquet, write_saved
-from datainf.errors import DataError, WriteError
+from datainf.data.arrow_paths import with_paths
+from datainf.errors import DataError, OptionError, WriteError
 from datainf.tasks.images import open_image
 
 ROWS = [
@@ -271,6 +273,83 @@ def test_pictures_that_a_parquet_file_names_are_found_from_elsewhere(pictures, t
     assert pq.read_table(written).column("at").cast(pa.int64()).to_pylist() == [
         1_714_566_615_123_456_789
     ]
+
+
+@pytest.mark.parametrize("store_schema", [True, False])
+def test_paths_that_are_categories_are_found_from_elsewhere(pictures, tmp_path, store_schema):
+    """As pandas has them; two of them are one path."""
+    words = ["dog/1.png", "cat/2.png", "./cat/2.png", "cat/0.png"]
+    named = pd.Categorical([words[i] for i in (3, 1, 2, 0)], categories=words, ordered=True)
+    frame = pd.DataFrame({"image": named, "text": list("abcd")})
+    table = pa.Table.from_pandas(frame)
+    pq.write_table(table, pictures / "rows.parquet", store_schema=store_schema)
+    whole = load(pictures / "rows.parquet")
+    written = whole.write([0, 1, 2], tmp_path / "part")
+    assert colours(load(written)) == colours(whole)[:3] == [0, 2, 2]
+    truth = [str(pictures / name) for name in ("dog/1.png", "cat/2.png", "cat/0.png")]
+    assert pq.read_table(written).column("image").to_pylist() == [truth[2], truth[1], truth[1]]
+    assert pq.read_table(written).schema == pq.read_table(pictures / "rows.parquet").schema
+    if store_schema:
+        image = pd.read_parquet(written)["image"]
+        assert image.cat.ordered
+        assert list(image.cat.categories) == truth
+
+
+@pytest.mark.parametrize("kind", [
+    pa.struct({"path": pa.string(), "bytes": pa.null()}),
+    pa.struct({"bytes": pa.binary(), "path": pa.large_string()}),
+    pa.struct({"path": pa.dictionary(pa.int8(), pa.string()), "bytes": pa.large_binary()}),
+    pa.struct({"path": pa.string()}),
+], ids=str)  # fmt: skip
+def test_paths_in_a_picture_that_holds_none(pictures, tmp_path, kind):
+    """Where pyarrow finds no bytes in any row their column is of no kind."""
+    parts = [field.name for field in kind]
+    images = [{part: f"cat/{i}.png" if part == "path" else None for part in parts} for i in (0, 2)]
+    table = pa.table({"image": pa.array(images, kind), "text": ["zero", "two"]})
+    pq.write_table(table, pictures / "rows.parquet")
+    written = load(pictures / "rows.parquet").write([1], tmp_path / "part")
+    (image,) = pq.read_table(written).column("image").to_pylist()
+    assert image == {**images[1], "path": str(pictures / "cat/2.png")}
+    assert colours(load(written)) == [2]
+
+
+@pytest.mark.parametrize("kind", [
+    pa.json_(), pa.run_end_encoded(pa.int32(), pa.string()), pa.struct({"path": pa.json_()}),
+    pa.struct({"path": pa.string(), "bytes": pa.list_(pa.int8())}),
+], ids=str)  # fmt: skip
+def test_paths_of_a_kind_that_is_not_known_are_refused(tmp_path, kind):
+    table = pa.table({"image": pa.nulls(1, kind)})
+    with pytest.raises(DataError, match="column image: images named by") as caught:
+        with_paths(table, "image", tmp_path)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("kind", [
+    pa.binary(), pa.list_(pa.list_(pa.uint8())), pa.dictionary(pa.int8(), pa.binary()),
+    pa.null(), pa.struct({"bytes": pa.binary()}),
+], ids=str)  # fmt: skip
+def test_pictures_in_the_column_itself_stay(tmp_path, kind):
+    table = pa.table({"image": pa.nulls(1, kind)})
+    assert with_paths(table, "image", tmp_path).equals(table)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", [[2, -1], [6], [0, 7, 1]])
+def test_rows_that_are_not_there_are_refused(tmp_path, kind, rows):
+    whole = load(make(tmp_path, kind), limit=3)
+    wrong = next(row for row in rows if not 0 <= row < len(ROWS))
+    with pytest.raises(OptionError, match=rf"has 6 rows, and no row {wrong}\n") as caught:
+        whole.write(rows, tmp_path / "part")
+    assert caught.value.remedy == "rows from 0 to 5"
+    assert not (tmp_path / "part").exists()
+    last = load(whole.write([5], tmp_path / "part"))  # beyond the limit, and there
+    assert last.ids == ["r5"]
+
+
+def test_labels_of_rows_that_are_not_there_are_refused(tmp_path):
+    source = load(labelled(tmp_path, [0, 1]), "classification")
+    with pytest.raises(OptionError, match="no row -1"):
+        source.write([0, 1], tmp_path / "part", {-1: "0"})
 
 
 def test_half_a_letter_is_written_as_it_was_read(tmp_path):

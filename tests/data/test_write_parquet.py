@@ -99,3 +99,47 @@ def test_two_columns_of_one_name(tmp_path):
     pq.write_table(pa.table([["a"], ["b"]], names=["text", "text"]), tmp_path / "rows.parquet")
     with pytest.raises(DataError, match=r"rows\.parquet: two columns have the same name: text"):
         load(tmp_path / "rows.parquet")
+
+
+def with_codec(path, column, was, codec):
+    """A column's codec, a number in the footer behind the column's name, made another."""
+    content = path.read_bytes()
+    held = column + b"\x15" + bytes([2 * was]) + b"\x16"
+    assert content.count(held) == 1
+    path.write_bytes(content.replace(held, column + b"\x15" + bytes([2 * codec]) + b"\x16"))
+
+
+def test_the_lz4_of_hadoop(tmp_path):
+    """It has no name in pyarrow, which reads it and does not write it."""
+    source = tmp_path / "rows.parquet"
+    own = pa.table({"text": [f"text {i}" for i in range(N)], "n": range(N)})
+    pq.write_table(own, source, compression={"text": "lz4", "n": "zstd"})
+    with_codec(source, b"text", 7, 5)
+    assert [codec for _, _, codec in packed(source)] == ["UNKNOWN", "ZSTD"]
+    written = load(source, "causal-lm").write([1, 3], tmp_path / "part")
+    assert pq.read_table(written).equals(own.take([1, 3]))
+    assert [codec for _, _, codec in packed(written)] == ["LZ4", "ZSTD"]
+
+
+def test_names_of_lists_that_pyarrow_does_not_write(tmp_path):
+    """Hive has words.bag.array_element; here the middle has as many letters as pyarrow's."""
+    source = tmp_path / "rows.parquet"
+    words = pa.list_(pa.field("array_element", pa.string()))
+    pairs = pa.list_(pa.field("array", pa.struct({"k": pa.int32(), "v": pa.int32()})))
+    own = pa.table({
+        "words": pa.array([[f"word {j}" for j in range(i)] for i in range(N)], words),
+        "a.b": pa.array(range(N)), "text": ["x"] * N,
+        "pairs": pa.array([[{"k": i, "v": -i}] for i in range(N)], pairs),
+    })  # fmt: skip
+    codecs = {"words.list.array_element": "gzip", "a.b": "none", "text": "snappy",
+              "pairs.list.array.k": "zstd", "pairs.list.array.v": "brotli"}  # fmt: skip
+    options = {"store_schema": False, "use_compliant_nested_type": False}
+    pq.write_table(own, source, compression=codecs, **options)
+    source.write_bytes(source.read_bytes().replace(b"list", b"bag_"))
+    before = packed(source)
+    assert before[0] == ("words.bag_.array_element", "BYTE_ARRAY", "GZIP")
+    written = load(source, "causal-lm").write([1, 3], tmp_path / "part")
+    assert pq.read_table(written).to_pylist() == own.take([1, 3]).to_pylist()
+    after = packed(written)
+    assert [codec for _, _, codec in after] == [codec for _, _, codec in before]
+    assert [codec for _, _, codec in after] == ["GZIP", "UNCOMPRESSED", "SNAPPY", "ZSTD", "BROTLI"]

@@ -115,10 +115,10 @@ def select(
     from datainf.report.review import read_decisions
     from datainf.report.subject import Subject
 
-    amounts = [None if text is None else Amount.parse(text) for text in (drop, keep)]
+    less, most = (None if text is None else Amount.parse(text) for text in (drop, keep))
     # All that can be wrong is looked at before what takes long.
     _require_fitting(by, query, diverse, similarity, balance and drop is None and keep is None)
-    require_choice(*amounts, above, diverse=diverse, decided=decisions is not None)
+    require_choice(less, most, above, diverse=diverse, decided=decisions is not None)
     subject = Subject.open(run, scores, query_store)
     train, inputs = subject.run.train, [Path(subject.run.query.source)]
     require_place(out, train, inputs)
@@ -131,7 +131,7 @@ def select(
         SIMILARITY if similarity is None else similarity,
     )
     chosen = choose(
-        measure, drop=amounts[0], keep=amounts[1], above=above,
+        measure, drop=less, keep=most, above=above,
         classes=[train[row].get("label") for row in range(len(train))] if balance else None,
         directions=directions(subject.stores.train[-1]) if diverse else None, similarity=likeness,
         decided=decided, name=by,

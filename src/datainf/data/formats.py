@@ -20,8 +20,9 @@ from typing import Any
 
 import datasets
 
-from datainf.data.parquet import read_parquet
-from datainf.errors import DataError, DatainfError, first_line
+from datainf.data.parquet import read_parquet, reading_pages
+from datainf.data.reading import reading
+from datainf.errors import DataError
 from datainf.redaction import beginning
 from datainf.repositories import commit_in
 
@@ -60,9 +61,13 @@ def state_of(path: Path) -> tuple[int, ...]:
 
 
 def require_unchanged(source: Path, table: Table) -> None:
-    """Raises `DataError` where a file has been written to since its table was read: the rows that
-    were chosen may be others there."""
-    if table.state is not None and table.state != state_of(source):
+    """Raises `DataError` where a file is gone, or has been written to since its table was read: the
+    rows that were chosen may be others there."""
+    if table.state is None:
+        return
+    with reading(source):
+        state = state_of(source)
+    if table.state != state:
         raise DataError(
             f"{source} has changed since it was read", remedy="run the command once more"
         )
@@ -177,11 +182,13 @@ def _delimited(path: Path, *, delimiter: str, quoting: Any) -> Table:
     reader = csv.reader(content, delimiter=delimiter, quoting=quoting, strict=True)
     rows: list[Mapping[str, Any]] = []
     lines: list[int] = []
+    previous = 0  # the last line of the row before
     try:
         header = next(reader, [])
         if twice := [name for name, times in Counter(header).items() if times > 1]:
             raise DataError(
-                f"{path.name}: two columns have the same name: {beginning(twice[0], 100)}"
+                f"{path.name}: two columns have the same name: {beginning(twice[0], 100)}",
+                remedy="another name for one of them",
             )
         if len(header) > MOST_COLUMNS:
             raise DataError(
@@ -196,7 +203,12 @@ def _delimited(path: Path, *, delimiter: str, quoting: Any) -> Table:
                 lines.append(previous + 1)
             previous = reader.line_num
     except csv.Error as error:
-        raise DataError(f"{path.name}, line {reader.line_num}: {error}") from None
+        # Not where the reader is: a quotation mark that nothing closes takes it to the file's end.
+        raise DataError(
+            f"{path.name}, the row that begins at line {previous + 1}: {error}",
+            remedy='a quotation mark at the end of each field that begins with one, and two ("") '
+            "for one within it; or save it as Parquet or JSON lines",
+        ) from None
     return Table(rows, lines)
 
 
@@ -221,16 +233,8 @@ def _unlogged() -> Iterator[None]:
 
 
 def _parquet(path: Path) -> Table:
-    try:
-        with _unlogged():
-            return from_dataset(read_parquet(path))
-    except DatainfError:
-        raise
-    except Exception as error:  # whatever a file's pages and schema bring about
-        raise DataError(
-            f"{path.name}: not a readable Parquet file ({first_line(error)})",
-            remedy="write it again; or save it as JSON lines",
-        ) from None
+    with reading_pages(path), _unlogged():
+        return from_dataset(read_parquet(path))
 
 
 READERS: dict[str, Callable[[Path], Table]] = {

@@ -2,7 +2,8 @@
 
     pictures/metadata.jsonl                rows with file_name, relative to that file, and more;
                                            or .csv, or .parquet
-    pictures/cat/1.png, pictures/dog/…     no metadata: the folder's name is the label
+    pictures/cat/1.png, pictures/dog/…     no metadata: the label is the name of the folder that the
+                                           image itself is in, and all of those are at one depth
     pictures/train/…, pictures/test/…      either of these, for each split
 
 Rows get the image's absolute path as `image`.
@@ -10,22 +11,20 @@ Rows get the image's absolute path as `image`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
-
 from datainf.data.formats import Table, read_file
 from datainf.data.pictures import inside
+from datainf.data.shown_images import images_in, linked_in
+from datainf.data.splits import pick_split, refuse_split
 from datainf.errors import DataError
 from datainf.fingerprint import digest
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 FILE_NAME = "file_name"
-ENDINGS = frozenset(ImageFolder.EXTENSIONS)
-"""Those that `datasets` takes for pictures; one that is not read here is refused by its name."""
 SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval")
 
 
@@ -34,39 +33,27 @@ def is_image_folder(folder: Path) -> bool:
     if (folder / "dataset_info.json").exists() or (folder / "dataset_dict.json").exists():
         return False  # saved by datasets
     parts = [folder, *splits_of(folder).values()]
-    return any(_metadata(part) is not None for part in parts) or any(_images(folder))
+    if any(_metadata(part) is not None for part in parts):
+        return True
+    return any(images_in(folder)) or any(linked_in(folder))  # the latter to be refused by name
 
 
 def read_image_folder(folder: Path, split: str | None) -> Table:
     """The rows of an image folder, or of one of its splits.
 
-    Raises `DataError` for metadata without file names, or a file name that leads out of the folder.
+    Raises `DataError` for metadata without file names, a file name that leads out of the folder, a
+    split of a folder without any; and of images by class for a link to a folder of them, and for
+    folders at several depths.
     """
     splits = {} if _metadata(folder) is not None else splits_of(folder)
     if splits:
         split = pick_split(str(folder), list(splits), split)
         folder = splits[split]
-    elif split is not None:
-        raise DataError(f"{folder} has no splits", remedy="leave the split away")
+    else:
+        refuse_split(str(folder), split)
     metadata = _metadata(folder)
     found = _by_class(folder) if metadata is None else _by_metadata(metadata)
     return replace(found, split=split)
-
-
-def pick_split(source: str, names: Sequence[str], split: str | None) -> str:
-    """The split that was named, or the only one there is.
-
-    Raises `DataError` if that leaves open which.
-    """
-    if split is None and len(names) == 1:
-        return names[0]
-    if split is None or split not in names:
-        raise DataError(
-            f"{source} has the splits {', '.join(names)}; "
-            + ("none was named" if split is None else f"there is no {split!r}"),
-            remedy="--train-split or --query-split (--split of datainf collect) names one",
-        )
-    return split
 
 
 def _by_metadata(path: Path) -> Table:
@@ -97,13 +84,33 @@ def _by_metadata(path: Path) -> Table:
 def _by_class(folder: Path) -> Table:
     """Rows in the order that `load_dataset("imagefolder")` has: by path, as a text, in which
     `cat-2/` comes before `cat/`. Images directly in the folder have no label."""
+    for link in linked_in(folder):
+        raise DataError(
+            f"{link} is a link to a folder of images: load_dataset does not follow it, and would "
+            "leave them out",
+            remedy="the folder itself in its place, or a metadata.jsonl that names the images",
+        )
     rows, names = [], []
-    for image in sorted(_images(folder), key=Path.as_posix):
+    for image in sorted(images_in(folder), key=Path.as_posix):
         name = image.relative_to(folder)
-        label = {"label": name.parts[0]} if len(name.parts) > 1 else {}
+        label = {"label": name.parent.name} if len(name.parts) > 1 else {}
         rows.append({"image": str(image.absolute()), **label})
         names.append(name.as_posix())
+    _require_one_depth(folder, names)
     return Table(rows, None, digest(names), folder)
+
+
+def _require_one_depth(folder: Path, names: Iterable[str]) -> None:
+    """Raises `DataError` where images are in folders at several depths: which of the folders around
+    an image are classes is not known then, and `load_dataset` gives no labels."""
+    by_depth = {name.count("/"): name for name in names if "/" in name}
+    if len(by_depth) > 1:
+        one, other, *_ = by_depth.values()
+        raise DataError(
+            f"{folder}: {one} and {other} are in folders at two depths, and load_dataset gives "
+            "such images no labels",
+            remedy="a folder for each class, all at one depth, or a metadata.jsonl with labels",
+        )
 
 
 def _metadata(folder: Path) -> Path | None:
@@ -118,12 +125,3 @@ def splits_of(folder: Path) -> dict[str, Path]:
 
 def _is_shown_folder(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    """Like `datasets`, none whose name begins with a dot, or whose folder's does, or with __."""
-    for path in folder.rglob("*"):
-        *folders, name = path.relative_to(folder).parts
-        shown = not name.startswith(".") and not any(p.startswith((".", "__")) for p in folders)
-        if shown and path.suffix.lower() in ENDINGS and path.is_file():
-            yield path

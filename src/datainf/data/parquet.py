@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.table import table_cast
 
-from datainf.errors import DataError
+from datainf.errors import DataError, DatainfError, first_line
 from datainf.files import make_folder, writing
 from datainf.fingerprint import digest, file_digest
 from datainf.redaction import beginning
@@ -27,6 +29,30 @@ BATCH = 1000
 """Rows that are in memory at one time."""
 FORM = 1
 """Of the copies: a higher one makes them again."""
+
+
+@contextmanager
+def reading_pages(path: Path) -> Iterator[None]:
+    """Turn whatever a file's pages and schema bring about into a `DataError` that names it. Of a
+    page that is damaged pyarrow raises `OSError`, which within `datainf.files.writing` would be
+    taken for one of the disk that is written to."""
+    try:
+        yield
+    except DatainfError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{path.name}: not a readable Parquet file ({first_line(error)})",
+            remedy="write it again; or save it as JSON lines",
+        ) from None
+
+
+def tables_of(path: Path, file: pq.ParquetFile, rows: int) -> Iterator[pa.Table]:
+    """A file's tables of so many rows. Raises `DataError` as `reading_pages`, of the file alone:
+    what fails where the tables go to is not raised in a generator."""
+    with reading_pages(path):
+        for batch in file.iter_batches(rows):
+            yield pa.Table.from_batches([batch])
 
 
 def read_parquet(path: Path) -> Any:
@@ -44,7 +70,7 @@ def read_parquet(path: Path) -> Any:
         found = _mapped(copy, file.metadata.num_rows)
         if found is None:
             make_folder(folder)
-            _copy(file, copy)
+            _copy(path, file, copy)
             found = _mapped(copy, file.metadata.num_rows)
         return found
 
@@ -67,15 +93,14 @@ def _mapped(copy: Path, rows: int) -> Any | None:
     return found if len(found) == rows else None
 
 
-def _copy(file: pq.ParquetFile, copy: Path) -> None:
+def _copy(path: Path, file: pq.ParquetFile, copy: Path) -> None:
     features = _features(file.schema_arrow)
     schema = features.arrow_schema
     with writing(copy), tempfile.TemporaryDirectory(prefix=".writing-", dir=copy.parent) as aside:
         fresh = Path(aside) / copy.name
         with pa.OSFile(str(fresh), "wb") as out, pa.ipc.new_stream(out, schema) as writer:
-            for batch in file.iter_batches(BATCH):
-                table = pa.Table.from_batches([batch]).select(schema.names)
-                writer.write_table(table_cast(_shown(table), schema))
+            for table in tables_of(path, file, BATCH):
+                writer.write_table(table_cast(_shown(table.select(schema.names)), schema))
         with fresh.open("rb") as done:
             os.fsync(done.fileno())
         fresh.replace(copy)

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datainf.data.formats import READERS, Table, from_dataset, read_file
-from datainf.data.image_folder import is_image_folder, pick_split, read_image_folder
+from datainf.data.image_folder import is_image_folder, read_image_folder
+from datainf.data.splits import pick_split, refuse_split
 from datainf.errors import DataError, first_line
 from datainf.files import near, suggestion
 from datainf.repositories import at
@@ -26,7 +27,8 @@ FORM = ("_format_type", "_format_kwargs", "_format_columns", "_output_all_column
 def read(source: str, split: str | None) -> Table:
     """Read a file, a folder saved by `datasets` or of images, or a hub data set.
 
-    Raises `DataError` if there is no such thing, or it cannot be read.
+    Raises `DataError` if there is no such thing, it cannot be read, or a split is named of what has
+    none.
     """
     path = Path(source)
     if path.is_dir():
@@ -34,6 +36,7 @@ def read(source: str, split: str | None) -> Table:
             return read_image_folder(path, split)
         return _saved_folder(path, split)
     if path.is_file():
+        refuse_split(source, split)
         return read_file(path)
     if _looks_local(source, path):
         raise DataError(f"there is no file {source}{suggestion(path)}", remedy="check the path")
@@ -110,6 +113,7 @@ def _hub(source: str, split: str | None) -> Table:
 
 def _pick_split(source: str, loaded: Any, split: str | None) -> Table:
     if not isinstance(loaded, datasets.DatasetDict):
+        refuse_split(source, split)
         return from_dataset(loaded)
     picked = pick_split(source, list(loaded), split)
     return replace(from_dataset(loaded[picked]), split=picked)

@@ -11,11 +11,13 @@ import mmap
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datainf.data.fields import after_blanks, members
+from datainf.data.reading import reading
 
 BOM = b"\xef\xbb\xbf"
 BLANKS = b" \t\r\n"
@@ -51,14 +53,12 @@ def copy_part(
         target: The new file.
         anew: (row, its bytes) → other bytes for it.
         changed: The rows that this is asked of, sorted.
+
+    Raises `DataError` if the source cannot be read.
     """
-    with (
-        source.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as data,
-        target.open("wb") as out,
-    ):
-        found = _records(source, mapped, lines)
+    with _mapped(source) as mapped, memoryview(mapped) as data, target.open("wb") as out:
+        with reading(source):
+            found = _records(source, mapped, lines)
         out.write(data[: found.starts[0]])
         between = b""
         for first, last in _runs(rows, changed):
@@ -70,6 +70,14 @@ def copy_part(
                 out.write(data[start:end])
             between = found.after(data, last)
         out.write(data[found.ends[-1] :])
+
+
+@contextmanager
+def _mapped(source: Path) -> Iterator[mmap.mmap]:
+    with reading(source), source.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    with mapped:
+        yield mapped
 
 
 def _runs(rows: Sequence[int], changed: Sequence[int]) -> Iterator[tuple[int, int]]:

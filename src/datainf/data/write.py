@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from datainf.data.formats import Table
-from datainf.data.other_splits import DICT, copy_saved_splits, link_image_splits
+from datainf.data.other_splits import copy_saved_splits, link_image_splits
 from datainf.data.write_file import write_file
 from datainf.data.write_images import write_images
 from datainf.data.write_saved import write_saved
@@ -36,12 +36,12 @@ def write_part(
             lies elsewhere than the whole.
         changed: What some rows have in the place of their own, row → column → value.
 
-    Raises `WriteError` if the disk refuses.
+    Raises `WriteError` if the disk refuses, and `DataError` that names what cannot be read.
     """
     make_folder(folder)
     path, target = Path(source), folder / written_name(source)
     with _aside(target) as aside:
-        if path.is_file():
+        if table.state is not None:  # read from a file, which may be gone by now
             write_file(path, table, rows, aside, image, changed)
         else:
             _write_folder(path, table, rows, aside, image, changed)
@@ -53,7 +53,7 @@ def _write_folder(
     changed: Mapping[int, Row],
 ) -> None:  # fmt: skip
     if hasattr(table.rows, "select"):
-        if table.split is not None and (path / DICT).is_file():
+        if table.split is not None and table.files:  # of several that were saved as one
             copy_saved_splits(path, table.split, target)
             target = target / table.split
         write_saved(table, rows, target, image, changed)

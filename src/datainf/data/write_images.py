@@ -19,7 +19,7 @@ def write_images(
     table: Table, rows: Sequence[int], target: Path, changed: Mapping[int, Row]
 ) -> None:
     """Write a folder with links, and with metadata in the form that they came in if there were any;
-    else an image with another label goes to that one's folder.
+    else an image with another label goes to that one's folder, beside its own.
 
     Raises `DataError` for an image that lies elsewhere.
     """
@@ -42,8 +42,8 @@ def _by_class(table: Table, rows: Sequence[int], target: Path, changed: Mapping[
     for row in rows:
         place = target / _name(table, row)
         if row in changed:
-            folder = target.joinpath(*map(str, changed[row].values()))
-            place = _free(folder / place.name, reserved)
+            (label,) = changed[row].values()
+            place = _free(place.parent.parent / str(label) / place.name, reserved)
         _link(place, table, row)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from datainf.data.arrow_values import with_paths, with_values
+from datainf.data.arrow_paths import with_paths
+from datainf.data.arrow_values import with_values
 from datainf.data.formats import Table, decoding
 from datainf.fingerprint import digest
 
