@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 from functools import partial
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from conftest import TEXTS, make_model
 from datainf import tasks
 from datainf.errors import InputError
 from datainf.integrations.live import Attributor
+from tiny_models import TINY, tiny_lora
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_quanda_s_metrics_take_it(work, tmp_path):
     assert -1 <= changed.compute()["score"] <= 1
 
 
-def test_scores_are_summed_over_checkpoints(work, tmp_path):
+def test_scores_are_the_mean_over_checkpoints_of_equal_weight(work, tmp_path):
     model, data, asked = work
     files = saved(model, tmp_path)
     both = Attributor(
@@ -162,6 +163,37 @@ def test_text_classification(explainer, tokenizer):
     assert torch.allclose(found.self_influence(), truth.self_influence(), rtol=1e-3)
 
 
+def test_targets_are_explained_whatever_label_a_row_has(explainer, tokenizer):
+    model, task = make_model("bert"), tasks.SequenceClassification(tokenizer)
+    rows = [{"text": text, "label": i % 3} for i, text in enumerate(TEXTS)]
+    found = explainer(model, rows[:4], task, kind="text_classification", method="gradient")
+    truth = Attributor(model, rows[:4], task, None, "gradient", {})
+    asked = [{"text": text, "label": 0} for text in TEXTS[4:]]
+    other = [{**row, "label": label} for row, label in zip(asked, (2, 1), strict=True)]
+    both = [{**row, "labels": 0} for row in asked]
+    for test_data in (asked, both):
+        for targets in ([2, 1], torch.tensor([2, 1])):
+            assert torch.allclose(found.explain(test_data, targets), truth.scores(other), rtol=1e-3)
+    assert torch.allclose(found.explain(asked, None), truth.scores(asked), rtol=1e-3)
+    assert not torch.allclose(truth.scores(asked), truth.scores(other), rtol=1e-1)
+    kept = explainer(
+        model, [{**row, "labels": 0} for row in rows[:4]], task, kind="text_classification",
+        method="gradient",
+    )  # fmt: skip
+    assert torch.allclose(kept.self_influence(), truth.self_influence(), rtol=1e-3)
+
+
+def test_targets_of_images_are_explained(explainer):
+    model, rows = tiny_lora("vit"), TINY["vit"].rows
+    task = tasks.ImageClassification(SimpleNamespace(to_json_string=str))
+    found = explainer(model, rows[:4], task, method="gradient")
+    other = [{**row, "label": 2} for row in rows[:2]]
+    truth = Attributor(model, rows[:4], task, None, "gradient", {}).scores(other)
+    columns = {"pixel_values": torch.stack([row["pixel_values"] for row in rows[:2]])}
+    for test_data in (rows[:2], columns):
+        assert torch.allclose(found.explain(test_data, [2, 2]), truth, rtol=1e-3)
+
+
 def test_causal_lm(explainer, tokenizer):
     model, task = make_model("llama"), tasks.CausalLM(tokenizer, append_eos=False)
     rows = [padded(tokenizer, text) for text in TEXTS]
@@ -175,6 +207,56 @@ def test_causal_lm(explainer, tokenizer):
     assert torch.allclose(
         found.explain(inputs, targets), truth.scores(plain[4:]), rtol=1e-3, atol=1e-6
     )
+
+
+def test_targets_of_tokens_want_tokens(explainer, tokenizer):
+    """A text's own would stand in their place."""
+    model, task = make_model("llama"), tasks.CausalLM(tokenizer)
+    rows = [{"text": text} for text in TEXTS]
+    found = explainer(model, rows[:4], task, kind="causal_lm", method="gradient")
+    truth = Attributor(model, rows[:4], task, None, "gradient", {})
+    assert torch.allclose(found.explain(rows[4:], None), truth.scores(rows[4:]))
+    with pytest.raises(InputError, match="targets are of tokens"):
+        found.explain(rows[4:], torch.zeros(2, 3).long())
+
+
+def test_second_moments_are_handed_on(explainer, work):
+    model, data, asked = work
+    moments = {name: 0.1 + torch.rand_like(p) for name, p in model.named_parameters()}
+    options = {"metric": "adam"}
+    found = explainer(model, data, method="gradient", options=options, second_moments=moments)
+    truth = Attributor(model, data, None, None, "gradient", options, second_moments=moments)
+    assert torch.allclose(found.explain(*asked), truth.scores(asked), rtol=1e-4)
+
+
+class Missing:
+    """Finds that a module is missing."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def find_spec(self, name, *_):
+        if name == self.name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@pytest.mark.parametrize(
+    ("missing", "kind", "match"),
+    [
+        ("quanda", InputError, "needs quanda"),
+        ("quanda.explainers", ModuleNotFoundError, "quanda.explainers"),
+    ],
+)
+@pytest.mark.usefixtures("explainer")
+def test_what_is_missing_is_named(monkeypatch, missing, kind, match):
+    """quanda, or what an installed one stands on."""
+    name = "datainf.integrations.quanda"
+    with monkeypatch.context() as patch:
+        for loaded in {name, missing, "quanda.explainers"}:
+            patch.delitem(sys.modules, loaded)
+        patch.setattr(sys, "meta_path", [Missing(missing), *sys.meta_path])
+        with pytest.raises(kind, match=match):
+            importlib.import_module(name)
 
 
 def test_what_cannot_be_explained_is_said(explainer, work):
