@@ -540,6 +540,41 @@ def test_a_tab_can_be_gone_back_from(chromium, llama_page):
         expect(page.locator("[data-tab=queries]")).to_have_attribute("aria-selected", "true")
 
 
+SCROLLED = """() => [".list", ".detail", "#panel-training .page"].map(
+    (one) => document.querySelector(one)?.scrollTop)"""
+
+
+def test_a_tab_that_one_comes_back_to_is_where_it_was(chromium, large_page):
+    with opened(chromium, large_page.as_uri() + "#query=700") as page:
+        expect(page.locator(".query-row[aria-selected=true]")).to_be_in_viewport()
+        page.wait_for_selector(".card")
+        for place, scrolled in ((".list", 5000), (".detail", 900)):
+            page.locator(place).evaluate(f"one => one.scrollTop = {scrolled}")
+        page.keyboard.press("2")
+        page.locator("tbody tr").first.wait_for()
+        page.locator("#panel-training .page").evaluate("one => one.scrollTop = 700")
+        for key in "13121":
+            page.keyboard.press(key)
+            page.wait_for_timeout(100)
+        assert page.evaluate(SCROLLED)[:2] == [5000, pytest.approx(900, abs=2)]
+        expect(page.locator(".query-row").nth(10)).to_be_in_viewport()
+        page.keyboard.press("2")
+        assert page.evaluate(SCROLLED)[2] == pytest.approx(700, abs=2)
+
+
+def test_a_query_that_was_opened_behind_another_tab_is_read_from_its_top(chromium, large_page):
+    with opened(chromium, large_page.as_uri() + "#query=700") as page:
+        page.wait_for_selector(".card")
+        page.locator(".detail").evaluate("one => one.scrollTop = 900")
+        page.evaluate("location.hash = '#tab=training&query=20'")
+        expect(page.locator("table.examples")).to_be_visible()
+        expect(page.locator(".query .place code")).to_have_text("20")
+        page.keyboard.press("1")
+        expect(page.locator(".query-row[aria-selected=true] code")).to_have_text("20")
+        expect(page.locator(".query-row[aria-selected=true]")).to_be_in_viewport()
+        assert page.locator(".detail").evaluate("one => one.scrollTop") == 0
+
+
 def test_a_search_without_hits_says_so(chromium, llama_page):
     with opened(chromium, llama_page) as page:
         page.locator("#search").fill("nothing like it")

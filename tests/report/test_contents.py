@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from datainf.report.contents import Contents, NoSuchPartError, in_steps
 from datainf.report.insight import gain_insight
 from datainf.report.subject import Subject
 from datainf.runs import open_run
+from datainf.viewer.live import LiveContents
 
 
 def contents_of(run, top=3, *, model=True, scored=None):
@@ -82,8 +84,25 @@ def test_the_tokens_parts_sum_to_the_scores(llama_contents):
         for row, score in (*query["helpful"], *query["harmful"]):
             one = of_query[str(row)]
             total = one["unit"] * (sum(map(sum, one["streams"])) + one["elsewhere"])
-            rounding = one["unit"] * sum(map(len, one["streams"])) / 2
-            assert total == pytest.approx(score, abs=rounding + 1e-3 * largest)
+            assert total == pytest.approx(score, abs=one["unit"] / 2 + 1e-3 * largest)
+
+
+def test_small_tokens_are_not_lost_beside_a_large_one():
+    """Of thousands, each far smaller than a step, all sums are right to half a step."""
+    small = torch.full((1_999,), 0.0004, dtype=torch.float64)
+    tokens = torch.cat([small[:1_000], torch.ones(1, dtype=torch.float64), -small[1_000:]])
+    beyond = torch.full((5_000,), 0.0003, dtype=torch.float64)
+    for streams in ([tokens.abs()], [tokens, small], [torch.cat([tokens, beyond]), small[:7]]):
+        one = Explanation(torch.ones(1), streams, elsewhere=0.0123)
+        found = in_steps(one)
+        unit, steps = found["unit"], [torch.tensor(own) for own in found["streams"]]
+        rest = sum(part for _, part in found.get("beyond", []))
+        total = (sum(int(own.sum()) for own in steps) + rest + found["elsewhere"]) * unit
+        assert total == pytest.approx(one.from_positions, rel=1e-3)
+        first = streams[0][:2_000]
+        off = steps[0].cumsum(0) * unit - first.cumsum(0)
+        assert float(off.abs().max()) <= 0.51 * unit
+        assert all(part * step >= 0 for part, step in zip(first, steps[0], strict=True))
 
 
 def test_all_tensors_parts_sum_to_the_scores(llama_contents):
@@ -106,8 +125,10 @@ def test_all_bars_of_a_card_sum_to_its_score(llama_contents, monkeypatch):
             explained = llama_contents.insight.explanations[query["row"], row].by_tensor
             assert len(one["tensors"]) + one["other_tensors"][0] == len(explained)
             bars = [part for _, part in one["tensors"]] + [one["other_tensors"][1]]
-            rounding = one["tensor_unit"] * len(bars) / 2
-            assert one["tensor_unit"] * sum(bars) == pytest.approx(score, abs=rounding, rel=1e-3)
+            rounding = 0.51 * one["tensor_unit"]
+            truth = pytest.approx(float(explained.sum()), abs=rounding)
+            assert one["tensor_unit"] * sum(bars) == truth
+            assert float(explained.sum()) == pytest.approx(score, rel=1e-3)
 
 
 def test_tokens_beyond_those_shown_are_no_heads(monkeypatch):
@@ -125,6 +146,21 @@ def test_tokens_beyond_those_shown_are_no_heads(monkeypatch):
     assert found["elsewhere"] * found["unit"] == pytest.approx(0.5)
     assert "other_tensors" not in found
     assert "beyond" not in in_steps(Explanation(torch.ones(1), [short.double()]))
+
+
+def test_the_largest_mean_is_of_all_training_examples(llama_run, monkeypatch):
+    """In a file and where it is served, however few of either end are shown."""
+    monkeypatch.setattr(contents, "MANY", 1)
+    subject = Subject.open(llama_run)
+    own = subject.scores.values - subject.scores.means().median()
+    for values in (own, -own):  # both ends may be the larger
+        scores = replace(subject.scores, values=values.float())
+        means = scores.means()
+        assert means.max() > 0 > means.min()
+        turned = replace(subject, run=replace(subject.run, scores=scores))
+        for made in (Contents(turned, 3), LiveContents(turned, 3, model=False)):
+            found = made.part("overview")["largest"]
+            assert found == pytest.approx(float(means.abs().max()), rel=1e-5)
 
 
 def test_labels_and_what_the_model_says(bert_contents):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -236,6 +237,13 @@ def test_a_label_is_taken_by_its_name(review_page):
         take(card, "LABEL_1")
         expect(card).to_have_attribute("data-decision", "relabel")
         expect(card.locator(".relabel")).to_have_value("1")
+        for again in ("LABEL_1", " 1 "):  # another spelling, which a field tells of as a change
+            take(card, again)
+            expect(card.locator(".relabel")).to_have_value("1")
+            expect(card).to_have_attribute("data-decision", "relabel")
+        take(card, "")
+        expect(card).to_have_attribute("data-decision", "")
+        take(card, "LABEL_1")
         take(card, "LABEL_3")
         expect(page.locator(".relabel:invalid")).to_have_count(1)
         expect(card.locator(".relabel")).to_be_focused()
@@ -315,6 +323,33 @@ def test_any_number_is_taken_where_labels_are_numbers(number_run, tmp_path, monk
     assert decided == {3: Decided("relabel", "0.4")}
     written = train.write([3], tmp_path / "part", {row: one.label for row, one in decided.items()})
     assert json.loads(written.read_text())["label"] == 0.4
+
+
+class SomeUnlabelled:
+    """Training data, of which some rows have no label."""
+
+    def __init__(self, own, rows):
+        self.own, self.rows = own, rows
+
+    def __getattr__(self, name):
+        return getattr(self.own, name)
+
+    def __len__(self):
+        return len(self.own)
+
+    def __getitem__(self, row):
+        return {**self.own[row], "label": None} if row in self.rows else self.own[row]
+
+
+def test_no_label_is_none_to_filter_by_or_to_give(bert_run):
+    subject = Subject.open(bert_run)
+    found = mislabeled(subject.scores, subject.stores.train)
+    train = SomeUnlabelled(subject.run.train, {0, 4})
+    subject = replace(subject, run=replace(subject.run, train=train))
+    parts = dict(review._Contents(subject, found, Said(), len(train)).parts())
+    assert parts["overview"]["labels"] == ["0", "1", "2"]
+    examples = [one for name, part in parts.items() if name != "overview" for one in part]
+    assert {one["row"] for one in examples if "label" not in one} == {0, 4}
 
 
 def test_labels_are_in_the_order_of_numbers():

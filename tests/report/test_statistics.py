@@ -87,6 +87,35 @@ def test_queries_at_the_end_are_looked_at_too(two, monkeypatch):
     assert spread(3, 10) == [0, 1, 2]
 
 
+def test_every_two_methods_are_compared_once(two, monkeypatch):
+    """And no method with itself; the square is the same as if all were."""
+    calls = []
+
+    def counting(left, right):
+        calls.append((left, right))
+        return rank_correlations(left, right)
+
+    methods = [*two, scores_of(-two[0].values), ends_of(two[1], 3)]
+    monkeypatch.setattr(statistics, "rank_correlations", counting)
+    found = agreement(methods, 3)
+    assert len(calls) == 3
+    for a, one in enumerate(methods):
+        for b, other in enumerate(methods):
+            common = [
+                len(
+                    {row for row, _ in one.top_rows(q, 3)}
+                    & {row for row, _ in other.top_rows(q, 3)}
+                )
+                for q in range(6)
+            ]
+            assert found["overlap"][a][b] == pytest.approx(sum(common) / 18, rel=1e-5)
+            if 3 in (a, b):
+                assert found["spearman"][a][b] is None, "the matrix was not kept"
+            else:
+                truth = float(rank_correlations(one.values, other.values).mean())
+                assert found["spearman"][a][b] == pytest.approx(truth, rel=1e-5)
+
+
 def test_of_how_many_examples_the_share_in_common_is(two):
     left, right = two
     found = agreement([left, right, ends_of(left, 2)], 4)

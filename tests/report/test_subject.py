@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from conftest import TEXTS, attributed, write_rows
 from datainf import Scores, load_scores
-from datainf.errors import OptionError, StoreMismatchError
+from datainf.errors import OptionError, StoreError, StoreMismatchError
+from datainf.report import subject as subject_module
 from datainf.report import write_report
 from datainf.report.subject import Subject
+from datainf.scores import End, TopScores
 from datainf.viewer.live import LiveContents
 
 ROWS = [{"text": text, "label": i % 2} for i, text in enumerate(TEXTS)]
@@ -93,6 +96,67 @@ def test_scores_of_a_person_s_own_have_a_page_without_reasons(own, tmp_path):
         said = []
         write_report(run, scored=path.parent, model=False, say=said.append)
         assert "do not say how they were made" in " ".join(said)
+
+
+def with_a_score(scores, value, row, column, kind):
+    """A person's own, of which one is another: in the matrix, at an end, or a mean."""
+    told = (scores.query_ids, scores.train_ids, "mine")
+    if kind == "matrix":
+        values = scores.values.clone()
+        values[row, column] = value
+        return Scores(values, *told)
+    ranks = torch.sort(scores.values, dim=1, descending=True, stable=True).indices.int()
+    places = torch.arange(2).int().expand(len(ranks), 2).contiguous()
+    ends = [
+        End(rows.contiguous(), scores.values.gather(1, rows.long()), at.contiguous())
+        for rows, at in ((ranks[:, :2], places), (ranks.flip(1)[:, :2], len(ranks[0]) - 1 - places))
+    ]
+    mean = scores.means().clone()
+    if kind == "mean":
+        mean[column] = value
+    else:
+        ends[0].rows[row, 1], ends[0].scores[row, 1] = column, value
+    return TopScores(*ends, mean, *told)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("kind", ["matrix", "end", "mean"])
+def test_scores_that_are_not_finite_are_refused(own, tmp_path, monkeypatch, kind, value, datainf):
+    """By name, before anything is made of them; whatever chunk of the matrix they are in."""
+    run, _ = own
+    scores = load_scores(run / "scores.safetensors")
+    monkeypatch.setattr(subject_module, "TOGETHER", 2 * len(scores.train_ids))
+    with_a_score(scores, 0.0, 2, 4, kind).save(tmp_path / "scores.safetensors")
+    assert Subject.open(run, tmp_path).scores.method == "mine"
+    with_a_score(scores, value, 2, 4, kind).save(tmp_path / "scores.safetensors")
+    of = "the mean over all queries" if kind == "mean" else "the query 2"
+    with pytest.raises(StoreError, match=f"training example 4 for {of} is NaN or inf") as raised:
+        Subject.open(run, tmp_path)
+    assert str(tmp_path / "scores.safetensors") in raised.value.message
+    assert "0 where there is no score" in raised.value.remedy
+    code, _, err = datainf("report", run, "--scores", tmp_path, "--no-model")
+    assert code == 1
+    assert "is NaN or infinite" in " ".join(err.split())
+
+
+def test_a_row_is_read_once_for_its_label(own):
+    subject, read = Subject.open(own[0]), []
+
+    class Counted(list):
+        columns = ("text", "label")
+
+        def __getitem__(self, row):
+            read.append(row)
+            return super().__getitem__(row)
+
+    rows = Counted([*ROWS, {"text": "without one"}])
+    subject = replace(subject, run=replace(subject.run, train=rows))
+    everything = range(len(rows))
+    assert subject.labels([2, 3, 2]) == [0, 1, 0]
+    assert subject.labels(everything) == [row.get("label") for row in ROWS] + [None]
+    assert subject.one_of_each_label(everything) == [0, 1, len(ROWS)]
+    assert subject.one_of_each_label([3, 2, 1]) == [3, 2]
+    assert sorted(read) == list(everything)
 
 
 def test_scores_of_other_queries_are_not_compared(own, tmp_path, datainf):

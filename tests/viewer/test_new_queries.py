@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
 import pytest
@@ -109,6 +109,37 @@ def test_a_model_writes_to_the_query_that_is_looked_at_alone(llama_run, monkeypa
     assert (told["text"], told["written"]) == (truth.text, True)
     assert contents.answer({"query": 4})["answer"] == told
     assert asked == [4], "once"
+
+
+def test_of_requests_at_one_time_one_asks_the_model(llama_run, bert_run, monkeypatch):
+    asked = []
+
+    def counted(model, examples, rows):
+        asked.extend(rows)
+        return answers_of(model, examples, rows)
+
+    monkeypatch.setattr("datainf.viewer.live.answers_of", counted)
+    for run, ask, rows in (
+        (llama_run, lambda one: one.answer({"query": 4}), [4]),
+        (bert_run, lambda one: one.listed({"end": "both", "order": "row", "count": 3}), [0, 1, 2]),
+    ):
+        contents = live(run)
+        asked.clear()
+        with ThreadPoolExecutor(2) as others:
+            with contents.lock:
+                both = [others.submit(ask, contents) for _ in range(2)]
+                assert not wait(both, timeout=2).done, "both wait for the model"
+            first, second = (one.result(timeout=60) for one in both)
+        assert first == second
+        assert asked == rows
+
+
+def test_the_overview_of_a_second_tab_loads_no_model(llama_run, monkeypatch):
+    """Which would take the place of one that is being read."""
+    contents = live(llama_run)
+    monkeypatch.setattr(contents.models, "at", lambda _: pytest.fail("it is asked for a model"))
+    overview = contents.overview()
+    assert (overview["heat"], overview["ask"]) == (True, ("prompt", "completion"))
 
 
 def test_lists_and_texts_do_not_wait_for_the_model(contents):
@@ -255,7 +286,7 @@ def test_the_next_are_fetched_as_they_are_scrolled_to(bert_run):
             page.locator("[data-tab=training]").click()
             body = page.locator("table.examples tbody tr")
             expect(body).to_have_count(25)
-            while page.locator(".next").is_visible():
+            while page.locator("#panel-training .next").is_visible():
                 page.locator(".page").evaluate("one => one.scrollTop = one.scrollHeight")
                 page.wait_for_timeout(50)
             expect(body).to_have_count(len(train))
@@ -272,7 +303,9 @@ def test_a_server_that_is_gone_is_said(llama_run):
     with browser() as chromium, Server(few) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with opened(chromium, server.url, refused="ERR_CONNECTION_REFUSED") as page:
-            page.wait_for_selector(".card")
+            expect(page.locator(".main > [role=status]")).to_contain_text("helpful")
+            reasons = page.locator(".card .tensors")  # and then nothing more is asked
+            expect(reasons).to_have_count(page.locator(".card").count())
             server.shutdown()
             server.server_close()
             page.keyboard.press("2")

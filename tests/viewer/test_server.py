@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,6 +83,16 @@ def test_other_hosts_are_refused(server, host):
 
 def test_localhost_is_this_machine_too(server):
     assert ask(server, "GET", home(server), Host=f"localhost:{server.server_port}")[0] == 200
+
+
+def test_of_port_80_browsers_send_the_name_alone(server, monkeypatch):
+    there = SimpleNamespace(server_port=server.server_port, token=server.token)
+    monkeypatch.setattr(server, "server_port", 80)
+    for host, status in (
+        ("127.0.0.1", 200), ("localhost", 200), ("127.0.0.1:80", 200), ("localhost:80", 200),
+        ("evil.example", 421), ("evil.example:80", 421), ("127.0.0.1:8497", 421), ("", 421),
+    ):  # fmt: skip
+        assert ask(there, "GET", home(server), Host=host)[0] == status
 
 
 @pytest.mark.parametrize("path", [

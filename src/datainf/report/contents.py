@@ -18,6 +18,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from datainf import tasks, words
 from datainf.explanations import Explanation, Pair
 from datainf.provenance import in_a_line
@@ -28,6 +30,7 @@ from datainf.report.statistics import agreement, histogram, short, tensor_shares
 from datainf.report.subject import Subject
 from datainf.runs import told
 from datainf.scores import AnyScores
+from datainf.scores.ranked import first_of
 from datainf.tasks.kinds import KINDS
 
 SIZES = {"queries": 50, "train": 100, "why": 50}
@@ -60,8 +63,8 @@ class Contents:
         """Of so many of the first queries it is told why scores are so, and by which tokens."""
         self.resize(limit=4000, side=160)
 
-    def resize(self, *, limit: int, side: int) -> None:
-        """Keep so many characters of a text, and pixels of a picture's side."""
+    def resize(self, *, limit: int, side: int | None) -> None:
+        """Keep so many characters of a text, and pixels of a picture's side; None: no pictures."""
         run = self.subject.run
         self.train = Described(
             run.train, run.train_losses, run.describe, limit, side, run.train_skipped
@@ -69,6 +72,18 @@ class Contents:
         self.query = Described(
             run.query, run.query_losses, run.describe, limit, side, run.query_skipped
         )
+
+    def show_fewer(self, top: int) -> None:
+        """No more than so many examples of either end of a query."""
+        self.ends = [(helpful[:top], harmful[:top]) for helpful, harmful in self.ends]
+        self.top = top
+        for name in ("shown", "labels", "_names_of_lists", "_shares"):  # anew, of those left
+            vars(self).pop(name, None)
+
+    @property
+    def has_pictures(self) -> bool:
+        run = self.subject.run
+        return any("image" in data.columns for data in (run.train, run.query))
 
     @cached_property
     def ends(self) -> list[tuple[list[tuple[int, float]], list[tuple[int, float]]]]:
@@ -85,8 +100,8 @@ class Contents:
     @cached_property
     def many(self) -> list[tuple[int, float]]:
         """Rows and mean scores over all queries, of both ends."""
-        k = min(MANY, len(self.scores.train_ids))
-        both = [*self.scores.top_rows(None, k), *self.scores.top_rows(None, k, largest=False)]
+        means, k = self.scores.means(), min(MANY, len(self.scores.train_ids))
+        both = [*first_of(means, k, largest=True), *first_of(means, k, largest=False)]
         return sorted(dict(both).items(), key=lambda entry: -entry[1])
 
     @cached_property
@@ -98,8 +113,8 @@ class Contents:
     @cached_property
     def labels(self) -> dict[str, Any]:
         """Those of the training rows that the page shows: in words, and as the data have them."""
-        rows = (self.subject.run.train[row] for row in self.shown)
-        return {label: row["label"] for row in rows if (label := label_of(row)) is not None}
+        own = self.subject.labels(self.shown)
+        return {label: one for one in own if (label := label_of({"label": one})) is not None}
 
     def label_name(self, label: str | None) -> str | None:
         """What the model calls a label, which is given in words; None where it is not known."""
@@ -153,8 +168,7 @@ class Contents:
         n, m = len(scores.train_ids), len(scores.query_ids)
         files = {self.train.file(row) for row in self.shown}
         labels = sorted(self.labels) if len(self.labels) <= MOST_LABELS else []
-        names = [block.name for block in subject.stores.train[-1].index.blocks]
-        layers, answers = Layers(names), self.insight.query_answers
+        answers = self.insight.query_answers
         return {
             "run": subject.name,
             "summary": f"{scores.method} · {words.count(m, 'query', 'queries')} · "
@@ -180,12 +194,39 @@ class Contents:
                 "wrong": [_is_wrong(answers.get(row)) for row in range(m)],
             },
             "many": self._many(),
-            "histogram": histogram(scores),
-            "tensors": list(zip(names, layers.shown(), strict=True)),
-            "shares": tensor_shares(self.insight.explanations, layers),
-            "methods": list(methods := self._methods()),
-            "agreement": agreement(list(methods.values()), self.top),
+            # Of all training examples, since the outermost of either end are among these.
+            "largest": max((abs(short(mean)) for _, mean in self.many), default=0.0),
+            "histogram": self._histogram,
+            "tensors": list(zip(self._tensors, self._layers.shown(), strict=True)),
+            "shares": self._shares,
+            "methods": list(self._methods),
+            "agreement": self._agreement,
         }
+
+    # Once, however often the examples are cut until there is room: of many scores they take long.
+
+    @cached_property
+    def _histogram(self) -> dict[str, Any]:
+        return histogram(self.scores)
+
+    @cached_property
+    def _agreement(self) -> dict[str, Any] | None:
+        return agreement(list(self._methods.values()), self.top)
+
+    @cached_property
+    def _shares(self) -> dict[str, Any] | None:
+        pairs = self.pairs()
+        found = self.insight.explanations
+        shown = {pair: one for pair, one in found.items() if pair in pairs}
+        return tensor_shares(shown, self._layers)
+
+    @property
+    def _tensors(self) -> list[str]:
+        return [block.name for block in self.subject.stores.train[-1].index.blocks]
+
+    @cached_property
+    def _layers(self) -> Layers:
+        return Layers(self._tensors)
 
     def _facts(self) -> list[list[str]]:
         config, stores = self.subject.config, self.subject.stores
@@ -249,6 +290,11 @@ class Contents:
             for row, mean in self.many
         ]
 
+    @property
+    def knows_tokens(self) -> bool:
+        """Whether there is a score whose parts by token are known."""
+        return any(one.streams is not None for one in self.insight.explanations.values())
+
     def why(self, query: int) -> dict[str, Any]:
         """Of the ends of a query, why their scores are so, by training row."""
         helpful, harmful = self.ends[query] if query < self.told else ([], [])
@@ -258,6 +304,7 @@ class Contents:
                 found[str(row)] = in_steps(one if query < self.read else replace(one, streams=None))
         return found
 
+    @cached_property
     def _methods(self) -> dict[str, AnyScores]:
         """These scores and the others of the same examples, by method."""
         methods = {self.scores.method: self.scores}
@@ -286,32 +333,54 @@ def in_steps(one: Explanation) -> dict[str, Any]:
 
 def _tensors_in_steps(one: Explanation) -> dict[str, Any]:
     """The `tensor_unit`; `tensors` [place, part], the largest first; and of those that are not
-    among them `other_tensors` [how many, part], so that all sum to the score."""
-    parts = one.by_tensor
-    unit = max(float(parts.abs().max()), 1e-30) / STEPS
-    order = parts.abs().argsort(descending=True, stable=True)
-    shown = [[int(place), round(float(parts[place]) / unit)] for place in order[:TENSORS_SHOWN]]
-    found: dict[str, Any] = {"tensor_unit": short(unit), "tensors": shown}
-    if len(rest := parts[order[TENSORS_SHOWN:]]):
-        found["other_tensors"] = [len(rest), round(float(rest.sum()) / unit)]
+    among them `other_tensors` [how many, part], so that all sum to the score, to half a unit."""
+    parts = one.by_tensor.double().numpy()  # faster than torch for so few, of so many pairs
+    sizes = np.abs(parts)
+    unit = _unit_of(float(sizes.max()))
+    order = np.argsort(-sizes, kind="stable")
+    shown, rest = order[:TENSORS_SHOWN], parts[order[TENSORS_SHOWN:]]
+    *steps, others = _in_units(np.append(parts[shown], rest.sum()), unit).tolist()
+    entries = [list(entry) for entry in zip(shown.tolist(), steps, strict=True)]
+    found: dict[str, Any] = {"tensor_unit": unit, "tensors": entries}
+    if len(rest):
+        found["other_tensors"] = [len(rest), others]
     return found
 
 
 def _tokens_in_steps(one: Explanation) -> dict[str, Any]:
     """The `unit`; `streams`, a part a token that is shown; where some are not, of each stream how
-    many, and their part, `beyond`; and `elsewhere`, what lies at no token. All sum to the score."""
+    many, and their part, `beyond`; and `elsewhere`, what lies at no token. All sum to the score, to
+    half a unit, however many they are."""
     streams = one.streams or []
-    largest = max((float(stream.abs().max()) for stream in streams if len(stream)), default=0.0)
-    unit = max(largest, 1e-30) / STEPS
+    shown, rests = [own[:MOST_TOKENS] for own in streams], [own[MOST_TOKENS:] for own in streams]
+    others = [*(float(rest.sum()) for rest in rests), one.elsewhere]
+    unit = _unit_of(max((float(own.abs().max()) for own in streams if len(own)), default=0.0))
+    steps = _in_units(np.concatenate([*shown, others]), unit)
+    ends = np.cumsum([*map(len, shown), len(rests)])
+    *own_steps, beyond, elsewhere = np.split(steps, ends)
     found: dict[str, Any] = {
-        "unit": short(unit),
-        "streams": [(own[:MOST_TOKENS] / unit).round().int().tolist() for own in streams],
-        "elsewhere": round(one.elsewhere / unit),
+        "unit": unit,
+        "streams": [own.tolist() for own in own_steps],
+        "elsewhere": int(elsewhere[0]),
     }
-    rests = [own[MOST_TOKENS:] for own in streams]
     if any(map(len, rests)):
-        found["beyond"] = [[len(rest), round(float(rest.sum()) / unit)] for rest in rests]
+        found["beyond"] = [
+            list(both) for both in zip(map(len, rests), beyond.tolist(), strict=True)
+        ]
     return found
+
+
+def _unit_of(largest: float) -> float:
+    return short(max(largest, 1e-30) / STEPS)
+
+
+def _in_units(parts: np.ndarray, unit: float) -> np.ndarray:
+    """Parts, float64, as whole numbers of a unit. What rounding loses of one is carried to the
+    next, so that the sum of any first ones is right to half a unit: each by itself rounded, of
+    thousands of tokens that are far smaller than one nothing would be left. None changes its
+    sign."""
+    sums = np.rint(np.cumsum(parts / unit)).astype(np.int64)
+    return np.diff(sums, prepend=0)
 
 
 def _is_wrong(answer: Any) -> int:

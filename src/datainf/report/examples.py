@@ -25,11 +25,12 @@ HEAD = 160
 
 class Described:
     """The rows of a data set for a page. `limit` is how many characters of a text are kept, and
-    `side` how many pixels of a picture; `skipped` are the rows without a gradient, and why."""
+    `side` how many pixels of a picture, None for no pictures; `skipped` are the rows without a
+    gradient, and why."""
 
     def __init__(
         self, examples: Examples, losses: Any, in_words: Callable[[Any], str], limit: int,
-        side: int, skipped: Mapping[int, str] | None = None,
+        side: int | None, skipped: Mapping[int, str] | None = None,
     ) -> None:  # fmt: skip
         self.examples, self.losses, self.in_words = examples, losses, in_words
         self.skipped = skipped or {}
@@ -59,10 +60,15 @@ class Described:
         return _there({
             "parts": [self._cut(name, text) for name, text in self._texts(values)],
             "label": label_of(values),
-            "image": thumbnail(values["image"], self.side) if "image" in values else None,
+            "image": self._picture(values),
             "answer": None if answer is None else self._answer(answer),
             "streams": self.streams(streams) if streams else None,
         })  # fmt: skip
+
+    def _picture(self, values: Mapping[str, Any]) -> str | None:
+        if self.side is None or "image" not in values:
+            return None
+        return thumbnail(values["image"], self.side)
 
     def searched(self, row: int) -> str:
         """What a search goes through: name, place, label and the whole texts of an example."""

@@ -68,7 +68,7 @@ def _ask(
     """What the model says as it is in the end: of training examples where that is a label, and not
     a text that takes long to write."""
     model, run, m = models.at(models.count - 1), subject.run, len(subject.run.query)
-    found.class_names = class_names(model.task, run.train, shown)
+    found.class_names = class_names(model.task, run.train, subject.one_of_each_label(shown))
     found.query_answers = answers_of(model, run.query, range(min(1, m)))
     writes = continues(found.query_answers)
     queries = range(1, min(m, WRITTEN) if writes else m)

@@ -20,8 +20,8 @@ from typing import Any
 import datainf
 
 SCRIPTS = (
-    "dom", "format", "source", "orders", "list", "example", "queries", "training", "overview",
-    "ask", "decisions", "suspect", "review", "main",
+    "dom", "format", "source", "orders", "list", "example", "card", "results", "queries",
+    "training", "overview", "ask", "decisions", "suspect", "review", "main",
 )  # fmt: skip
 """In this order they are one script."""
 

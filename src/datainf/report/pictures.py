@@ -11,7 +11,8 @@ from datainf.tasks.images import open_image
 
 JPEG_QUALITY = 80
 LOSSLESS_SIDE = 96
-"""Pictures of no more pixels a side are kept as they are: drawings, digits, icons."""
+"""Pictures that come with no more pixels a side lose nothing: drawings, digits, icons. Of a photo
+that is made so small a PNG would have several times the bytes of a JPEG."""
 
 
 def thumbnail(image: Any, side: int) -> str | None:
@@ -20,8 +21,8 @@ def thumbnail(image: Any, side: int) -> str | None:
         picture = open_image(image)
     except DatainfError:
         return None
-    picture.thumbnail((side, side))
     kind = "PNG" if max(picture.size) <= LOSSLESS_SIDE else "JPEG"
+    picture.thumbnail((side, side))
     out = io.BytesIO()
     picture.save(out, kind, **({"quality": JPEG_QUALITY} if kind == "JPEG" else {"optimize": True}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(out.getvalue()).decode()}"

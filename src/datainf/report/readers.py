@@ -207,10 +207,11 @@ def labels_said(subject: Subject, rows: Sequence[int]) -> Said:
     train = subject.run.train
     if "label" not in train.columns:
         return Said()
+    firsts = subject.one_of_each_label(range(len(train)))
     models = Models(subject)
     try:
         model = models.at(models.count - 1)
-        names = class_names(model.task, train, range(len(train)))
+        names = class_names(model.task, train, firsts)
         return Said(answers_of(model, train, rows), names)
     finally:
         models.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,13 @@ READ = 300
 """So many training examples are read again for the tokens that scores come from, unless told
 otherwise."""
 MOST_BYTES = 20_000_000
+NOTES = 2_000
+"""So many of them are for a title, and for the sentences that say what is left out."""
 TEXTS = 0.75
-"""Of these bytes what is not told of why scores are so may have, and no more is cut of it."""
+"""Of the most bytes what is not told of why scores are so may have, and no more is cut of it."""
 SIZES = ((4000, 160), (1500, 128), (600, 96), (250, 64), (100, 48))
-"""Characters of a text and pixels of a picture's side, tried in this order until there is room."""
+"""Characters of a text and pixels of a picture's side, tried in this order until there is room; and
+then no pictures, and fewer examples of either end."""
 
 
 def write_report(
@@ -122,31 +125,83 @@ def _noting(notes: list[str], say: Callable[[str], None]) -> Callable[[str], Non
 
 def _small_enough(contents: Contents, say: Callable[[str], None]) -> str:
     """The page: texts are cut where they alone would have nearly all of its bytes, and what is told
-    of why scores are so, of the first queries by token and of more by tensor, has the rest."""
+    of why scores are so, of the first queries by token and of more by tensor, has the rest. One
+    that is too large for all that says how large it is."""
+    top, parts = contents.top, _fitted(contents)
+    room = MOST_BYTES - NOTES - _bytes_of(parts)
+    aim = f"below {words.size(MOST_BYTES)}" if room >= 0 else "small"
+    if cut := _cut(contents, top):
+        say(f"{words.listed(cut)} in {REPORT}, to keep it {aim}; datainf view shows all of them")
+    _tell_no_more(contents, room, aim, say)
+    text = _whole(contents, parts)
+    if (size := len(text.encode())) > MOST_BYTES:
+        say(f"{REPORT} has {words.size(size)}, and a browser may be slow with more than "
+            f"{words.size(MOST_BYTES)}; datainf view loads only what is looked at")  # fmt: skip
+        text = _whole(contents, parts)
+    return text
+
+
+def _fitted(contents: Contents) -> dict[str, bytes]:
+    """The parts without the reasons, cut until there is room for them. Pictures, and examples of
+    either end, go only where there would else be no room for all the others, and not for the sake
+    of reasons."""
     for limit, side in SIZES:
         contents.resize(limit=limit, side=side)
-        names = [name for name in contents.names() if not name.startswith("why-")]
-        parts: dict[str, Any] = {name: packed(contents.part(name)) for name in names}
-        texts = len(page("", parts.items()))
-        if texts <= TEXTS * MOST_BYTES:
+        parts = _without_reasons(contents)
+        if _bytes_of(parts) <= TEXTS * MOST_BYTES:
+            return parts
+    while _bytes_of(parts) > MOST_BYTES - NOTES:
+        if contents.has_pictures and contents.train.side is not None:
+            contents.resize(limit=limit, side=None)
+        elif contents.top > 1:
+            contents.show_fewer(contents.top // 2)
+        else:
             break
+        parts = _without_reasons(contents)
+    return parts
+
+
+def _without_reasons(contents: Contents) -> dict[str, bytes]:
+    """All parts as they are packed; those of why scores are so are empty."""
+    return {
+        name: packed({} if name.startswith("why-") else contents.part(name))
+        for name in contents.names()
+    }
+
+
+def _bytes_of(parts: Mapping[str, bytes]) -> int:
+    """Those of a page of these parts."""
+    return len(page("", parts.items()).encode())
+
+
+def _whole(contents: Contents, parts: Mapping[str, bytes]) -> str:
+    """With the reasons, and with an overview that says by now what is left out."""
+    late = (name for name in parts if name == "overview" or name.startswith("why-"))
+    last: dict[str, Any] = {name: contents.part(name) for name in late}
+    return page(f"{contents.subject.name} · datainf", {**parts, **last}.items())
+
+
+def _cut(contents: Contents, top: int) -> list[str]:
+    """What was done to the examples, of which so many of either end were to be shown."""
+    found, limit = list[str](), contents.train.limit
     if limit < SIZES[0][0]:
-        say(f"texts are cut to {limit} characters in {REPORT}, to keep it below "
-            f"{words.size(MOST_BYTES)}; datainf view shows all of them")  # fmt: skip
-    _tell_no_more(contents, MOST_BYTES - texts, say)
-    whys = {name: contents.part(name) for name in contents.names() if name not in parts}
-    parts |= whys | {"overview": contents.part("overview")}
-    return page(f"{contents.subject.name} · datainf", parts.items())
+        found.append(f"texts are cut to {limit} characters")
+    if contents.train.side is None:
+        found.append("pictures are left out")
+    if contents.top < top:
+        some = words.count(contents.top, "training example")
+        found.append(f"each query has no more than {some} of either end")
+    return found
 
 
-def _tell_no_more(contents: Contents, room: int, say: Callable[[str], None]) -> None:
+def _tell_no_more(contents: Contents, room: int, aim: str, say: Callable[[str], None]) -> None:
     """Have what is told of queries fit into so many bytes: their parts by tensor, of the first
-    queries, and then by token, of the first of these."""
+    queries, and then by token, of the first of these. `aim`: what the page is to be for it."""
     m = contents.told
-    read = _sizes(contents)
+    read = _sizes(contents) if contents.knows_tokens else None
     contents.read = 0
     told = _sizes(contents)
-    more = [own - without for own, without in zip(read, told, strict=True)]
+    more = [own - without for own, without in zip(read or told, told, strict=True)]
     contents.told = _fitting(told, room)
     contents.read = _fitting(more[: contents.told], room - sum(told[: contents.told]))
     for count, sizes, what in (
@@ -154,8 +209,9 @@ def _tell_no_more(contents: Contents, room: int, say: Callable[[str], None]) -> 
     ):  # fmt: skip
         if count < m and any(sizes[count:]):
             first = words.count(count, "query", "queries")
-            say(f"parts of scores by {what} are of the first {first} alone, to keep {REPORT} below "
-                f"{words.size(MOST_BYTES)}; datainf view has all of them")  # fmt: skip
+            some = f"of the first {first} alone" if count else "left out"
+            say(f"parts of scores by {what} are {some}, to keep {REPORT} {aim}; datainf view has "
+                "all of them")  # fmt: skip
 
 
 def _sizes(contents: Contents) -> list[int]:

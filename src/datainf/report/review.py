@@ -86,8 +86,8 @@ class _Contents:
         """All that may be given to an example; where any number may be, only if they are few."""
         if not self._labelled:
             return []
-        train = self.subject.run.train
-        found = sorted({str(label_of(train[row])) for row in range(n)}, key=_by_number)
+        labels = {label_of({"label": own}) for own in self.subject.labels(range(n))} - {None}
+        found = sorted(map(str, labels), key=_by_number)
         return found if self._largest is None or len(found) <= MOST_LABELS else []
 
     @property
@@ -103,8 +103,7 @@ class _Contents:
     @property
     def _several(self) -> bool:
         """Whether an example may have several labels: those are not typed anew here."""
-        train = self.subject.run.train
-        return any(isinstance(train[row].get("label"), list) for row in self.rows)
+        return any(isinstance(label, list) for label in self.subject.labels(self.rows))
 
     def _entries(self) -> list[dict[str, Any]]:
         near, sorted_signals = self.found.near, {
@@ -189,8 +188,10 @@ def _decided(where: str, entry: Any, train: Examples) -> tuple[int, Decided]:
         raise DataError(
             f"{where}: row {row} has the id {own!r}, not {entry['id']!r}", remedy="the right row"
         )
-    if decision == "relabel" and not isinstance(label, str):
-        raise DataError(f"{where}: no label for row {row}", remedy="a text")
+    if decision == "relabel":
+        if not isinstance(label, str):
+            raise DataError(f"{where}: no label for row {row}", remedy="a text")
+        train.as_label(int(row or 0), label)
     return int(row or 0), Decided(decision, label)
 
 

@@ -3,7 +3,8 @@ how far methods agree."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -89,17 +90,31 @@ def agreement(methods: Sequence[AnyScores], k: int) -> dict[str, Any] | None:
     ordered = torch.stack([_have_order(one, looked_at) for one in methods]).all(dim=0)
     queries = [row for row, has in zip(looked_at, ordered.tolist(), strict=True) if has]
     first = [[min(k, a.kept, b.kept) for b in methods] for a in methods]
+    same = 1.0 if queries else None
     return {
-        "spearman": [[_spearman(a, b, queries) for b in methods] for a in methods],
-        "overlap": [
-            [_overlap(a, b, queries, own) for b, own in zip(methods, of_both, strict=True)]
-            for a, of_both in zip(methods, first, strict=True)
-        ],
+        "spearman": _square(
+            lambda a, b: _spearman(methods[a], methods[b], queries),
+            [same if isinstance(one, Scores) else None for one in methods],
+        ),
+        "overlap": _square(
+            lambda a, b: _overlap(methods[a], methods[b], queries, first[a][b]),
+            [same] * len(methods),
+        ),
         "first": first,
         "queries": len(queries),
         "looked_at": len(looked_at),
         "all": m,
     }
+
+
+def _square(
+    of_pair: Callable[[int, int], float | None], diagonal: Sequence[float | None]
+) -> list[list[float | None]]:
+    """What is the same either way round, told once of every pair of two."""
+    found = [[own] * len(diagonal) for own in diagonal]
+    for a, b in combinations(range(len(diagonal)), 2):
+        found[a][b] = found[b][a] = of_pair(a, b)
+    return found
 
 
 def spread(m: int, most: int) -> list[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+
+from torch import Tensor
 
 from datainf.attribution import Request, requested
 from datainf.config import RunConfig
@@ -15,7 +17,8 @@ from datainf.estimators import BY_NAME
 from datainf.provenance import RECORD
 from datainf.run_stores import ASKED, QUERY, SCORES, RunStores, opened, queries_of
 from datainf.runs import Run, open_run
-from datainf.scores import AnyScores, load_scores
+from datainf.scores import AnyScores, Scores, load_scores
+from datainf.scores.matrix import TOGETHER
 from datainf.store import GradientStore
 
 OWN_SETTINGS = ("steps", "tolerance")
@@ -42,9 +45,10 @@ class Subject:
 
     @classmethod
     def open(cls, folder: Path, scored: Path | None = None, query_store: str | None = None) -> Self:
-        """Raises what `open_run` does."""
+        """Raises what `open_run` does, and `StoreError` for scores that are not finite."""
         run = open_run(folder, scored, query_store)
         found = scored or folder
+        _require_finite(found / SCORES, run)
         others = _others(folder, found, run)
         queries = queries_of(run.scores, query_store)
         return cls(folder, found, run, RunStores.open(folder), others, queries)
@@ -89,6 +93,28 @@ class Subject:
             weights=self.stores.weights, dampings=[settings.pop("damping")], **settings,
         )  # fmt: skip
 
+    def labels(self, rows: Iterable[int]) -> list[Any]:
+        """What the data have as labels of training rows, None for a row without one. A row is read
+        once, however often it is asked for: a whole one, with its picture."""
+        train, known, rows = self.run.train, self._labels, list(rows)
+        if "label" in train.columns:
+            unknown = [row for row in dict.fromkeys(rows) if row not in known]
+            known |= {row: train[row].get("label") for row in unknown}
+        return [known.get(row) for row in rows]
+
+    @cached_property
+    def _labels(self) -> dict[int, Any]:
+        """Those that were asked for, by row."""
+        return {}
+
+    def one_of_each_label(self, rows: Iterable[int]) -> list[int]:
+        """Of training rows the first with each label."""
+        rows = list(rows)
+        firsts = dict[str, int]()
+        for row, label in zip(rows, self.labels(rows), strict=True):
+            firsts.setdefault(str(label), row)
+        return list(firsts.values())
+
     def require_free(self, path: Path, is_ours: Callable[[Path], bool]) -> None:
         """Raises `OptionError` for a file to write that is one of the run's own, or of its data, or
         a file that is there and `is_ours` does not know."""
@@ -114,6 +140,45 @@ class Subject:
             return self.stores.query
         several = len(self.stores.train) > 1
         return opened(self.queries.parent if several else self.queries)
+
+
+def _require_finite(path: Path, run: Run) -> None:
+    """Raises `StoreError` for scores that a person has made and that have no place in an order."""
+    if (found := _not_finite(run.scores)) is None:
+        return
+    query, row = found
+    ids = run.scores.query_ids
+    of = "the mean over all queries" if query is None else f"the query {ids[query]!r}"
+    raise StoreError(
+        f"{path}: the score of the training example {run.scores.train_ids[row]!r} for {of} is NaN "
+        "or infinite",
+        remedy="0 where there is no score, which is what datainf gives to examples that it skips",
+    )
+
+
+def _not_finite(scores: AnyScores) -> tuple[int | None, int] | None:
+    """Rows of a query and a training example whose score is not finite, without a query where a
+    mean is not; None if all are. A matrix, which stays mapped, is read some queries at a time."""
+    if isinstance(scores, Scores):
+        some = max(1, TOGETHER // max(1, len(scores.train_ids)))
+        for start in range(0, len(scores.query_ids), some):
+            if (place := _first_not_finite(scores.values[start : start + some])) is not None:
+                return start + place[0], place[1]
+        return None
+    for end in (scores.helpful, scores.harmful):
+        if (place := _first_not_finite(end.scores)) is not None:
+            return place[0], int(end.rows[place])
+    place = _first_not_finite(scores.mean[None])
+    return None if place is None else (None, place[1])
+
+
+def _first_not_finite(values: Tensor) -> tuple[int, int] | None:
+    """Where in a table."""
+    wrong = ~values.isfinite()
+    if not wrong.any():
+        return None
+    row, column = wrong.nonzero()[0].tolist()
+    return row, column
 
 
 def _others(folder: Path, scored: Path, run: Run) -> dict[str, AnyScores]:

@@ -218,14 +218,13 @@ class Lists:
 
     @cached_property
     def _labels(self) -> npt.NDArray[np.object_]:
-        train = self.contents.subject.run.train
-        return np.array([label_of(train[row]) for row in range(self.n)], dtype=object)
+        own = self.contents.subject.labels(range(self.n))
+        return np.array([label_of({"label": label}) for label in own], dtype=object)
 
     def _text(self, row: int) -> str:
         """What is searched in an example; kept while there is room."""
         if (known := self._texts.get(row)) is None:
-            label = label_of(self.contents.subject.run.train[row])
-            name = self.contents.label_name(label) or ""
+            name = self.contents.label_name(self._labels[row]) or ""
             known = f"{self.contents.train.searched(row)}\n{name}".lower()
             self._room -= len(known)
             if self._room > 0:

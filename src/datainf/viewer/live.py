@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from datainf import words
+from datainf.data import Examples
 from datainf.errors import DataError, DatainfError, OptionError
 from datainf.explanations import Explanation, Pair, explain_solved
 from datainf.memory import available
@@ -29,6 +30,7 @@ from datainf.report.insight import OFF, OFF_HALF, drop_unsummed, that_sum
 from datainf.report.readers import Models, answers_of, class_names, continues
 from datainf.report.subject import Subject
 from datainf.scores.ranked import first_of
+from datainf.tasks.answers import Answer
 from datainf.top_scoring import Fits, Solver
 from datainf.viewer.lists import Lists, Wanted, Whose, rows_of
 from datainf.viewer.queries import Queries
@@ -69,6 +71,8 @@ class LiveContents(Contents):
         self.queries = Queries(self)
         self.lock = Lock()
         self._says: Literal["text", "label", "nothing"] = "nothing"
+        self._has_tokens = False
+        """Whether positions of an example are tokens, by the first one."""
         self._asked: OrderedDict[int, Asked] = OrderedDict()
         self._keeps = 0
         self._count = 0
@@ -90,13 +94,16 @@ class LiveContents(Contents):
             self._fit(self.models)
 
     def _ask_model(self, models: Models) -> None:
-        """What it says to the queries, where that is a label; and how many models are kept."""
+        """What it says to the queries, where that is a label; whether it reads tokens; and how many
+        models are kept."""
         model = models.at(models.count - 1)
         size = sum(p.numel() * p.element_size() for p in model.model.parameters())
         fitting = int(SHARE * available(model.device)) // max(1, size)
         models.keeps = max(1, min(models.count, 1 + fitting))
         train, queries = self.subject.run.train, self.subject.run.query
-        self.insight.class_names = class_names(model.task, train, range(len(train)))
+        firsts = self.subject.one_of_each_label(range(len(train)))
+        self._has_tokens = bool(model.task.streams(model.task.encode(train[0])))
+        self.insight.class_names = class_names(model.task, train, firsts)
         answers = self.insight.query_answers
         answers.update(answers_of(model, queries, range(min(1, len(queries)))))
         if answers:
@@ -152,14 +159,6 @@ class LiveContents(Contents):
             "writes": self._says == "text",
         }
 
-    @property
-    def _has_tokens(self) -> bool:
-        """Whether positions of an example are tokens, by the first one."""
-        if self.models is None:
-            return False
-        task = self.models.at(self.models.count - 1).task
-        return bool(task.streams(task.encode(self.subject.run.train[0])))
-
     def listed(self, sent: Mapping[str, Any]) -> dict[str, Any]:
         """A page of training examples as `Lists.page` has it, and each as `train-C` has one. Raises
         `DatainfError`s for what cannot be listed."""
@@ -171,12 +170,20 @@ class LiveContents(Contents):
 
     def _ask_of(self, rows: Sequence[int]) -> None:
         """What the model says to training examples, where that is a label."""
-        answers = self.insight.train_answers
-        new = [row for row in rows if row not in answers]
-        if self._says == "label" and self.models is not None and new:
-            with self.lock:
+        known = self.insight.train_answers
+        if self._says == "label" and not all(row in known for row in rows):
+            self._have_answered(known, self.subject.run.train, rows)
+
+    def _have_answered(
+        self, known: dict[int, Answer], examples: Examples, rows: Sequence[int]
+    ) -> None:
+        """Ask the model what it says to those of some rows whose answers are not known by the time
+        that it is free: another request may have asked it meanwhile."""
+        with self.lock:
+            new = [row for row in rows if row not in known]
+            if self.models is not None and new:
                 model = self.models.at(self.models.count - 1)
-                answers.update(answers_of(model, self.subject.run.train, new))
+                known.update(answers_of(model, examples, new))
 
     def why_of(self, sent: Mapping[str, Any]) -> dict[str, Any]:
         """Why some training examples' scores are so, by row: of a query of the run, or of a new
@@ -241,11 +248,9 @@ class LiveContents(Contents):
         row, queries = Whose.of(sent).query, self.subject.run.query
         if row is None or row >= len(queries):
             raise OptionError(f"there is no query in row {row}")
-        answers = self.insight.query_answers
-        if self._says == "text" and self.models is not None and row not in answers:
-            with self.lock:
-                model = self.models.at(self.models.count - 1)
-                answers.update(answers_of(model, queries, [row]))
+        known = self.insight.query_answers
+        if self._says == "text" and row not in known:
+            self._have_answered(known, queries, [row])
         return {"answer": self._query(row).get("answer")}
 
     def ask(self, typed: Mapping[str, Any]) -> dict[str, Any]:

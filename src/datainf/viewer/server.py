@@ -23,6 +23,8 @@ from datainf.report.page import served_page
 from datainf.viewer.live import LiveContents
 
 ADDRESS = "127.0.0.1"
+HTTP = 80
+"""The port that a browser names to no server."""
 MOST_BODY = 2_000_000
 """Bytes of a new query, or of what else is asked."""
 HEADERS = {
@@ -65,7 +67,9 @@ class Server(ThreadingHTTPServer):
     @property
     def hosts(self) -> set[str]:
         """What a request may say that it is for."""
-        return {f"{ADDRESS}:{self.server_port}", f"localhost:{self.server_port}"}
+        names = {ADDRESS, "localhost"}
+        with_port = {f"{name}:{self.server_port}" for name in names}
+        return with_port | names if self.server_port == HTTP else with_port
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -6,23 +6,31 @@ function askTab(overview, state) {
     : h("textarea", { id: "ask-" + name, rows: name === "prompt" || name === "source" ? 4 : 3, dir: "auto" })]);
   const found = h("div", {}), said = h("p", { class: "unseen", role: "status" });
   const go = button("Which examples taught it this?", ask, { class: "go" });
+  let shown = null;
+
+  function put(ends, ...children) {
+    if (shown) shown.leave();
+    shown = ends;
+    replace(found, children);
+  }
 
   async function ask() {
+    if (go.disabled) return;  // which a key does not see
     const body = Object.fromEntries(fields.map(([name, field]) => [name, field.value]));
     go.disabled = true;
-    replace(found, h("p", { class: "waiting", role: "status" }, "Taking its gradient, and scoring it against ",
+    put(null, h("p", { class: "waiting", role: "status" }, "Taking its gradient, and scoring it against ",
       count(overview.n, "training example"), "…"));
     try {
       const query = await fetched("ask", body);
       const order = servedOrder(overview, { asked: query.asked });
-      const ends = results(overview, state, notNarrowed(), query, order);
-      replace(found, queryPanel(query).element,
+      const ends = results(overview, state, notNarrowed(), query, order, (text) => { said.textContent = text; });
+      put(ends, queryPanel(query).element,
         h("p", { class: "note" }, `answered in ${query.seconds.toFixed(1)} s`
           + (query.cut ? `; ${count(query.cut, "token")} beyond what the model reads were left out` : "")),
         ends.element);
-      said.textContent = await ends.there;
+      await ends.there;
     } catch (error) {
-      replace(found, h("p", { class: "failed", role: "alert" }, error.message));
+      put(null, h("p", { class: "failed", role: "alert" }, error.message));
     } finally {
       go.disabled = false;
     }

@@ -32,6 +32,16 @@ function decisionsOf(overview, changed) {
   /** Those of the run's examples: another run may have had more rows of the same data. */
   const ours = () => [...known].filter(([row]) => row < overview.n);
 
+  /** Null takes a decision back. */
+  function decide(row, decision, label) {
+    if (stored) read();  // what another tab has decided meanwhile
+    if (decision === null) known.delete(row);
+    else known.set(row, label === undefined ? { decision } : { decision, label });
+    unsaved = true;
+    write();
+    changed(row);
+  }
+
   read();
   return {
     get: (row) => known.get(row),
@@ -40,15 +50,12 @@ function decisionsOf(overview, changed) {
     among: (rows) => rows.filter((row) => known.has(row)).length,
     /** What an example's id is, for the file. */
     named(row, id) { overview.ids[row] = id; },
-    /** The same decision again, or null, takes it back. */
-    decide(row, decision, label) {
-      if (stored) read();  // what another tab has decided meanwhile
+    decide,
+    /** What a button or a key does: the same decision again takes it back. */
+    toggle(row, decision, label) {
+      if (stored) read();
       const before = known.get(row);
-      if (decision === null || (before && before.decision === decision && before.label === label)) known.delete(row);
-      else known.set(row, label === undefined ? { decision } : { decision, label });
-      unsaved = true;
-      write();
-      changed(row);
+      decide(row, before && before.decision === decision && before.label === label ? null : decision, label);
     },
     save() {
       if (!ours().length) return;
@@ -64,7 +71,7 @@ function decisionsOf(overview, changed) {
 /** A button that marks an example not to be trained on. */
 function dropButton(decisions, { row, example }) {
   decisions.named(row, example.id);
-  return h("span", { class: "decide" }, button("drop", () => decisions.decide(row, "drop"),
+  return h("span", { class: "decide" }, button("drop", () => decisions.toggle(row, "drop"),
     { "data-decide": "drop", "aria-pressed": "false", title: "leave it out: for datainf select --decisions (d)" }));
 }
 

@@ -27,10 +27,6 @@ function labelSelect(overview, chosen, choose) {
     (place) => choose(place === "" ? null : overview.labels[place]));
 }
 
-function labelOptions(overview) {
-  return [["", "all"], ...overview.labels.map((label) => [label, labelText(overview, label)])];
-}
-
 /** Label given by the data, and the one that the model gives; of a pair which the model prefers. */
 function labelsOf(example) {
   const answer = example.answer;

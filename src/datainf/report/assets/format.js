@@ -6,7 +6,7 @@ function number(value) {
   const size = Math.abs(value);
   if (value === 0) return "0";
   if (size >= 1e5 || size < 1e-3) return value.toExponential(2);
-  return size >= 1000 ? value.toFixed(0) : value.toPrecision(3);
+  return size >= 999.5 ? value.toFixed(0) : value.toPrecision(3);
 }
 
 function signed(value) {

@@ -10,6 +10,7 @@ function virtualList(label, draw, choose) {
   let items = [];
   let chosen = -1;
   let height = 0;
+  let unrevealed = false;
 
   function render() {
     const first = Math.max(0, Math.floor(outside.scrollTop / ROW_HEIGHT) - 4);
@@ -34,10 +35,11 @@ function virtualList(label, draw, choose) {
     else outside.removeAttribute("aria-activedescendant");
   }
 
-  /** Scroll to what is chosen, if it is not in view. */
+  /** Scroll to what is chosen, if it is not in view; a list that is hidden does not scroll, and does so later. */
   function reveal() {
+    unrevealed = !outside.clientHeight;
     const place = items.indexOf(chosen), top = place * ROW_HEIGHT;
-    if (place < 0) return;
+    if (unrevealed || place < 0) return;
     if (top < outside.scrollTop) outside.scrollTop = top;
     else if (top + ROW_HEIGHT > outside.scrollTop + outside.clientHeight) {
       outside.scrollTop = top + ROW_HEIGHT - outside.clientHeight;
@@ -51,15 +53,13 @@ function virtualList(label, draw, choose) {
     requestAnimationFrame(() => { waiting = false; render(); });
   });
   new ResizeObserver(() => {
-    const before = height;
     height = outside.clientHeight;
     render();
-    if (!before && height) reveal();  // what is not in the page does not scroll
+    if (height && unrevealed) reveal();
   }).observe(outside);
 
   return {
     element: outside,
-    get items() { return items; },
     show(indices) { items = indices; outside.scrollTop = 0; render(); },
     select(index) {
       chosen = index;
@@ -76,31 +76,45 @@ function virtualList(label, draw, choose) {
 
 /** A button for the next page of a list, that is pressed when it is scrolled to. */
 function nextButton(load) {
-  let busy = false;
+  let busy = false, missed = false;
   async function press() {
+    missed = busy;
     if (busy) return;
     busy = true;
     try { await load(); } finally { busy = false; }
+    if (missed) look();  // another list was put in meanwhile, and it is in view again
   }
   const element = button("", press, { class: "next", hidden: true });
   const seen = new IntersectionObserver((all) => { if (all.some((one) => one.isIntersecting)) press(); });
+  function look() {
+    seen.unobserve(element);  // observed anew, it is told of again if it is still in view
+    if (!element.hidden) setTimeout(() => seen.observe(element));
+  }
+
   return {
     element,
     tell(left) {
       element.hidden = !left;
       element.textContent = `${left.toLocaleString("en")} more`;
-      seen.unobserve(element);  // observed anew, it is told of again if it is still in view
-      if (left) setTimeout(() => seen.observe(element));
+      look();
     },
   };
 }
 
-/** `act` on what is typed: where a program looks for it, when no more is typed for a moment. */
+/** `act` on what is typed: where a program looks for it, when no more is typed for a moment. What is
+ * still to come can be `drop`ped. */
 function afterTyping(act) {
   let timer = 0;
-  return (value) => {
-    clearTimeout(timer);
+  const drop = () => clearTimeout(timer);
+  const typed = (value) => {
+    drop();
     if (served) timer = setTimeout(() => act(value), 250);
     else act(value);
   };
+  return Object.assign(typed, { drop });
+}
+
+/** Waits for as long as a person who steps through a list stays no longer at each. */
+function aMoment() {
+  return new Promise((done) => setTimeout(done, 300));
 }

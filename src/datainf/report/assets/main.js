@@ -6,6 +6,13 @@ function remember(state, anew = false) {
   history[anew ? "pushState" : "replaceState"](null, "", "#" + text);
 }
 
+/** Colour the tokens of all results that are there, or do so no longer. */
+function heat(state, on) {
+  state.heat = on;
+  remember(state);
+  for (const one of state.results) one.recolour();
+}
+
 /** What the address says, which may be typed by anybody. */
 function recalled() {
   const found = new URLSearchParams(location.hash.slice(1));
@@ -70,12 +77,11 @@ function tabList(titles, choose) {
     /** Show an element in the panel of its name, and in no other. */
     show(name, element) {
       names.forEach((own, place) => {
-        const on = own === name, shown = panels[place].firstChild;
+        const on = own === name;
         tabs[place].setAttribute("aria-selected", String(on));
         tabs[place].tabIndex = on ? 0 : -1;
-        panels[place].hidden = !on;
-        if (!on) panels[place].replaceChildren();
-        else if (shown !== element) panels[place].replaceChildren(element);
+        panels[place].hidden = !on;  // and left where it is, so that it keeps how far it was scrolled
+        if (on && panels[place].firstChild !== element) panels[place].replaceChildren(element);
       });
     },
   };
@@ -86,7 +92,7 @@ async function start() {
   const overview = await part("overview");
   overview.ids = {};  // of the examples that were shown
   const decisions = decisionsOf(overview, changed);
-  const state = { ...recalled(), decisions };
+  const state = { ...recalled(), decisions, results: new Set() };
   const kinds = {
     queries: ["Queries", () => queriesTab(overview, state)],
     training: ["Training data", () => trainingTab(overview, state)],
@@ -122,6 +128,7 @@ async function start() {
   function follow() {
     Object.assign(state, recalled());
     show(state.tab);
+    heat(state, state.heat);
     made.get("queries")?.follow();
   }
 
@@ -142,11 +149,12 @@ async function start() {
     else if (event.key === "t") document.getElementById("theme").click();
     else if (event.key === "?") help.showModal();
     else if (event.key === "d") dropFocused();
+    else if (event.key === "h" && overview.heat) heat(state, !state.heat);
     else made.get(state.tab).key(event);
   });
   function dropFocused() {
     const example = document.activeElement.closest("[data-row]");
-    if (example) decisions.decide(Number(example.dataset.row), "drop");
+    if (example) decisions.toggle(Number(example.dataset.row), "drop");
   }
 
   window.addEventListener("popstate", follow);

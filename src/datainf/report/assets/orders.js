@@ -13,6 +13,12 @@ function servedOrder(overview, whose) {
   };
 }
 
+/** An order that asks why only for a query that stays open for a moment: a program takes its time for that. */
+function unhurried(order, open) {
+  const { page, why } = order;
+  return { page, why: why && (async (rows) => { await aMoment(); return open() ? why(rows) : {}; }) };
+}
+
 /** Both ends of a query's order as they are in the file. */
 async function embeddedOrder(overview, query, why) {
   const examples = await trainAt(overview, [...query.helpful, ...query.harmful].map(([row]) => row));

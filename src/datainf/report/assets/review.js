@@ -5,7 +5,7 @@ async function review() {
   const spelled = new Map(Object.entries(overview.names).reverse().map(([label, name]) => [name, label]));
   const meant = labelReader(overview, spelled);
   const examples = await trainAt(overview, overview.entries.map((entry) => entry.row));
-  const narrow = { text: "", label: "", state: "all", order: "combined" };
+  const narrow = { text: "", label: null, state: "all", order: "combined" };
   const body = h("div", { class: "suspects" });
   const counted = h("span", { class: "counted", role: "status" });
   const decisions = decisionsOf(overview, changed);
@@ -59,7 +59,7 @@ async function review() {
     if (card && inSight(card.element)) does(chosen, card);
     else if (card) card.element.scrollIntoView({ block: "nearest" });
   };
-  const decide = (decision) => act((row) => decisions.decide(row, decision));
+  const decide = (decision) => act((row) => decisions.toggle(row, decision));
 
   const set = (name) => (value) => { narrow[name] = value; draw(); };
   const search = h("input", { type: "search", placeholder: "Search  ( / )", "aria-label": "Search",
@@ -75,7 +75,7 @@ async function review() {
     h("div", { class: "toolbar" }, search,
       select("order", [["combined", "suspicion"], ...overview.signals.map((s) => [s, s]), ["row", "row"]],
         narrow.order, set("order")),
-      overview.offered ? select("label", labelOptions(overview), "", set("label")) : null,
+      overview.offered ? labelSelect(overview, null, set("label")) : null,
       select("show", [["all", "all"], ["open", "open"], ["drop", "to drop"], ["relabel", "to relabel"],
         ["keep", "to keep"]], narrow.state, set("state")), counted), body,
     overview.offered ? h("datalist", { id: "labels" },
@@ -95,7 +95,7 @@ function narrowed(overview, examples, decisions, { text, label, state, order }) 
   const found = overview.entries.filter(({ row }) => {
     const example = examples.get(row);
     const one = decisions.get(row);
-    return example && (!label || String(example.label) === label)
+    return example && hasThese(example, "", label)
       && (state === "all" || (state === "open" ? !one : one && one.decision === state))
       && (!sought || searchable(example).includes(sought));
   });

@@ -11,8 +11,8 @@ function suspectCard(overview, entry, example, decisions, { spelled, meant }, us
   const take = (label) => (label ? decisions.decide(row, "relabel", label) : decisions.decide(row, null));
   const field = overview.relabels ? labelField(meant, take, { before: showLabel, leave: () => element.focus() }) : null;
   const saidButton = said === undefined ? null
-    : button(`it is ${answer}`, () => decisions.decide(row, "relabel", said), { class: "said", "aria-pressed": "false" });
-  const press = (decision) => button(decision, () => decisions.decide(row, decision),
+    : button(`it is ${answer}`, () => decisions.toggle(row, "relabel", said), { class: "said", "aria-pressed": "false" });
+  const press = (decision) => button(decision, () => decisions.toggle(row, decision),
     { "data-decide": decision, "aria-pressed": "false" });
   const element = h("article", { class: "card suspect", "data-row": row, tabindex: 0,
     onfocusin: used, onclick: used },

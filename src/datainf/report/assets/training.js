@@ -5,9 +5,10 @@ function trainingTab(overview, state) {
   const wanted = { text: "", file: "", label: null, end: "both", order: "score", descending: true };
   const order = served ? servedOrder(overview, {}) : null;
   const table = h("tbody", {}), head = h("tr", {});
-  const counted = h("span", { class: "counted" });
-  const next = nextButton(() => load(loaded));
-  let loaded = 0, turn = 0, largest = 1e-30;
+  const counted = h("span", { class: "counted", role: "status" });
+  const next = nextButton(() => drawn === latest && load(loaded));
+  let loaded = 0, largest = overview.largest || 1e-30;
+  let latest = null, drawn = null;  // what was wanted last, and what the rows that are there are of
 
   const sorts = columns.map(([key, title]) => h("th", { class: "num" }, button(title, () => {
     wanted.descending = wanted.order === key ? !wanted.descending : key !== "row";
@@ -25,14 +26,18 @@ function trainingTab(overview, state) {
   }
 
   async function load(start) {
-    const own = start ? turn : ++turn;
+    const own = start ? drawn : { ...wanted };
+    latest = own;
     if (!start) drawHead();
-    const page = await (order || await embeddedMeans(overview)).page(wanted, start);
-    if (own !== turn) return;
-    if (!start) { loaded = 0; replace(table); }
+    const page = await (order || await embeddedMeans(overview)).page(own, start);
+    if (own !== latest) return;
+    if (!start) { drawn = own; loaded = 0; replace(table); }
     loaded += page.entries.length;
     largest = Math.max(largest, ...page.entries.map((e) => Math.abs(e.score)));
     append(table, page.entries.map(row));
+    if (!page.total) {
+      replace(table, h("tr", {}, h("td", { class: "empty", colspan: columns.length + 1 }, "None of these match.")));
+    }
     showDecisions(state.decisions, table, null);
     counted.textContent = told(page.total);
     next.tell(page.total - loaded);
