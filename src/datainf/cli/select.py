@@ -182,10 +182,12 @@ def _tell(chosen: Selection, train: Examples, likeness: float, data: Path, out: 
             f"{alike:,} of {len(train):,} are near-duplicates: gradients of a small model, or of "
             f"one class, are much alike; a --similarity above {likeness:g} drops fewer"
         )
+    duplicates = f" ({alike:,} as near-duplicates)" if alike else ""
     relabelled = f", {len(chosen.labels):,} relabelled" if chosen.labels else ""
+    why = f"; why is in {out / 'manifest.jsonl'}" if chosen.reasons or chosen.labels else ""
     say(
         f"{words.count(len(chosen.kept), 'example')} kept, {len(chosen.reasons):,} dropped"
-        f"{relabelled}; why is in {out / 'manifest.jsonl'}"
+        f"{duplicates}{relabelled}{why}"
     )
     console().print(str(data), markup=False, soft_wrap=True)
 

@@ -115,7 +115,7 @@ class _Contents:
                 "rank": rank,
                 "combined": round(float(self.found.combined[row]), 4),
                 "signals": [
-                    [name, words.plain(float(f"{float(values[row]):.4g}")),
+                    [name, words.plain(float(f"{float(values[row]):.7g}")),
                      round(float(np.searchsorted(sorted_signals[name], float(values[row])))
                            / max(1, len(values) - 1), 4)]
                     for name, values in self.found.signals.items()
@@ -152,7 +152,12 @@ def read_decisions(path: Path, train: Examples) -> dict[int, Decided]:
         raise DataError(
             f"{path} holds no decisions ({error})", remedy="the file that the review page downloads"
         ) from None
-    if found.get("digest") != train.digest:
+    if "digest" not in found:
+        raise DataError(
+            f"{path} does not say of which data it is",
+            remedy=f'"digest": {json.dumps(train.digest)} beside "decisions"',
+        )
+    if found["digest"] != train.digest:
         raise DataError(
             f"{path} is of other data than {train.source}, or they have changed since",
             remedy="the decisions of this run's own review page",
@@ -162,12 +167,11 @@ def read_decisions(path: Path, train: Examples) -> dict[int, Decided]:
             f"{path} holds no decision", remedy="decide on the page first, or no --decisions"
         )
     decided: dict[int, Decided] = {}
-    for place, entry in enumerate(found["decisions"]):
-        row, one = _decided(f"{path}, decision {place}", entry, train)
+    for place, entry in enumerate(found["decisions"], start=1):
+        where = f"{path}, decision {place}"
+        row, one = _decided(where, entry, train)
         if decided.setdefault(row, one) != one:
-            raise DataError(
-                f"{path}, decision {place}: there is another for row {row}", remedy="one of them"
-            )
+            raise DataError(f"{where}: there is another for row {row}", remedy="one of them")
     return decided
 
 
@@ -180,7 +184,7 @@ def _decided(where: str, entry: Any, train: Examples) -> tuple[int, Decided]:
         raise DataError(f"{where}: there is no row {row}", remedy=f"0 to {len(train) - 1}")
     if not right or decision not in ("keep", "drop", "relabel"):
         raise DataError(
-            f"{where}: {beginning(json.dumps(entry), 100)} is none",
+            f"{where}: {beginning(json.dumps(entry), 100)} is no decision",
             remedy='{"row": 17, "decision": "keep", "drop" or "relabel", "label": …}',
         )
     own = train.ids[int(row or 0)]
