@@ -19,6 +19,7 @@ from datainf.integrations.captum import DataInfInfluence
 from datainf.integrations.classes import labelled
 from datainf.integrations.live import Attributor
 from datainf.integrations.rows import rows_of
+from missing import Missing
 
 
 @pytest.fixture(scope="module")
@@ -233,17 +234,6 @@ def test_second_moments_are_handed_on(made):
     found = DataInfInfluence(model, data, options=options, second_moments=moments)
     truth = Attributor(model, data, None, None, None, options, second_moments=moments)
     assert torch.equal(found.influence(queries), truth.scores(queries))
-
-
-class Missing:
-    """Finds that a module is missing."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def find_spec(self, name, *_):
-        if name == self.name:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from conftest import TEXTS, make_model
 from datainf import tasks
 from datainf.errors import InputError
 from datainf.integrations.live import Attributor
+from missing import Missing
 from tiny_models import TINY, tiny_lora
 
 
@@ -227,17 +228,6 @@ def test_second_moments_are_handed_on(explainer, work):
     found = explainer(model, data, method="gradient", options=options, second_moments=moments)
     truth = Attributor(model, data, None, None, "gradient", options, second_moments=moments)
     assert torch.allclose(found.explain(*asked), truth.scores(asked), rtol=1e-4)
-
-
-class Missing:
-    """Finds that a module is missing."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def find_spec(self, name, *_):
-        if name == self.name:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 @pytest.mark.parametrize(
