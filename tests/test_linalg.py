@@ -79,6 +79,22 @@ def test_a_window_is_a_matrix_of_its_rows(matrix, start, stop):
         assert torch.allclose(found, truth, rtol=1e-12, atol=1e-12)
 
 
+def test_what_is_held_is_read_once_and_not_copied_unless_it_is_converted():
+    matrix, reads = chunked(G), []
+    lying = [source() for source in matrix.sources]
+    matrix.sources = [lambda piece=piece: reads.append(1) or piece for piece in lying]
+    held = matrix.held()
+    assert len(reads) == len(lying)
+    for _ in range(2):
+        assert torch.equal(held.to_dense(), G)
+    assert len(reads) == len(lying)
+    assert held.rows(0, 1).data_ptr() == G.data_ptr()
+    assert held.held() is held
+    narrow = matrix.to(torch.float32).held()
+    assert torch.equal(narrow.to_dense(), G.float())
+    assert narrow.held() is narrow
+
+
 def test_chunks_on_another_device_are_larger(monkeypatch):
     monkeypatch.setattr(matrix_module, "MAX_CHUNK_BYTES", 2 * 8 * 5)
     monkeypatch.setattr(matrix_module, "GPU_CHUNK_BYTES", 4 * 8 * 5)

@@ -88,14 +88,24 @@ class ChunkedMatrix(GradientMatrix):
     def held(self) -> ChunkedMatrix:
         if self.in_memory:
             return self
-        if len(self.sources) == 1:  # as mapped, where nothing has to be converted
-            rows = self.rows(0, self.shape[0])
-        else:
-            rows = torch.empty(self.shape, dtype=self.dtype, device=self.device)
-            for part, G in self.chunks():
-                rows[part] = G
+        # As mapped where nothing has to be converted: the system may take such pages back.
+        chunks = []
+        for source in self.sources:
+            chunks.append(chunk := source())
+            if (chunk.dtype, chunk.device) != (self.dtype, self.device):
+                return self._copied()
+        return replace(self, sources=[_always(chunk) for chunk in chunks], in_memory=True)
+
+    def _copied(self) -> ChunkedMatrix:
+        rows = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        for part, G in self.chunks():
+            rows[part] = G
         known = self.known_sq_norms
         return replace(from_dense(rows), known_sq_norms=known, parameters=self.parameters)
+
+
+def _always(chunk: Tensor) -> Callable[[], Tensor]:
+    return lambda: chunk
 
 
 def _part(source: Callable[[], Tensor], rows: slice) -> Callable[[], Tensor]:
