@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install $(QUIET) -c constraints.txt
 # Pins what builds the wheel too, which pip puts into an environment of its own.
 BUILD := PIP_CONSTRAINT=constraints.txt
 
-.PHONY: demo test support gpu lint unit quanda remote wheel sbom licences locks audit lowest newest
+.PHONY: demo test support gpu lint unit tutorials quanda remote wheel sbom licences locks audit lowest newest
 .PHONY: reliability bench results experiments experiments-quick clean
 
 demo: .venv/installed  ## the main job on an embedded default; no network after the install
@@ -30,6 +30,9 @@ lint: .venv/tested
 
 unit: .venv/tested
 	$(BIN)/pytest -n 2 --dist worksteal -q
+
+tutorials: .venv/tested  ## docs/tutorials on the demos as they are; `make unit` makes these smaller
+	DATAINF_WHOLE_DEMOS=1 $(BIN)/pytest -q tests/docs/test_tutorials.py
 
 quanda: .venv-quanda/installed  ## the adapter for quanda, whose dependencies are older than ours
 	.venv-quanda/bin/pytest -q tests/integrations/test_quanda.py

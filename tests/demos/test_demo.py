@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from conftest import save_model, write_rows
 from datainf import GradientStore, Scores
 from datainf.cli.demo import _table
-from datainf.demos import demo
 from datainf.demos.demo import BASE, run_demo
 from datainf.demos.finetune import Tuning, finetune
-from datainf.demos.transformations import TRANSFORMATIONS, rows
+from datainf.demos.transformations import rows
 from datainf.errors import OptionError
 from datainf.evaluation import class_detection
+from small_demos import small_text
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +29,7 @@ def few(tmp_path_factory):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """The same demo, with 3 phrases of 4 transformations."""
-
-    def write(folder, *, seed, hard):
-        train, test = rows(seed, hard=hard)
-        kept = [t.key for t in TRANSFORMATIONS[:4]]
-        train = [r for r in train if r["class"] in kept and r["id"] < f"{r['class']}-03"]
-        test = [r for r in test if r["class"] in kept and r["id"].endswith("-90")]
-        return write_rows(folder / "train.jsonl", train), write_rows(folder / "test.jsonl", test)
-
-    monkeypatch.setattr(demo, "write", write)
+    small_text(monkeypatch, kinds=4, phrases=3, queries=1)
 
 
 def test_the_base_is_small_and_reads_bytes():

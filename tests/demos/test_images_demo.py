@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from datainf.data import load
-from datainf.demos import images
 from datainf.demos.images import BASE, EMOJI, lay_out, run_images_demo
 from datainf.errors import OptionError
 from datainf.evaluation import class_detection
+from small_demos import small_images
 
 
 def test_what_is_shipped_is_small_and_says_whose_it_is():
@@ -27,8 +27,7 @@ def test_a_quarter_of_every_kind_is_asked_about(tmp_path):
 
 
 def test_the_demo_shows_the_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "STEPS", 20)
-    monkeypatch.setattr(images, "TIMESTEPS", "250,650")
+    small_images(monkeypatch)
     result = run_images_demo(tmp_path / "d")
     assert result.run.scores.shape == (12, 36)
     scores, (train, query) = result.run.scores.values, lay_out(tmp_path / "again")

@@ -7,17 +7,15 @@ import json
 import pytest
 
 from datainf.data import load
-from datainf.demos import claim, labels
+from datainf.demos import claim
 from datainf.demos.labels import run_labels_demo, write_digits
 from datainf.errors import InputError, OptionError
+from small_demos import small_labels
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(labels, "PRETRAINED", 1400)
-    monkeypatch.setattr(labels, "TUNED", 200)
-    monkeypatch.setattr(labels, "EPOCHS", (12, 8))
-    monkeypatch.setattr(labels, "REVIEWED", 20)
+    small_labels(monkeypatch)
 
 
 def test_a_tenth_of_the_labels_is_flipped_and_no_digit_is_there_twice(tmp_path):

@@ -1,4 +1,7 @@
-"""The tutorials do what they say: their commands and their code run, one after another."""
+"""The tutorials do what they say: their commands and their code run, one after another.
+
+On demos with less data and less training; `make tutorials` runs them on the demos as they are.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,21 @@ from pathlib import Path
 import pytest
 
 import datainf as package
+from small_demos import small_images, small_labels, small_text
 
 FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
 PAGES = sorted(FOLDER.glob("*.md"))
+WHOLE = "DATAINF_WHOLE_DEMOS"
+"""Set where the demos are not to be made smaller."""
 BLOCK = re.compile(
     r"^(<!-- not run by the tests -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )
+
+
+def make_small(patch):
+    small_text(patch, kinds=10, phrases=18, queries=2)
+    small_labels(patch)
+    small_images(patch)
 
 
 @pytest.fixture
@@ -31,7 +43,10 @@ def demos(tmp_path_factory, datainf):
         with (folder / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / name).exists():
-                status, out, err = datainf("demo", *what, "--out", folder / name)
+                with pytest.MonkeyPatch.context() as patch:
+                    if WHOLE not in os.environ:
+                        make_small(patch)
+                    status, out, err = datainf("demo", *what, "--out", folder / name)
                 assert status == 0, err
                 assert "To look at" in out
                 (report,) = (folder / name).rglob("report.html")

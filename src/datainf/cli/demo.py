@@ -74,8 +74,9 @@ def _text(out: Path, model: str | None, hard: bool, seed: int) -> None:
     shown = console()
     shown.print(_table(result))
     shown.print("Some test examples, and the training examples that moved the model most on them:")
-    for row in (0, 30, 60):
-        print_query(shown, result.run, row, 3)
+    classes = result.query_classes
+    for kind in list(dict.fromkeys(classes))[:7:3]:
+        print_query(shown, result.run, classes.index(kind), 3)
     shown.print(
         f"\nEverything is in {out}. To look at: {result.report}. More: datainf top {out}/run "
         "--query ID",
