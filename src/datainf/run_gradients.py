@@ -321,7 +321,7 @@ def _folders(data: Examples, model: nn.Module) -> list[str] | None:
         return None
     config: Any = model.config
     # A list names no class; whether it may stand there, the task says, which knows the row.
-    labels = {label for one in data if not isinstance(label := one.get("label"), list)}
+    labels = {label for label in data.labels if not isinstance(label, list)}
     names = sorted(label for label in labels if isinstance(label, str))
     unnamed = all(str(name).startswith("LABEL_") for name in config.label2id or {})
     return names if len(names) == len(labels) == config.num_labels and unnamed else None

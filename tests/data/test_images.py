@@ -177,6 +177,31 @@ def test_pictures_inside_the_data(folder, tmp_path, kind):
     assert found.digest
 
 
+@pytest.mark.parametrize("kind", ["saved", "parquet"])
+def test_labels_are_had_without_the_pictures(tmp_path, kind, monkeypatch):
+    draw(tmp_path / "p.png")
+    rows = {"image": [str(tmp_path / "p.png")] * 4, "label": [0, 2, 1, 0]}
+    table = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    if kind == "saved":
+        table.save_to_disk(tmp_path / "data")
+    else:
+        table.to_parquet(tmp_path / "data.parquet")
+    found = load(tmp_path / ("data" if kind == "saved" else "data.parquet"), limit=3)
+    read, columns = datasets.Dataset.__iter__, []
+    monkeypatch.setattr(
+        datasets.Dataset, "__iter__", lambda own: columns.append(own.column_names) or read(own)
+    )
+    assert found.labels == [0, 2, 1]
+    assert columns
+    assert set(map(tuple, columns)) == {("label",)}
+    assert [row.get("label") for row in found] == found.labels
+
+
+def test_labels_of_data_without_any(tmp_path):
+    texts = write_rows(tmp_path / "t.jsonl", [{"prompt": "a", "completion": "b"}])
+    assert load(texts).labels == [None]
+
+
 def test_opening_any_form_gives_upright_rgb(folder):
     path = folder / "a/1.png"
     forms = [path, str(path), path.read_bytes(), {"bytes": path.read_bytes(), "path": None},

@@ -95,13 +95,14 @@ def _begin(out: Path, target: Path, earlier: list[Path]) -> None:
 
 
 def _manifest(selection: Selection, train: Examples) -> str:
+    labels = train.labels
     lines = [
         {"row": row, "id": train.ids[row], "where": train.where(row), "what": "dropped",
          "why": why}
         for row, why in sorted(selection.reasons.items())
     ] + [
         {"row": row, "id": train.ids[row], "where": train.where(row), "what": "relabelled",
-         "from": str(train[row].get("label")), "to": label}
+         "from": str(labels[row]), "to": label}
         for row, label in sorted(selection.labels.items())
     ]  # fmt: skip
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

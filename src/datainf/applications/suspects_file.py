@@ -34,8 +34,8 @@ def write_suspects(
     Raises `OptionError` for another ending, `WriteError` where the disk refuses.
     """
     check_ending(path)
-    order = found.order
-    labels = [train[row].get("label") for row in order]
+    order, known = found.order, train.labels
+    labels = [known[row] for row in order]
     columns = {
         "rank": pa.array(range(1, len(order) + 1), pa.int32()),
         "train_row": pa.array(order, pa.int32()),

@@ -132,7 +132,7 @@ def select(
     )
     chosen = choose(
         measure, drop=less, keep=most, above=above,
-        classes=[train[row].get("label") for row in range(len(train))] if balance else None,
+        classes=train.labels if balance else None,
         directions=directions(subject.stores.train[-1]) if diverse else None, similarity=likeness,
         decided=decided, name=by,
     )  # fmt: skip
@@ -163,7 +163,7 @@ def _require_fitting(
 def _require_classes(train: Examples) -> None:
     if "label" not in train.columns:
         raise OptionError(f"{train.source} has no labels to balance", remedy="no --balance")
-    several = any(isinstance(train[row].get("label"), list) for row in range(len(train)))
+    several = any(isinstance(label, list) for label in train.labels)
     if several or train.largest_label is not None:
         what = "lists of classes" if several else "numbers"
         raise OptionError(

@@ -74,6 +74,21 @@ class Examples(Sequence[dict[str, Any]]):
         return self._table.split
 
     @property
+    def labels(self) -> list[Any]:
+        """What each row has for a label, None where it has none; no picture is read."""
+        return self._all_labels[: self._length]
+
+    @cached_property
+    def _all_labels(self) -> list[Any]:
+        """The same of the rows beyond a limit too."""
+        column, rows = self.columns.get("label"), self._table.rows
+        if column is None:
+            return [None] * self.whole
+        if hasattr(rows, "select_columns"):  # which else reads whole ones
+            rows = rows.select_columns([column])
+        return [row.get(column) for row in rows]
+
+    @property
     def whole(self) -> int:
         """How many rows the source has, those beyond a limit counted."""
         return len(self._table.rows)
@@ -168,11 +183,7 @@ class Examples(Sequence[dict[str, Any]]):
     @cached_property
     def _labels(self) -> list[Any]:
         """What the rows have for labels, each once; none where they are lists."""
-        column, rows = self.columns["label"], self._table.rows
-        if hasattr(rows, "select_columns"):
-            rows = rows.select_columns([column])  # else pictures are read too
-        found = (row.get(column) for row in rows)
-        plain = (one for one in found if isinstance(one, str | int | float))
+        plain = (one for one in self._all_labels if isinstance(one, str | int | float))
         return list({(type(one), one): one for one in plain}.values())  # 1, 1.0 and true are three
 
     @cached_property

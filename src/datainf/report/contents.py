@@ -113,8 +113,9 @@ class Contents:
     @cached_property
     def labels(self) -> dict[str, Any]:
         """Those of the training rows that the page shows: in words, and as the data have them."""
-        own = self.subject.labels(self.shown)
-        return {label: one for one in own if (label := label_of({"label": one})) is not None}
+        labels = self.subject.run.train.labels
+        own = ((label_of({"label": labels[row]}), labels[row]) for row in self.shown)
+        return {label: one for label, one in own if label is not None}
 
     def label_name(self, label: str | None) -> str | None:
         """What the model calls a label, which is given in words; None where it is not known."""

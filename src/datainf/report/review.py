@@ -58,7 +58,7 @@ class _Contents:
 
     def _overview(self) -> dict[str, Any]:
         train, n = self.subject.run.train, len(self.found.combined)
-        labels = self._labels(n)
+        labels = self._labels()
         return {
             "run": self.subject.name,
             "summary": f"the {len(self.rows):,} most suspect of "
@@ -82,11 +82,11 @@ class _Contents:
             "entries": self._entries(),
         }
 
-    def _labels(self, n: int) -> list[str]:
+    def _labels(self) -> list[str]:
         """All that may be given to an example; where any number may be, only if they are few."""
         if not self._labelled:
             return []
-        labels = {label_of({"label": own}) for own in self.subject.labels(range(n))} - {None}
+        labels = {label_of({"label": own}) for own in self.subject.run.train.labels} - {None}
         found = sorted(map(str, labels), key=_by_number)
         return found if self._largest is None or len(found) <= MOST_LABELS else []
 
@@ -103,7 +103,8 @@ class _Contents:
     @property
     def _several(self) -> bool:
         """Whether an example may have several labels: those are not typed anew here."""
-        return any(isinstance(label, list) for label in self.subject.labels(self.rows))
+        labels = self.subject.run.train.labels
+        return any(isinstance(labels[row], list) for row in self.rows)
 
     def _entries(self) -> list[dict[str, Any]]:
         near, sorted_signals = self.found.near, {

@@ -93,26 +93,11 @@ class Subject:
             weights=self.stores.weights, dampings=[settings.pop("damping")], **settings,
         )  # fmt: skip
 
-    def labels(self, rows: Iterable[int]) -> list[Any]:
-        """What the data have as labels of training rows, None for a row without one. A row is read
-        once, however often it is asked for: a whole one, with its picture."""
-        train, known, rows = self.run.train, self._labels, list(rows)
-        if "label" in train.columns:
-            unknown = [row for row in dict.fromkeys(rows) if row not in known]
-            known |= {row: train[row].get("label") for row in unknown}
-        return [known.get(row) for row in rows]
-
-    @cached_property
-    def _labels(self) -> dict[int, Any]:
-        """Those that were asked for, by row."""
-        return {}
-
     def one_of_each_label(self, rows: Iterable[int]) -> list[int]:
         """Of training rows the first with each label."""
-        rows = list(rows)
-        firsts = dict[str, int]()
-        for row, label in zip(rows, self.labels(rows), strict=True):
-            firsts.setdefault(str(label), row)
+        labels, firsts = self.run.train.labels, dict[str, int]()
+        for row in rows:
+            firsts.setdefault(str(labels[row]), row)
         return list(firsts.values())
 
     def require_free(self, path: Path, is_ours: Callable[[Path], bool]) -> None:

@@ -218,7 +218,7 @@ class Lists:
 
     @cached_property
     def _labels(self) -> npt.NDArray[np.object_]:
-        own = self.contents.subject.labels(range(self.n))
+        own = self.contents.subject.run.train.labels
         return np.array([label_of({"label": label}) for label in own], dtype=object)
 
     def _text(self, row: int) -> str:
