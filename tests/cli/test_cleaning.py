@@ -375,6 +375,36 @@ def test_labels_in_balance(made, datainf, tmp_path):
     assert sorted(labels) == [0, 0, 0, 1, 1, 1]
 
 
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--drop", "0"], "--drop 0 of 12 examples is none"),
+    (["--drop", "1%"], "--drop 1% of 12 examples is none"),
+    (["--keep", "1000"], "--keep 1,000 of 12 examples is all of them"),
+])  # fmt: skip
+def test_an_amount_that_drops_nothing_is_said(made, datainf, tmp_path, arguments, said):
+    code, _, err = datainf("select", made[0], *arguments, "--out", tmp_path / "clean")
+    assert code == 0
+    assert said in " ".join(err.split())
+
+
+def test_a_label_that_no_example_has_any_more_is_said(made, datainf, tmp_path):
+    data = load(made[1])
+    gone = [{"row": r, "decision": "drop"} for r, label in enumerate(data.labels) if label == 1]
+
+    def told(decisions):
+        content = {"digest": data.digest, "decisions": decisions}
+        (tmp_path / "decisions.json").write_text(json.dumps(content))
+        code, _, err = datainf(
+            "select", made[0], "--decisions", tmp_path / "decisions.json", "--out", tmp_path / "out"
+        )
+        assert code == 0, err
+        return " ".join(err.split())
+
+    assert "no example is left with the label 1;" in told(gone)
+    assert "is left with" not in told(gone[1:])
+    corrected = {"row": data.labels.index(0), "decision": "relabel", "label": "1"}
+    assert "is left with" not in told([*gone, corrected])
+
+
 def test_repeated_rows_are_near_duplicates(made, datainf, tmp_path):
     """Every text is there twice, with one label: one of each stays."""
     folder, source = made

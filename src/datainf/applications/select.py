@@ -55,6 +55,9 @@ class Amount:
             f"cannot read the amount {plain!r}", remedy="a number, 200, or a share, 0% to 100%"
         )
 
+    def __str__(self) -> str:
+        return f"{self.number:,}" if self.share is None else f"{100 * self.share:g}%"
+
     def of(self, count: int) -> int:
         """Of so many; no more than these."""
         wanted = round(self.share * count) if self.share is not None else self.number

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from datainf import words
 from datainf.cli import options as o
-from datainf.cli.console import console, progress, say
+from datainf.cli.console import progress, say
 from datainf.errors import OptionError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from datainf.applications.select import Selection
     from datainf.data import Examples
     from datainf.report.subject import Subject
     from datainf.scores import AnyScores
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 By = Literal["suspicion", "influence", "helpful", "self-influence", "loss", "neighbours"]
 OF_QUERIES = ("suspicion", "influence", "helpful")
 SIMILARITY = 0.95
-MANY_ALIKE = 0.2
-"""More near-duplicates than this share of all are seldom what is meant."""
 
 
 def select(
@@ -111,6 +107,7 @@ def select(
         require_place,
         write_selection,
     )
+    from datainf.cli.selected import tell, tell_idle
     from datainf.provenance import recorder
     from datainf.report.review import read_decisions
     from datainf.report.subject import Subject
@@ -122,6 +119,7 @@ def select(
     subject = Subject.open(run, scores, query_store)
     train, inputs = subject.run.train, [Path(subject.run.query.source)]
     require_place(out, train, inputs)
+    tell_idle(less, most, len(train))
     decided = {} if decisions is None else read_decisions(decisions, train)
     if balance:
         _require_classes(train)
@@ -146,7 +144,7 @@ def select(
     note([*files_of(data), *(out / name for name in OWN)])
     if earlier:
         say(f"the earlier selection in {out} has made way")
-    _tell(chosen, train, likeness, data, out)
+    tell(chosen, train, likeness, data, out)
 
 
 def _require_fitting(
@@ -171,25 +169,6 @@ def _require_classes(train: Examples) -> None:
             "each of which one would stay",
             remedy="no --balance",
         )
-
-
-def _tell(chosen: Selection, train: Examples, likeness: float, data: Path, out: Path) -> None:
-    if train.split is not None and Path(train.source).is_dir():
-        say(f"the selection is of the split {train.split}; any others are in {data} as they were")
-    alike = sum(why.startswith("near-duplicate") for why in chosen.reasons.values())
-    if alike > MANY_ALIKE * len(train):
-        say(
-            f"{alike:,} of {len(train):,} are near-duplicates: gradients of a small model, or of "
-            f"one class, are much alike; a --similarity above {likeness:g} drops fewer"
-        )
-    duplicates = f" ({alike:,} as near-duplicates)" if alike else ""
-    relabelled = f", {len(chosen.labels):,} relabelled" if chosen.labels else ""
-    why = f"; why is in {out / 'manifest.jsonl'}" if chosen.reasons or chosen.labels else ""
-    say(
-        f"{words.count(len(chosen.kept), 'example')} kept, {len(chosen.reasons):,} dropped"
-        f"{duplicates}{relabelled}{why}"
-    )
-    console().print(str(data), markup=False, soft_wrap=True)
 
 
 def _measure(subject: Subject, scores: AnyScores, by: By) -> Tensor:
