@@ -69,7 +69,7 @@ def test_settings_tell_processors_apart(task):
 
 
 def test_description(task):
-    assert task.describe({"image": "a/cat.png", "label": "cat"}) == "[cat] a/cat.png"
+    assert task.describe({"image": "a/cat.png", "label": "cat"}) == "[cat] cat.png"
     named = {"image": {"bytes": b"", "path": "dog.png"}, "label": 1}
     assert task.describe(named) == "[1] dog.png"
     assert task.describe({"image": picture(), "label": 1}) == "[1] an image without a name"

@@ -97,7 +97,7 @@ def _labels(out: Path, seed: int) -> None:
     with progress() as bars:
         result = run_labels_demo(out, seed=seed, progress=bars, say=say)
     shown = console()
-    print_suspects(shown, result.subject.run, result.suspects, 15)
+    print_suspects(shown, result.subject.run, result.suspects, result.said, 15)
     flipped, n = sum(result.flipped), len(result.flipped)
     found = result.found_among(flipped)
     shown.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,13 +83,14 @@ def mislabeled(
         subject.require_free(out, is_suspects)
     with progress() as bars:
         found = find(subject.scores, subject.stores.train, subject.stores.weights, progress=bars)
-    print_suspects(console(), subject.run, found, k)
     if out is not None:
         write_suspects(out, found, subject.run.train, subject.run.describe)
         wrote.append(out)
         say(f"{words.count(len(found.combined), 'example')} by suspicion are in {out}")
+    shown = max(k, reviewed if review else 0)
+    said = _said(subject, found.order[:shown]) if model else Said()
+    print_suspects(console(), subject.run, found, said, k)
     if review:
-        said = _said(subject, found.order[:reviewed]) if model else Said()
         path = write_review(subject, found, said, subject.scored / REVIEW, reviewed)
         wrote.append(path)
         say(f"to look at, and to decide: {path}")
@@ -106,24 +108,32 @@ def _said(subject: Subject, rows: list[int]) -> Said:
         return Said()
 
 
-def print_suspects(shown: Console, run: Run, found: Suspects, k: int) -> None:
-    """The k most suspect, with each signal."""
+def print_suspects(shown: Console, run: Run, found: Suspects, said: Said, k: int) -> None:
+    """The k most suspect, with each signal and, where it is known, what the model says."""
     from datainf.runs import describe
 
     table = Table(title=f"the {min(k, len(found.combined)):,} most suspect", title_justify="left")
     table.add_column("suspicion", justify="right", no_wrap=True)
     for name in found.signals:
         table.add_column(name, justify="right", no_wrap=True)
+    if said.answers:
+        table.add_column("model says", overflow="fold")
     table.add_column("id", overflow="fold")
     table.add_column("where", overflow="fold")
     table.add_column("example", overflow="fold")
     for row in found.order[:k]:
         text = " ".join(describe(run.describe, run.train, row).split())
         table.add_row(
-            f"{100 * float(found.combined[row]):.1f} %",
+            f"{math.floor(1000 * float(found.combined[row])) / 10:.1f} %",  # never 100
             *(f"{float(values[row]):.3g}" for values in found.signals.values()),
+            *([_answer(said, row)] if said.answers else []),
             escape(plain(str(run.train.ids[row]))),
             escape(plain(run.train.where(row))),
             escape(plain(text, 160)),
         )
     shown.print(table)
+
+
+def _answer(said: Said, row: int) -> str:
+    answer = said.answers.get(row)
+    return "" if answer is None else escape(plain(" ".join(answer.text.split()), 40))

@@ -30,7 +30,7 @@ from datainf.demos.claim import claim, require
 from datainf.files import make_folder
 from datainf.progress import Progress, Silent
 from datainf.report import write_report
-from datainf.report.readers import labels_said
+from datainf.report.readers import Said, labels_said
 from datainf.report.review import REVIEW, write_review
 from datainf.report.subject import Subject
 from datainf.runs import run
@@ -51,9 +51,11 @@ REVIEWED = 150
 
 @dataclass(frozen=True)
 class LabelsResult:
-    """The suspects, which of the training examples were flipped, and the pages that show them."""
+    """The suspects, what the model says to the first, which of the training examples were flipped,
+    and the pages that show them."""
 
     suspects: Suspects
+    said: Said
     flipped: list[bool]
     subject: Subject
     report: Path
@@ -98,7 +100,7 @@ def run_labels_demo(
     said = labels_said(subject, found.order[:REVIEWED])
     review = write_review(subject, found, said, out / "run" / REVIEW, REVIEWED)
     report = write_report(out / "run", progress=progress, say=say)
-    return LabelsResult(found, flipped, subject, report, review)
+    return LabelsResult(found, said, flipped, subject, report, review)
 
 
 def write_digits(out: Path, seed: int) -> list[bool]:

@@ -63,9 +63,10 @@ class _Contents:
             "run": self.subject.name,
             "summary": f"the {len(self.rows):,} most suspect of "
             f"{words.count(n, 'training example')}",
-            "meaning": f"Suspicion is made of {words.listed(COMBINED)}: few examples are as "
-            "suspect by these. A bar is the share of all examples that a signal is less suspicious "
-            "of. What you decide goes into a file, which datainf select --decisions reads.",
+            "meaning": f"Suspicion puts {words.listed(COMBINED)} together: the nearer to 100 %, "
+            "the fewer examples are as suspect. The bars say of each signal alone which share of "
+            "all examples is less suspect. Decide with the buttons, and save the decisions to a "
+            "file: datainf select --decisions writes the data without what you dropped.",
             "source": train.source,
             "digest": train.digest,
             "n": n,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -89,7 +90,8 @@ class ImageClassification(Task):
 
     def describe(self, example: Mapping[str, Any]) -> str:
         name = image_name(example.get("image"))
-        return f"[{example['label']}] {'an image without a name' if name is None else name}"
+        shown = "an image without a name" if name is None else Path(name).name
+        return f"[{example['label']}] {shown}"
 
     @property
     def guessing(self) -> float | None:

@@ -17,7 +17,9 @@ function count(n, one, many) {
   return `${n.toLocaleString("en")} ${n === 1 ? one : many || one + "s"}`;
 }
 
+/** What is not all is never 100 %. */
 function percent(share) {
   const value = 100 * share;
+  if (value > 99 && value < 100) return (Math.floor(10 * value) / 10).toFixed(1) + " %";
   return (value >= 10 || value === 0 ? value.toFixed(0) : value.toFixed(1)) + " %";
 }
