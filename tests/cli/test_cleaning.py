@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import datasets
 import numpy as np
@@ -424,13 +425,16 @@ def test_without_labels_there_is_nothing_to_balance(llama_run, datainf, tmp_path
 @needs_browser
 def test_the_review_page(made, datainf, tmp_path):
     folder, source = made
-    datainf("mislabeled", folder)
+    _, table, _ = datainf("mislabeled", folder)
     with browser() as chromium:
         address = (folder / "review.html").as_uri()
         with opened(chromium, address, accept_downloads=True) as page:
             cards = page.locator(".suspect")
             expect(cards).to_have_count(12)
             rows_of = cards.evaluate_all("all => all.map(one => Number(one.dataset.row))")
+            headings = page.locator(".suspect > header strong").all_text_contents()
+            shares = re.findall(r"\d+\.\d %", table)
+            assert headings == [f"suspicion {share}" for share in shares]
             cards.nth(0).locator("[data-decide=drop]").click()
             cards.nth(1).locator(".relabel").fill("1")
             cards.nth(1).locator(".relabel").press("Enter")

@@ -165,6 +165,32 @@ def test_several_labels_and_none_are_filtered_by(several_run, tmp_path):
 
 
 @needs_browser
+def test_queries_are_listed_with_their_pictures(pictures_run, t5_run, tmp_path):
+    """In the file and where it is served; in a row of its own height."""
+    path = write_report(pictures_run, out=tmp_path / "report.html")
+    texts = write_report(t5_run, out=tmp_path / "texts.html")
+    live = LiveContents(Subject.open(pictures_run), 3)
+    live.load()
+    with Server(live) as server, browser() as chromium:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for address in (path.as_uri(), server.url):
+            with opened(chromium, address) as page:
+                listed = page.locator(".query-row .query-picture")
+                expect(listed).to_have_count(3)
+                for row in range(3):
+                    expect(listed.nth(row)).to_be_visible()
+                    page.locator(".query-row").nth(row).click()
+                    expect(page.locator(".query .place code")).to_have_text(str(row))
+                    shown = page.locator(".query .picture").get_attribute("src")
+                    assert listed.nth(row).get_attribute("src") == shown
+                assert all(picture.bounding_box()["height"] <= 64 for picture in listed.all())
+        with opened(chromium, texts.as_uri()) as page:
+            expect(page.locator(".query-row")).to_have_count(3)
+            expect(page.locator(".query-picture")).to_have_count(0)
+        server.shutdown()
+
+
+@needs_browser
 def test_which_of_a_pair_is_preferred_is_shown(pairs_run, tmp_path):
     path = write_report(pairs_run, out=tmp_path / "report.html")
     _, answers = answers_in(pairs_run, range(4))

@@ -193,6 +193,7 @@ class Contents:
                 "best": [helpful[0][1] if helpful else 0.0 for helpful, _ in self.ends],
                 "worst": [harmful[0][1] if harmful else 0.0 for _, harmful in self.ends],
                 "wrong": [_is_wrong(answers.get(row)) for row in range(m)],
+                "pictures": self.query.side is not None and "image" in run.query.columns,
             },
             "many": self._many(),
             # Of all training examples, since the outermost of either end are among these.

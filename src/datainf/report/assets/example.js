@@ -70,14 +70,17 @@ function longText(text, more) {
   return body;
 }
 
+/** A picture; of a tiny one each pixel is seen. */
+function pictureElement(attributes) {
+  return h("img", { ...attributes,
+    onload: (event) => event.target.classList.toggle("pixels", event.target.naturalWidth <= 32) });
+}
+
 /** The parts of an example (prompt, completion, …) one below the other. */
 function textOf(example) {
   const own = example.parts || [];
   const picture = example.image
-    ? h("img", {
-      src: example.image, alt: "image " + example.id, class: "picture", loading: "lazy",
-      onload: (event) => event.target.classList.toggle("pixels", event.target.naturalWidth <= 32),
-    }) : null;
+    ? pictureElement({ src: example.image, alt: "image " + example.id, class: "picture", loading: "lazy" }) : null;
   return h("div", { class: "text" }, picture, own.map(([name, text, more]) =>
     h("div", { class: "part" },
       own.length > 1 ? h("span", { class: "part-name" }, name) : null,

@@ -17,9 +17,13 @@ function count(n, one, many) {
   return `${n.toLocaleString("en")} ${n === 1 ? one : many || one + "s"}`;
 }
 
-/** What is not all is never 100 %. */
+/** Cut to tenths, so that what is not all is never 100 %. */
+function tenths(share) {
+  return (Math.floor(1000 * share) / 10).toFixed(1) + " %";
+}
+
 function percent(share) {
   const value = 100 * share;
-  if (value > 99 && value < 100) return (Math.floor(10 * value) / 10).toFixed(1) + " %";
+  if (value > 99 && value < 100) return tenths(share);
   return (value >= 10 || value === 0 ? value.toFixed(0) : value.toFixed(1)) + " %";
 }

@@ -19,8 +19,17 @@ function queryList(overview, open) {
     ["harmed", "most harmed"]], wanted.order, set("order"));
   let turn = 0;
 
+  /** A query's picture, which comes when its part of the data has been read. */
+  function pictureOf(index) {
+    const element = pictureElement({ alt: "", class: "query-picture", hidden: true });
+    queryAt(overview, index).then(({ image }) => {
+      if (image) Object.assign(element, { src: image, hidden: false });
+    }, () => null);  // said where the query is opened
+    return element;
+  }
+
   function drawRow(index) {
-    return h("div", { class: "query-row" },
+    return h("div", { class: "query-row" }, q.pictures ? pictureOf(index) : null,
       h("div", { class: "query-head" }, h("code", {}, q.ids[index]),
         q.wrong && q.wrong[index] ? h("span", { class: "label wrong" }, "wrong") : null,
         h("span", { class: "loss" }, "loss " + number(q.losses[index]))),

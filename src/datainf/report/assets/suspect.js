@@ -17,7 +17,7 @@ function suspectCard(overview, entry, example, decisions, { spelled, meant }, us
   const element = h("article", { class: "card suspect", "data-row": row, tabindex: 0,
     onfocusin: used, onclick: used },
     h("header", {}, h("span", { class: "rank" }, entry.rank),
-      h("strong", {}, `suspicion ${percent(entry.combined)}`),
+      h("strong", {}, `suspicion ${tenths(entry.combined)}`),
       h("span", { class: "decide" }, press("keep"), press("drop"),
         saidButton, field)),
     labelsOf(example), h("div", { class: "looks" }, textOf(example),
