@@ -19,8 +19,8 @@ ORDER = [
     "store", "gradient_flow", "scores", "estimators", "tasks", "gradients", "conventions",
     "columns", "repositories", "data", "checkpoints", "models", "pipeline_code", "pipelines",
     "views", "scoring", "top_scoring", "attribution", "explanations", "config", "planning",
-    "run_checkpoints", "run_stores", "run_gradients", "run_plan", "runs", "applications",
-    "evaluation", "report", "viewer", "integrations", "demos", "cli", "__main__",
+    "run_folder", "run_checkpoints", "run_stores", "run_gradients", "run_plan", "runs",
+    "applications", "evaluation", "report", "viewer", "integrations", "demos", "cli", "__main__",
 ]  # fmt: skip
 """A module imports only what stands before it."""
 

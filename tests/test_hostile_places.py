@@ -24,7 +24,8 @@ from datainf.errors import DataError, DatainfError, OptionError, WriteError
 from datainf.files import locked, write_atomically
 from datainf.provenance import RECORD, recorder
 from datainf.report.subject import Subject
-from datainf.run_stores import ASKED, SCORES
+from datainf.run_folder import SCORES
+from datainf.run_stores import ASKED
 from datainf.runs import open_run
 from datainf.scores import load_scores
 

@@ -17,6 +17,7 @@ from datainf.linalg import (
     symmetric,
 )
 from datainf.linalg import matrix as matrix_module
+from datainf.store.shards import PickedRows
 from estimators.grid import chunked, in_a_metric, scaled, side_by_side, stacked
 
 G = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -90,6 +91,9 @@ def test_what_is_held_is_read_once_and_not_copied_unless_it_is_converted():
     assert len(reads) == len(lying)
     assert held.rows(0, 1).data_ptr() == G.data_ptr()
     assert held.held() is held
+    picked = from_dense(G[:5])
+    picked.sources = [lambda: PickedRows(G, [6, 2, 3, 0, 1])]
+    assert torch.equal(picked.held().to_dense(), G[[6, 2, 3, 0, 1]])
     narrow = matrix.to(torch.float32).held()
     assert torch.equal(narrow.to_dense(), G.float())
     assert narrow.held() is narrow

@@ -12,42 +12,25 @@ from datainf.checkpoints import find
 from datainf.config import RunConfig, read_config
 from datainf.errors import OptionError, StoreIncompleteError
 from datainf.estimators import from_name
-from datainf.files import suggestion
 from datainf.gradient_flow import RATE_SUM
-from datainf.remote import forbid_url, place
+from datainf.remote import place
 from datainf.remote.tries import reading
 from datainf.run_checkpoints import folders_of
+from datainf.run_folder import SCORES, SETTINGS, require_finished
 from datainf.scores import AnyScores
 from datainf.scores.file import read_about
 from datainf.scores.file import reading as reading_scores
 from datainf.store import GradientStore
 from datainf.store.index import INDEX
 
-SETTINGS, SCORES, CURVATURE = "run.yaml", "scores.safetensors", "curvature"
-TRAIN, QUERY = "train", "query"
+TRAIN, QUERY, CURVATURE = "train", "query", "curvature"
 ASKED = "query_store"
 """In the diagnostics of scores of other queries than the run's: where their store is."""
 
 
-def is_run(folder: Path) -> bool:
-    return (folder / SETTINGS).is_file()
-
-
 def read_run(folder: Path) -> RunConfig:
     """The settings of a run. Raises `OptionError` for a folder that is no finished one."""
-    forbid_url(folder, "a run")
-    if not folder.is_dir():
-        raise OptionError(
-            f"there is no folder {folder}{suggestion(folder, is_run)}",
-            remedy="the --out of datainf attribute",
-        )
-    for name in (SETTINGS, SCORES):
-        if not (folder / name).is_file():
-            below = next((one for one in sorted(folder.iterdir()) if is_run(one)), None)
-            raise OptionError(
-                f"{folder} is no finished run: it has no {name}",
-                remedy=f"{below}" if below else "the --out of datainf attribute",
-            )
+    require_finished(folder)
     return RunConfig.from_values(read_config(folder / SETTINGS), str(folder / SETTINGS))
 
 

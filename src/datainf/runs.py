@@ -42,9 +42,10 @@ from datainf.provenance import recorder
 from datainf.ranks import ranks
 from datainf.remote import forbid_url
 from datainf.run_checkpoints import Place, folders_of, places_of, steps_of
+from datainf.run_folder import SCORES, SETTINGS
 from datainf.run_gradients import Collected, at_commits, once, prepare_run, sources_of
 from datainf.run_plan import Planner
-from datainf.run_stores import QUERY, SCORES, SETTINGS, TRAIN, queries_of, read_run
+from datainf.run_stores import QUERY, TRAIN, queries_of, read_run
 from datainf.scores import AnyScores, load_scores
 from datainf.store import GradientStore
 from datainf.store.index import INDEX

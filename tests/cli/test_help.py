@@ -42,6 +42,21 @@ except SystemExit as stop:
     assert not loaded_after(code) & HEAVY
 
 
+@pytest.mark.parametrize(
+    "words", [["top"], ["report"], ["view"], ["mislabeled"], ["select", "--out", "o"]], ids=" ".join
+)
+def test_what_is_no_run_is_refused_before_any_library_is_imported(words, tmp_path):
+    code = f"""
+import runpy
+sys.argv = {["datainf", *words, str(tmp_path)]}
+try:
+    runpy.run_module("datainf", run_name="__main__")
+except SystemExit as stop:
+    assert stop.code == 1
+"""
+    assert not loaded_after(code) & HEAVY
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_breaks_lines_where_the_terminal_ends(name, datainf, monkeypatch):
     """Not where the docstring does: its lines are as long as those of code."""

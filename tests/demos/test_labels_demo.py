@@ -44,6 +44,7 @@ def test_the_demo_finds_them_and_shows_them(tmp_path):
     assert result.review.is_file()
     config = json.loads((tmp_path / "d" / "adapter" / "adapter_config.json").read_text())
     assert config["peft_type"] == "LORA"
+    assert config["base_model_name_or_path"] == str((tmp_path / "d" / "base").resolve())
     again = run_labels_demo(tmp_path / "d")
     assert again.suspects.order == result.suspects.order
     with pytest.raises(OptionError, match="other settings"):

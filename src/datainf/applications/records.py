@@ -13,7 +13,7 @@ from datainf.applications.selected_files import SETTINGS as SELECTION
 from datainf.errors import StoreCorruptError
 from datainf.files import read_file
 from datainf.provenance import PAGE, is_within
-from datainf.run_stores import SETTINGS
+from datainf.run_folder import SETTINGS
 
 WHOLE = (SETTINGS, SELECTION)
 """A line with such a file tells of all that a run or a selection consists of, and takes the place

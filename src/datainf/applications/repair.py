@@ -18,7 +18,8 @@ from datainf.progress import Progress
 from datainf.provenance import RECORD
 from datainf.remote import is_remote
 from datainf.run_checkpoints import folders_of
-from datainf.run_stores import CURVATURE, SCORES, SETTINGS
+from datainf.run_folder import SCORES, SETTINGS
+from datainf.run_stores import CURVATURE
 from datainf.runs import own_files, run
 from datainf.second_moments import FILE as MOMENTS
 from datainf.store import SAMPLE

@@ -19,7 +19,7 @@ from datainf.files import files_in, has_file, on_this_machine, size_of, suggesti
 from datainf.progress import Progress, Silent
 from datainf.provenance import RECORD, digest_of
 from datainf.remote import is_remote, place
-from datainf.run_stores import SCORES, SETTINGS
+from datainf.run_folder import SCORES, SETTINGS
 from datainf.scores import load_scores
 from datainf.second_moments import FILE as MOMENTS
 from datainf.second_moments import load_moments

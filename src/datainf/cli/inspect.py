@@ -35,7 +35,8 @@ def inspect(
     """
     from datainf.applications.inspect import inspect as inspect_store
     from datainf.linalg import Damping
-    from datainf.run_stores import RunStores, in_words, is_run
+    from datainf.run_folder import is_run
+    from datainf.run_stores import RunStores, in_words
     from datainf.store import GradientStore
 
     opened = RunStores.open(store).train[-1] if is_run(store) else GradientStore.open(store)

@@ -29,6 +29,7 @@ def mislabeled(
         typer.Argument(
             help="Folder of a run whose queries are right: a clean validation set.",
             show_default=False,
+            callback=o.finished,
         ),
     ],
     scores: Annotated[

@@ -23,6 +23,17 @@ TASK_PANEL = "Task"
 SMALLER = "the stores are smaller than the gradients"
 """Said of scores from such stores, with the command that tells what they lose."""
 
+
+def finished(run: Path) -> Path:
+    """Refuse what is no run at once: the libraries that a command needs take seconds."""
+    from datainf.run_folder import require_finished
+
+    return require_finished(run)
+
+
+Run = Annotated[
+    Path, typer.Argument(help="Folder of a run.", show_default=False, callback=finished)
+]
 Model = Annotated[
     str | None,
     typer.Option(

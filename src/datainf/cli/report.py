@@ -15,7 +15,7 @@ ALL = "all"
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    run: o.Run,
     scores: Annotated[
         Path | None,
         typer.Option(

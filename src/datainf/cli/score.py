@@ -174,7 +174,8 @@ def _write(out: Path, asked: dict[str, Any], keep: int | None, *, elsewhere: boo
     from elsewhere than the run, their store is noted."""
     from datainf.provenance import recorder
     from datainf.ranks import ranks
-    from datainf.run_stores import ASKED, SCORES
+    from datainf.run_folder import SCORES
+    from datainf.run_stores import ASKED
     from datainf.runs import replace_scores, told
 
     note = recorder(out)

@@ -24,7 +24,7 @@ SIMILARITY = 0.95
 
 
 def select(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    run: o.Run,
     out: Annotated[
         Path,
         typer.Option(help="Folder for the data set, its manifest and a sampler's weights."),

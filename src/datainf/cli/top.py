@@ -13,7 +13,7 @@ from datainf.errors import OptionError
 
 
 def top(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    run: o.Run,
     query: Annotated[
         str | None, typer.Option("--query", "-q", help="Id of the query; the first by default.")
     ] = None,

@@ -16,7 +16,7 @@ from datainf.cli.console import console, say
 
 
 def view(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    run: o.Run,
     scores: Annotated[
         Path | None,
         typer.Option(help="Folder that `datainf score` wrote for the run's stores, to view those."),

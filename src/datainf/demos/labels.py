@@ -161,6 +161,7 @@ def _train(out: Path, base: Path, adapter: Path, seed: int, progress: Progress) 
     model.save_pretrained(base)
     processor.save_pretrained(base)
     targets = ["query", "value"] if _has(model, "query") else ["q_proj", "v_proj"]
+    model.name_or_path = str(base.resolve())  # which the adapter then names as its base
     tuned = peft.get_peft_model(
         model,
         peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, modules_to_save=["classifier"]),

@@ -14,7 +14,7 @@ from datainf.errors import DatainfError, OptionError, StoreCorruptError, first_l
 from datainf.progress import Progress
 from datainf.provenance import RECORD, is_within
 from datainf.report.report import READ, REPORT, TOP, write_report
-from datainf.run_stores import SCORES
+from datainf.run_folder import SCORES
 
 
 def write_again(

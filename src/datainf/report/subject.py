@@ -15,7 +15,8 @@ from datainf.config import RunConfig
 from datainf.errors import DatainfError, OptionError, StoreError
 from datainf.estimators import BY_NAME
 from datainf.provenance import RECORD
-from datainf.run_stores import ASKED, QUERY, SCORES, RunStores, opened, queries_of
+from datainf.run_folder import SCORES
+from datainf.run_stores import ASKED, QUERY, RunStores, opened, queries_of
 from datainf.runs import Run, open_run
 from datainf.scores import AnyScores, Scores, load_scores
 from datainf.scores.matrix import TOGETHER
