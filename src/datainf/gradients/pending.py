@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from datainf import words
+from datainf.errors import StoreMismatchError
 from datainf.gradients.collector import Collector, Heard
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.footprint import Footprint
@@ -20,7 +21,7 @@ from datainf.gradients.survey import Survey
 from datainf.linalg import accumulate_dtype
 from datainf.progress import Progress
 from datainf.ranks import ranks
-from datainf.second_moments import has_moments, save_moments
+from datainf.second_moments import load_moments, moments_digest, save_moments
 from datainf.store import GradientStore, Index
 from datainf.store.shards import as_stored
 from datainf.store.writer import StoreWriter, begun, writer
@@ -108,9 +109,9 @@ class PendingStore:
         collector = self.collector
         if store.index.rows_done:
             collector.recheck(store)
-        # Rows that are there go with the moments that are there.
-        if self.moments is not None and not (store.index.rows_done and has_moments(self.out)):
-            store.ranks.of_first(lambda: save_moments(self.out, self.moments or {}))
+        if (moments := self.moments) is not None:
+            done = store.index.rows_done
+            store.ranks.of_first(lambda: self._keep(moments, done))
         if store.lacking:
             collector.footprint()  # of a store whose last shards turned out to be broken
             collector.check()
@@ -123,6 +124,17 @@ class PendingStore:
                 collector.shard(store, rows, advance, heard)
             if mine:
                 collector.gradients.say_unused()
+
+    def _keep(self, moments: Mapping[str, Tensor], rows_done: int) -> None:
+        """Second moments beside the rows; those that rows have already are to be the same."""
+        kept = load_moments(self.out) if rows_done else None
+        if kept is None:
+            save_moments(self.out, moments)
+        elif moments_digest(kept) != moments_digest(moments):
+            raise StoreMismatchError(
+                f"{self.out} has the second moments of another training beside its gradients",
+                remedy="another output folder, or delete this one",
+            )
 
     def settle(self, notes: dict[str, Any]) -> Footprint:
         """Find what examples keep in memory, and by that how many tokens a batch has; of a store
