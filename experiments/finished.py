@@ -50,6 +50,10 @@ class Results:
             return None
         return self._from_report + path.relative_to(self.folder).as_posix()
 
+    def has(self, experiment: str) -> bool:
+        """Whether the first study of an experiment has a finished cell."""
+        return bool(self.ledgers[EXPERIMENTS[experiment][0]].lines)
+
     def committed(self, name: str) -> bool:
         """Whether a study's finished cells are the ones that are committed, line by line."""
         study = self.studies[name]

@@ -26,23 +26,30 @@ PUBLISHED_ARE = [
 def write(folder: Path, scale: str) -> Path:
     """Write the report and its figures from the ledgers in `folder`; returns its path."""
     results = read(folder, scale)
-    parts: list[str] = []
     figures: list[Published] = []
-    for name, needed in EXPERIMENTS.items():
-        section = import_module(f"experiments.sections.{name}")
-        parts += [f"## {section.TITLE}", ""]
-        if not results.ledgers[needed[0]].lines:
-            parts += ["Not run yet.", ""]
-            continue
-        figures += section.published(results) if hasattr(section, "published") else []
-        parts += _findings(results, section) + section.write(results)
+    for name in filter(results.has, EXPERIMENTS):
+        made_by = _section(name)
+        figures += made_by.published(results) if hasattr(made_by, "published") else []
     lines = [
         *_head(results), *_verdicts(results), *_published(figures), *recipes(results.studies),
-        *glossary(), *parts,
+        *glossary(), *(line for name in EXPERIMENTS for line in section(results, name)),
     ]  # fmt: skip
     results.report.parent.mkdir(parents=True, exist_ok=True)
     results.report.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return results.report
+
+
+def section(results: Results, name: str) -> list[str]:
+    """An experiment's own lines, and its figures."""
+    made_by = _section(name)
+    own = ["Not run yet.", ""]
+    if results.has(name):
+        own = _findings(results, made_by) + made_by.write(results)
+    return [f"## {made_by.TITLE}", "", *own]
+
+
+def _section(name: str) -> Any:
+    return import_module(f"experiments.sections.{name}")
 
 
 def _verdicts(results: Results) -> list[str]:
@@ -53,14 +60,14 @@ def _verdicts(results: Results) -> list[str]:
     return verdicts(results)
 
 
-def _findings(results: Results, section: Any) -> list[str]:
+def _findings(results: Results, made_by: Any) -> list[str]:
     """What we make of the committed runs: words about other runs would be guesses."""
-    needed = EXPERIMENTS[section.__name__.rpartition(".")[2]]
-    if not hasattr(section, "findings") or not all(map(results.committed, needed)):
+    needed = EXPERIMENTS[made_by.__name__.rpartition(".")[2]]
+    if not hasattr(made_by, "findings") or not all(map(results.committed, needed)):
         return []
     if not all(map(results.whole, needed)):
         return ["Findings: when all cells are finished.", ""]
-    first, *others = section.findings(results)
+    first, *others = made_by.findings(results)
     paragraphs = [f"**Findings.** {first}", *others]
     return [line for paragraph in paragraphs for line in (paragraph, "")]
 
