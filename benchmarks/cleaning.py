@@ -184,7 +184,7 @@ def others(seeds: list[dict[str, Any]]) -> list[str]:
     if "sets" not in seeds[0]:
         return []
     return [
-        "", "By one rank of other sets of signals:", "",
+        "", "By one rank of each set of several signals:", "",
         table("made of", by_mean(seeds, "sets")),
         "", f"By so many neighbours, of which `neighbours` takes {NEIGHBOURS}:", "",
         table("neighbours", by_mean(seeds, "neighbours")),

@@ -28,8 +28,8 @@ def write(folder: Path, scale: str) -> Path:
     results = read(folder, scale)
     figures: list[Published] = []
     for name in filter(results.has, EXPERIMENTS):
-        made_by = _section(name)
-        figures += made_by.published(results) if hasattr(made_by, "published") else []
+        module = _section(name)
+        figures += module.published(results) if hasattr(module, "published") else []
     lines = [
         *_head(results), *_verdicts(results), *_published(figures), *recipes(results.studies),
         *glossary(), *(line for name in EXPERIMENTS for line in section(results, name)),
@@ -41,11 +41,11 @@ def write(folder: Path, scale: str) -> Path:
 
 def section(results: Results, name: str) -> list[str]:
     """An experiment's own lines, and its figures."""
-    made_by = _section(name)
+    module = _section(name)
     own = ["Not run yet.", ""]
     if results.has(name):
-        own = _findings(results, made_by) + made_by.write(results)
-    return [f"## {made_by.TITLE}", "", *own]
+        own = _findings(results, name) + module.write(results)
+    return [f"## {module.TITLE}", "", *own]
 
 
 def _section(name: str) -> Any:
@@ -60,14 +60,14 @@ def _verdicts(results: Results) -> list[str]:
     return verdicts(results)
 
 
-def _findings(results: Results, made_by: Any) -> list[str]:
+def _findings(results: Results, name: str) -> list[str]:
     """What we make of the committed runs: words about other runs would be guesses."""
-    needed = EXPERIMENTS[made_by.__name__.rpartition(".")[2]]
-    if not hasattr(made_by, "findings") or not all(map(results.committed, needed)):
+    module, needed = _section(name), EXPERIMENTS[name]
+    if not hasattr(module, "findings") or not all(map(results.committed, needed)):
         return []
     if not all(map(results.whole, needed)):
         return ["Findings: when all cells are finished.", ""]
-    first, *others = made_by.findings(results)
+    first, *others = module.findings(results)
     paragraphs = [f"**Findings.** {first}", *others]
     return [line for paragraph in paragraphs for line in (paragraph, "")]
 

@@ -206,7 +206,7 @@ def test_rows_that_a_fit_holds_count_however_little_is_free_by_then(checkpoints,
         return fit(self, G)
 
     monkeypatch.setattr(BY_NAME["datainf"], "fit", counted)
-    monkeypatch.setattr(top_scoring, "held_bytes", lambda G, *_: G.nbytes if free[0] else 0)
+    monkeypatch.setattr(top_scoring, "held_bytes", lambda G, _: G.nbytes if free[0] else 0)
     monkeypatch.setattr(top_scoring, "FIT_BYTES", 1)
     attribute_top(train, query, "datainf", blocks="model")
     assert len(fits) == 2, "the first is not kept; the next holds no rows"

@@ -17,7 +17,6 @@ from datainf.linalg import (
     symmetric,
 )
 from datainf.linalg import matrix as matrix_module
-from datainf.store.shards import PickedRows
 from estimators.grid import chunked, in_a_metric, scaled, side_by_side, stacked
 
 G = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -78,25 +77,6 @@ def test_a_window_is_a_matrix_of_its_rows(matrix, start, stop):
         (window.window(1, 2).to_dense(), inside[1:2]),
     ]:
         assert torch.allclose(found, truth, rtol=1e-12, atol=1e-12)
-
-
-def test_what_is_held_is_read_once_and_not_copied_unless_it_is_converted():
-    matrix, reads = chunked(G), []
-    lying = [source() for source in matrix.sources]
-    matrix.sources = [lambda piece=piece: reads.append(1) or piece for piece in lying]
-    held = matrix.held()
-    assert len(reads) == len(lying)
-    for _ in range(2):
-        assert torch.equal(held.to_dense(), G)
-    assert len(reads) == len(lying)
-    assert held.rows(0, 1).data_ptr() == G.data_ptr()
-    assert held.held() is held
-    picked = from_dense(G[:5])
-    picked.sources = [lambda: PickedRows(G, [6, 2, 3, 0, 1])]
-    assert torch.equal(picked.held().to_dense(), G[[6, 2, 3, 0, 1]])
-    narrow = matrix.to(torch.float32).held()
-    assert torch.equal(narrow.to_dense(), G.float())
-    assert narrow.held() is narrow
 
 
 def test_chunks_on_another_device_are_larger(monkeypatch):

@@ -81,3 +81,6 @@ def test_others_than_those_of_rows_that_are_there_are_refused(project, tmp_path,
     with pytest.raises(StoreMismatchError, match="second moments"):
         collect(model, rows, tasks.CausalLM(tokenizer), out=out, second_moments=other, **more)
     assert (out / FILE).read_bytes() == before
+    (out / FILE).write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    collect(model, rows, tasks.CausalLM(tokenizer), out=out, second_moments=moments, **more)
+    assert (out / FILE).read_bytes() == before

@@ -118,11 +118,10 @@ def near(G: GradientMatrix, device: torch.device) -> GradientMatrix:
     return G.held() if held_bytes(G, device) else G
 
 
-def held_bytes(G: GradientMatrix, device: torch.device, room: int = 0) -> int:
-    """What a block takes in the device's memory; 0 if it does not fit, neither in what there is for
-    one nor in `room`."""
+def held_bytes(G: GradientMatrix, device: torch.device) -> int:
+    """What a block takes in the device's memory; 0 if it does not fit."""
     most = HELD_BYTES if device.type == "cpu" else int(HELD_SHARE * available(device))
-    return G.nbytes if G.nbytes <= max(most, room) else 0
+    return G.nbytes if G.nbytes <= most else 0
 
 
 @dataclass

@@ -45,18 +45,13 @@ def moments_digest(moments: Mapping[str, Tensor]) -> str:
     return _checksum(_flat(moments))
 
 
-def has_moments(folder: Path) -> bool:
-    """Whether there are some beside a store's shards."""
-    return has_file(folder / FILE)
-
-
 def load_moments(folder: Path) -> dict[str, Tensor] | None:
     """v̂ [d_l] by block; None if the store was collected without.
 
     Raises `StoreCorruptError` if the bytes are not the ones that were written.
     """
     path = folder / FILE
-    if not has_moments(folder):
+    if not has_file(path):
         return None
     try:
         with on_this_machine(path) as local:

@@ -115,8 +115,7 @@ class Solved:
 
 class Fits:
     """What a method fits to the blocks of one checkpoint, by block. What `keep` is told of stays,
-    where there is room, and is else fitted again. `room`: bytes that are there for it; rows that
-    take no more than are left of it are read once, and stay too."""
+    where there is room, and is else fitted again."""
 
     def __init__(
         self, views: Views, estimator: Estimator, damping: Damping, device: torch.device,
@@ -127,7 +126,6 @@ class Fits:
         self._fits: dict[str, Fitted] = {}
         self._held: dict[str, int] = {}  # bytes of its rows that each fit holds
         self._room = FIT_BYTES if room is None else room
-        self._reads_once = room is not None
 
     def of(self, name: str) -> Fitted | None:
         """That of a block; None where all its gradients are zero."""
@@ -135,7 +133,7 @@ class Fits:
 
     def _fit(self, name: str) -> Fitted | None:
         rows = spread(self.views.curvature[name].to(device=self.device))
-        if held := held_bytes(rows, self.device, self._room if self._reads_once else 0):
+        if held := held_bytes(rows, self.device):
             rows = rows.held()
         # Said once: when they are held, less is free. Of parts the largest, since all processes
         # have to keep the same fits.
@@ -143,14 +141,6 @@ class Fits:
         if name not in self.traces:
             self.traces[name] = Trace(self.damping.lambda_of(rows))
         return self.estimator.fit(rows) if self.traces[name].damping_lambda > 0 else None
-
-    def train(self, name: str) -> GradientMatrix:
-        """The training gradients of a block: the very rows that it was fitted to and that are kept,
-        where these are theirs, since they may be in memory."""
-        own, fitted = self.views.train[name], self._fits.get(name)
-        if fitted is None or own is not self.views.curvature[name]:
-            return own
-        return fitted.G
 
     def keep(self, name: str, fitted: Fitted) -> None:
         size = fitted.nbytes + self._held[name]
@@ -190,9 +180,9 @@ class Solver:
             if (fitted := self.fits.of(name)) is None:
                 continue
             R[name] = self._solution(name, fitted, V, batch)
+            train[name] = self.views.train[name].to(R[name].dtype, self.device)
             if not last:
                 self.fits.keep(name, fitted)
-            train[name] = self.fits.train(name).to(R[name].dtype, self.device)
         if last:
             self.fits.clear()
         return Solved(batch.stop - batch.start, R, train, self.device)

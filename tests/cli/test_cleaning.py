@@ -150,6 +150,9 @@ def test_suspects_are_printed_and_written(made, datainf, tmp_path):
     assert table[0]["train_id"] in out
     assert (folder / "review.html").is_file()
     assert "review.html" in err
+    _, out, err = datainf("mislabeled", folder, "--no-review")
+    assert "model says" not in " ".join(out.split())
+    assert "review.html" not in err
 
 
 @pytest.mark.parametrize(("arguments", "what"), [
@@ -400,8 +403,14 @@ def test_a_label_that_no_example_has_any_more_is_said(made, datainf, tmp_path):
         assert code == 0, err
         return " ".join(err.split())
 
-    assert "no example is left with the label 1;" in told(gone)
+    assert "no example is left with the label 1 " in told(gone)
     assert "is left with" not in told(gone[1:])
+    amount = ["--keep", "1", "--by", "loss", "--out", tmp_path / "few"]
+    _, _, err = datainf("select", made[0], *amount)
+    assert "; --balance drops or keeps the same share" in " ".join(err.split())
+    _, _, err = datainf("select", made[0], *amount, "--balance")
+    assert "no example is left with the label" in " ".join(err.split())
+    assert "--balance drops" not in " ".join(err.split())
     corrected = {"row": data.labels.index(0), "decision": "relabel", "label": "1"}
     assert "is left with" not in told([*gone, corrected])
 

@@ -416,3 +416,9 @@ def test_names_of_classes():
 def test_several_labels_and_numbers_have_no_names():
     assert names([[0, 1]], problem="multi_label_classification", count=2) == {}
     assert names([0.5], problem="regression", count=1) == {}
+
+
+def test_a_share_that_is_not_all_is_not_rounded_to_it():
+    assert [review._cut(share) for share in (0.99996, 0.89996, 0.5, 1.0)] == [
+        0.9999, 0.8999, 0.5, 1.0,
+    ]  # fmt: skip

@@ -14,7 +14,7 @@ from datainf import load_scores
 from datainf.errors import DataError, OptionError
 from datainf.report.readers import answers_of
 from datainf.report.subject import Subject
-from datainf.store.shards import ShardFile
+from datainf.store import GradientStore, shards
 from datainf.viewer import Server
 from datainf.viewer.live import LiveContents
 
@@ -189,21 +189,23 @@ def test_what_was_fitted_is_kept(contents):
     assert fits._fits == before
 
 
-def test_the_training_store_is_read_once_where_there_is_room(bert_run, monkeypatch):
-    monkeypatch.setattr("datainf.scoring.HELD_BYTES", 0)
-    roomy = live(bert_run)
-    with monkeypatch.context() as patch:
-        patch.setattr("datainf.viewer.live.available", lambda _: 0)
-        tight = live(bert_run)
-    reads, read = [], ShardFile.tensor
-    monkeypatch.setattr(ShardFile, "tensor", lambda *asked: reads.append(asked) or read(*asked))
-    query = {"text": "to be or not to be", "label": "1"}
-    found = roomy.ask(query)
-    assert not reads
-    again = tight.ask(query)
-    assert reads
-    for end in ("helpful", "harmful"):
-        assert dict(map(tuple, again[end])) == pytest.approx(dict(map(tuple, found[end])), rel=1e-5)
+@pytest.mark.parametrize("made", ["llama_run", "bert_run"])
+def test_no_file_of_the_training_is_opened_for_a_query(made, request, monkeypatch):
+    """Nor of the curvature."""
+    contents = live(request.getfixturevalue(made))
+    run, opened, safe_open = contents.subject.folder, [], shards.safetensors.safe_open
+    monkeypatch.setattr(
+        shards.safetensors, "safe_open", lambda *a, **b: opened.append(a[0]) or safe_open(*a, **b)
+    )
+    asked = {"text": "to be or not to be", "label": "1"}
+    if made == "llama_run":
+        assert (run / "curvature").is_dir()
+        asked = {"prompt": "to be or", "completion": " not to be"}
+    found = contents.ask(asked)
+    contents.why_of({"asked": found["asked"], "rows": [row for row, _ in found["helpful"]]})
+    assert not opened
+    GradientStore.open(run / "train").ids  # noqa: B018 - which is not kept open
+    assert opened
 
 
 def test_as_many_answers_are_kept_as_there_is_room_for(llama_run, monkeypatch):

@@ -75,7 +75,7 @@ def _text(out: Path, model: str | None, hard: bool, seed: int) -> None:
     shown.print(_table(result))
     shown.print("Some test examples, and the training examples that moved the model most on them:")
     classes = result.query_classes
-    for kind in list(dict.fromkeys(classes))[:7:3]:
+    for kind in list(dict.fromkeys(classes))[:7:3]:  # the first, the fourth and the seventh
         print_query(shown, result.run, classes.index(kind), 3)
     shown.print(
         f"\nEverything is in {out}. To look at: {result.report}. More: datainf top {out}/run "

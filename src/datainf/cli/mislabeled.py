@@ -59,7 +59,7 @@ def mislabeled(
         bool,
         typer.Option(
             "--model/--no-model",
-            help="Whether to load the model, for what it says to the suspects.",
+            help="Whether to load the model, for what it says to the suspects on that page.",
         ),
     ] = True,
 ) -> None:
@@ -88,8 +88,7 @@ def mislabeled(
         write_suspects(out, found, subject.run.train, subject.run.describe)
         wrote.append(out)
         say(f"{words.count(len(found.combined), 'example')} by suspicion are in {out}")
-    shown = max(k, reviewed if review else 0)
-    said = _said(subject, found.order[:shown]) if model else Said()
+    said = _said(subject, found.order[:reviewed]) if model and review else Said()
     print_suspects(console(), subject.run, found, said, k)
     if review:
         path = write_review(subject, found, said, subject.scored / REVIEW, reviewed)

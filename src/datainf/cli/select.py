@@ -144,7 +144,8 @@ def select(
     note([*files_of(data), *(out / name for name in OWN)])
     if earlier:
         say(f"the earlier selection in {out} has made way")
-    tell(chosen, train, likeness, data, out)
+    amount = less is not None or most is not None
+    tell(chosen, train, likeness, data, out, balances=amount and not balance)
 
 
 def _require_fitting(

@@ -23,8 +23,11 @@ def tell_idle(drop: Amount | None, keep: Amount | None, n: int) -> None:
         say(f"--keep {keep} of {words.count(n, 'example')} is all of them")
 
 
-def tell(chosen: Selection, train: Examples, likeness: float, data: Path, out: Path) -> None:
-    """How many stay, and what a person may not have meant; then where the data are."""
+def tell(
+    chosen: Selection, train: Examples, likeness: float, data: Path, out: Path, *, balances: bool
+) -> None:
+    """How many stay, and what a person may not have meant; then where the data are. `balances`:
+    whether --balance could have kept some of each label."""
     if train.split is not None and Path(train.source).is_dir():
         say(f"the selection is of the split {train.split}; any others are in {data} as they were")
     alike = sum(why.startswith("near-duplicate") for why in chosen.reasons.values())
@@ -37,7 +40,8 @@ def tell(chosen: Selection, train: Examples, likeness: float, data: Path, out: P
         named = gone if len(gone) <= NAMED else [*gone[:NAMED], f"{len(gone) - NAMED} others"]
         say(
             f"no example is left with the {'label' if len(gone) == 1 else 'labels'} "
-            f"{words.listed(named)}; --balance drops or keeps the same share of each"
+            f"{words.listed(named)}"
+            f"{'; --balance drops or keeps the same share of each' if balances else ''}"
         )
     duplicates = f" ({alike:,} as near-duplicates)" if alike else ""
     relabelled = f", {len(chosen.labels):,} relabelled" if chosen.labels else ""
@@ -58,4 +62,5 @@ def _gone(chosen: Selection, train: Examples) -> list[str]:
         return []
     new = {row: train.as_label(row, text) for row, text in chosen.labels.items()}
     left = {str(new.get(row, own[row])) for row in chosen.kept}
-    return [label for label in dict.fromkeys(map(str, own)) if label not in left]
+    there = (str(label) for label in own if label is not None)
+    return [label for label in dict.fromkeys(there) if label not in left]

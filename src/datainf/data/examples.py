@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice, repeat
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, overload
@@ -73,20 +74,19 @@ class Examples(Sequence[dict[str, Any]]):
         """Which of its source's splits this is, if that has some."""
         return self._table.split
 
-    @property
+    @cached_property
     def labels(self) -> list[Any]:
         """What each row has for a label, None where it has none; no picture is read."""
-        return self._all_labels[: self._length]
+        return list(islice(self._each_label(), self._length))
 
-    @cached_property
-    def _all_labels(self) -> list[Any]:
+    def _each_label(self) -> Iterator[Any]:
         """The same of the rows beyond a limit too."""
         column, rows = self.columns.get("label"), self._table.rows
         if column is None:
-            return [None] * self.whole
+            return repeat(None, self.whole)
         if hasattr(rows, "select_columns"):  # which else reads whole ones
             rows = rows.select_columns([column])
-        return [row.get(column) for row in rows]
+        return (row.get(column) for row in rows)
 
     @property
     def whole(self) -> int:
@@ -183,7 +183,7 @@ class Examples(Sequence[dict[str, Any]]):
     @cached_property
     def _labels(self) -> list[Any]:
         """What the rows have for labels, each once; none where they are lists."""
-        plain = (one for one in self._all_labels if isinstance(one, str | int | float))
+        plain = (one for one in self._each_label() if isinstance(one, str | int | float))
         return list({(type(one), one): one for one in plain}.values())  # 1, 1.0 and true are three
 
     @cached_property

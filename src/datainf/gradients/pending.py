@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from datainf import words
-from datainf.errors import StoreMismatchError
+from datainf.errors import StoreCorruptError, StoreMismatchError
 from datainf.gradients.collector import Collector, Heard
 from datainf.gradients.evaluating import evaluating
 from datainf.gradients.footprint import Footprint
@@ -126,8 +126,12 @@ class PendingStore:
                 collector.gradients.say_unused()
 
     def _keep(self, moments: Mapping[str, Tensor], rows_done: int) -> None:
-        """Second moments beside the rows; those that rows have already are to be the same."""
-        kept = load_moments(self.out) if rows_done else None
+        """Second moments beside the rows; those that rows have already are to be the same, but if
+        they are damaged."""
+        try:
+            kept = load_moments(self.out) if rows_done else None
+        except StoreCorruptError:
+            kept = None
         if kept is None:
             save_moments(self.out, moments)
         elif moments_digest(kept) != moments_digest(moments):

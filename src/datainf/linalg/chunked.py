@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,21 +21,15 @@ def accumulate_dtype(storage: torch.dtype) -> torch.dtype:
     return torch.float64 if storage == torch.float64 else torch.float32
 
 
-class Rows(Protocol):
-    """A tensor, or what gives some of its rows as one."""
-
-    def __getitem__(self, rows: slice) -> Tensor: ...
-
-
 @dataclass(repr=False)
 class ChunkedMatrix(GradientMatrix):
-    """Rows in consecutive chunks, each a callable that gives its rows [rows, d] when asked.
+    """Rows in consecutive chunks, each a callable that gives its tensor [rows, d] when asked.
 
     The callables let a store map a shard only while it is read: what was read of it counts as
     memory in use for as long as the mapping lives.
     """
 
-    sources: Sequence[Callable[[], Rows]]
+    sources: Sequence[Callable[[], Tensor]]
     offsets: Sequence[int]  # first row of each chunk, then n
     width: int
     dtype: torch.dtype = torch.float32
@@ -95,33 +88,17 @@ class ChunkedMatrix(GradientMatrix):
     def held(self) -> ChunkedMatrix:
         if self.in_memory:
             return self
-        chunks = []
-        for source in self.sources:
-            chunks.append(chunk := source())
-            if not self._is_held(chunk):
-                return self._copied()
-        return replace(self, sources=[_always(chunk) for chunk in chunks], in_memory=True)
-
-    def _is_held(self, chunk: Rows) -> bool:
-        """Whether nothing has to be picked or converted. What was mapped stays so: the system may
-        take such pages back."""
-        if not isinstance(chunk, Tensor):
-            return False
-        return (chunk.dtype, chunk.device) == (self.dtype, self.device)
-
-    def _copied(self) -> ChunkedMatrix:
-        rows = torch.empty(self.shape, dtype=self.dtype, device=self.device)
-        for part, G in self.chunks():
-            rows[part] = G
+        if len(self.sources) == 1:  # as mapped, where nothing has to be converted
+            rows = self.rows(0, self.shape[0])
+        else:
+            rows = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+            for part, G in self.chunks():
+                rows[part] = G
         known = self.known_sq_norms
         return replace(from_dense(rows), known_sq_norms=known, parameters=self.parameters)
 
 
-def _always(chunk: Rows) -> Callable[[], Rows]:
-    return lambda: chunk
-
-
-def _part(source: Callable[[], Rows], rows: slice) -> Callable[[], Tensor]:
+def _part(source: Callable[[], Tensor], rows: slice) -> Callable[[], Tensor]:
     return lambda: source()[rows]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,11 +116,11 @@ class _Contents:
             {
                 "row": row,
                 "rank": rank,
-                "combined": round(float(self.found.combined[row]), 4),
+                "combined": _cut(float(self.found.combined[row])),
                 "signals": [
                     [name, words.plain(float(f"{float(values[row]):.7g}")),
-                     round(float(np.searchsorted(sorted_signals[name], float(values[row])))
-                           / max(1, len(values) - 1), 4)]
+                     _cut(float(np.searchsorted(sorted_signals[name], float(values[row])))
+                          / max(1, len(values) - 1))]
                     for name, values in self.found.signals.items()
                 ],
                 "near": [
@@ -129,6 +130,11 @@ class _Contents:
             }
             for rank, row in enumerate(self.rows, start=1)
         ]  # fmt: skip
+
+
+def _cut(share: float) -> float:
+    """To four digits, so that what is not all is not rounded to it."""
+    return math.floor(1e4 * share) / 1e4
 
 
 def _by_number(label: str) -> tuple[bool, float, str]:

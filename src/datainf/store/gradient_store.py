@@ -109,6 +109,12 @@ class GradientStore:
         zeros, and have no part in anything. Their losses are as they were."""
         return self.index.skipped()
 
+    def keep_open(self) -> None:
+        """For who reads the store over and over: its files are mapped once, not for each reading,
+        and what was read stays in memory until the system needs that for something else."""
+        for file in self._files:
+            file.keep_open()
+
     @cached_property
     def sound(self) -> GradientStore:
         """The examples that were not skipped; the store itself where none was.

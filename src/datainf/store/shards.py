@@ -273,8 +273,8 @@ def _on_host(rows: Sequence[Tensor]) -> Sequence[Tensor]:
 @dataclass
 class ShardFile:
     """One shard of a store, opened for reading, by several threads too. Its tensors are mapped, not
-    copied, and the mapping lives no longer than they do: what was read of a store is not kept in
-    memory."""
+    copied, and the mapping lives no longer than they do, unless the file is kept open: what was
+    read of a store is not kept in memory."""
 
     folder: Path
     shard: Shard
@@ -282,6 +282,8 @@ class ShardFile:
     _extents: dict[str, Extent] | None = None
     _sound: set[str] = field(default_factory=set)
     _copies: ShardCopies | None = field(init=False, default=None, compare=False)
+    _stays_open: bool = field(init=False, default=False, compare=False)
+    _open: Any = field(init=False, default=None, compare=False)
 
     def __post_init__(self) -> None:
         if is_remote(self.folder):
@@ -319,9 +321,19 @@ class ShardFile:
 
     def _opened(self, local: Path) -> Any:
         """The shard's file, or a copy of it, mapped."""
+        if self._open is not None:
+            return self._open
         if self._extents is None:
             self._extents = self._read_extents(_header(local))
-        return safetensors.safe_open(local, framework="pt")
+        file = safetensors.safe_open(local, framework="pt")
+        if self._stays_open:
+            self._open = file
+        return file
+
+    def keep_open(self) -> None:
+        """Map the file once for all that is read of it from now on: what was read then stays in
+        memory until the system needs that for something else. Copies of objects come and go."""
+        self._stays_open = self._copies is None
 
     def _checked(self, local: Path) -> Any:
         """The same after a look at every byte: those of an object may be of another than that which
@@ -460,6 +472,9 @@ class ShardPart:
         if isinstance(file, ShardFile):
             return cls(file, places, shard)
         return cls(file.whole, [file.places[place] for place in places], shard)
+
+    def keep_open(self) -> None:
+        self.whole.keep_open()
 
     def tensor(self, name: str) -> Tensor:
         """These rows of a tensor of the shard, all of which is checked when it is first read."""

@@ -1,8 +1,8 @@
 """The parts of a run's page, made as they are looked at; and answers to new queries.
 
 What a method fits to the training gradients is kept between queries, and so is the model, of
-several checkpoints as many as fit: a new query costs one backward pass and one reading of the
-training store.
+several checkpoints as many as fit; the training store stays mapped. A new query costs one backward
+pass, and the passes over the training gradients that its method takes.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ class LiveContents(Contents):
     def _fit(self, models: Models) -> None:
         for place, fits in enumerate(self.fits):
             models.at(place).gradients  # noqa: B018 - settled once
+            for store in (fits.views.store, fits.views.rows):
+                store.keep_open()
             for name in self.subject.request.views[place].train:
                 if (fitted := fits.of(name)) is not None:
                     fits.keep(name, fitted)

@@ -94,4 +94,5 @@ def _like(own: Any, text: str) -> Any:
 
 def _some_label(train: Examples) -> Any:
     """One that is not empty, of the first examples."""
-    return next((label for label in train.labels[:LOOKED_AT] if label != []), "")
+    first = (train[row]["label"] for row in range(min(len(train), LOOKED_AT)))
+    return next((label for label in first if label != []), "")

@@ -19,13 +19,22 @@ function queryList(overview, open) {
     ["harmed", "most harmed"]], wanted.order, set("order"));
   let turn = 0;
 
-  /** A query's picture, which comes when its part of the data has been read. */
+  const pictures = new Map();
+
+  /** A query's picture, which comes when its part of the data has been read: where a program reads it, once the
+   * row has been in view for a moment. */
   function pictureOf(index) {
     const element = pictureElement({ alt: "", class: "query-picture", hidden: true });
-    queryAt(overview, index).then(({ image }) => {
-      if (image) Object.assign(element, { src: image, hidden: false });
-    }, () => null);  // said where the query is opened
+    const put = () => { if (pictures.get(index)) Object.assign(element, { src: pictures.get(index), hidden: false }); };
+    if (pictures.has(index)) put();
+    else read(index, element).then(put, () => null);  // what failed is said where the query is opened
     return element;
+  }
+
+  async function read(index, element) {
+    if (served) await aMoment();
+    if (served && !element.isConnected) return;
+    pictures.set(index, (await queryAt(overview, index)).image);
   }
 
   function drawRow(index) {
