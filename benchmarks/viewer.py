@@ -3,7 +3,8 @@
 `datainf attribute` makes the run, of sentences of SST-2 under adapters as they begin; then what
 `datainf view` starts is started and asked over HTTP, as its page does, eleven times. Loading the
 model and fitting the method come before the first query; "why" is which tensors and tokens of the
-examples at both ends it comes from.
+examples at both ends it comes from. The peak counts what is mapped of the store, which the system
+takes back when it is needed.
 
     python -m benchmarks.viewer WORK FOLDER DATA     # one of them
 """
