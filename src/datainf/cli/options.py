@@ -24,10 +24,13 @@ SMALLER = "the stores are smaller than the gradients"
 """Said of scores from such stores, with the command that tells what they lose."""
 
 
-def finished(run: Path) -> Path:
-    """Refuse what is no run at once: the libraries that a command needs take seconds."""
+def finished(context: typer.Context, run: Path) -> Path:
+    """Refuse what is no run at once: the libraries that a command needs take seconds. But first
+    several processes for a command of one, since all of them would say it."""
+    from datainf.cli.several import require_alone
     from datainf.run_folder import require_finished
 
+    require_alone(str(context.info_name))
     return require_finished(run)
 
 
