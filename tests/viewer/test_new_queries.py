@@ -206,6 +206,11 @@ def test_no_file_of_the_training_is_opened_for_a_query(made, request, monkeypatc
     assert not opened
     GradientStore.open(run / "train").ids  # noqa: B018 - which is not kept open
     assert opened
+    bare = LiveContents(Subject.open(run), 5, model=False)
+    bare.why_of({"query": 0, "rows": [0]})
+    opened.clear()
+    bare.why_of({"query": 0, "rows": [1]})
+    assert {path.parent.name for path in opened} <= {"query"}
 
 
 def test_as_many_answers_are_kept_as_there_is_room_for(llama_run, monkeypatch):

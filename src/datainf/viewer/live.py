@@ -114,16 +114,17 @@ class LiveContents(Contents):
     def _fit(self, models: Models) -> None:
         for place, fits in enumerate(self.fits):
             models.at(place).gradients  # noqa: B018 - settled once
-            for store in (fits.views.store, fits.views.rows):
-                store.keep_open()
             for name in self.subject.request.views[place].train:
                 if (fitted := fits.of(name)) is not None:
                     fits.keep(name, fitted)
 
     @cached_property
     def fits(self) -> list[Fits]:
-        """One at each checkpoint."""
+        """One at each checkpoint, whose training gradients stay mapped from then on."""
         asked = self.subject.request
+        for view in asked.views:
+            for store in (view.store, view.rows):
+                store.keep_open()
         room = int(SHARE * available(asked.views[0].device)) // len(asked.views)
         return [
             Fits(view, asked.estimator, asked.dampings[0], view.device, room)
